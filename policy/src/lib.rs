@@ -1,0 +1,41 @@
+//! Policy of Gabion: manifest text in, checked and compiled policy out.
+//!
+//! The one place where "may this app do that, and why not?" is answered. Pure: no I/O, no clock, no kernel; the same
+//! code runs on the device, in the image's build and in the developer's CLI.
+//!
+//! ```text
+//! text ──read──▶ ClaimedManifest ──check──▶ Manifest ──compile──▶ Plan ──encode──▶ bytes
+//!                (hostile)                 (proof)               (fixed form)      │
+//!                                             ▲──────── decode checks again ───────┘
+//! ```
+//!
+//! An attacker controls the manifest's text (an app's author) and, after taking over the worker, the encoded bytes.
+//! What holds: a [`Manifest`] exists only if every rule held; a [`Plan`] exists only if it was compiled here.
+
+mod amount;
+mod board;
+mod capability;
+mod claims;
+mod facts;
+pub mod landlock;
+mod manifest;
+mod name;
+mod place;
+mod plan;
+mod problem;
+mod read;
+mod rules;
+pub mod seccomp;
+mod wire;
+
+pub use amount::{Bytes, CpuPercent, Duration};
+pub use board::Board;
+pub use facts::{Profile, Restart, SystemGrant};
+pub use landlock::{FsPath, FsRule, Landlock};
+pub use manifest::{Manifest, SystemManifest, check, check_system};
+pub use name::{AppId, Argument, EnvName, InterfaceName, MethodName, Version};
+pub use place::{AbsolutePath, Device, DeviceClass, Host, HostPort, Port, Proto};
+pub use plan::{Lifecycle, Limits, Network, Plan, compile, compile_system};
+pub use problem::{Invalid, Problem};
+pub use read::{PROBLEMS_MAX, TEXT_MAX};
+pub use wire::{DecodeError, PLAN_MAX};

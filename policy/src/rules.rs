@@ -1,0 +1,234 @@
+//! What must hold between the values of a manifest, and against the board's ceiling.
+//!
+//! One function, [`broken`], for both roads a manifest comes by: as text through the checker, and as bytes from the
+//! worker, who may be an attacker. A rule that only the text's road knew would not be a rule.
+
+use crate::amount::{Bytes, Duration};
+use crate::board::Board;
+use crate::capability;
+use crate::facts::Facts;
+use crate::place::DeviceClass;
+use std::collections::BTreeSet;
+
+/// A rule that does not hold: the key to blame, the fault, the remedy.
+pub(crate) struct Broken {
+    pub(crate) key: String,
+    pub(crate) message: String,
+    pub(crate) help: String,
+}
+
+/// Smallest memory limit in which a process can start at all (measured: a static binary needs about 400 KiB).
+const MEMORY_MIN: Bytes = Bytes::mebibytes(1);
+/// Fewest open files: standard streams, the watchdog's socket and a handful of the program's own.
+const OPEN_FILES_MIN: u32 = 16;
+/// A stop that takes longer would hold up a shutdown.
+const STOP_TIMEOUT_MAX: Duration = Duration::seconds(90);
+/// A shorter watchdog would fire on ordinary scheduling delays.
+const WATCHDOG_MIN_MS: u32 = 100;
+
+/// Longest lists. Each entry costs kernel memory (a Landlock rule, a socket, a mount) charged to nobody.
+const ARGUMENTS_MAX: usize = 63;
+const ENVIRONMENT_MAX: usize = 64;
+const CONNECT_MAX: usize = 64;
+const LISTEN_MAX: usize = 32;
+const DEVICES_MAX: usize = 16;
+const INTERFACES_MAX: usize = 32;
+const NAMES_MAX: usize = 64;
+
+/// Every rule that `facts` break. `system` says whether they come from the image itself.
+pub(crate) fn broken(facts: &Facts, ceiling: &Board, system: bool) -> Vec<Broken> {
+    let mut found = Vec::new();
+    identity(facts, system, &mut found);
+    amounts(facts, ceiling, &mut found);
+    lists(facts, &mut found);
+    devices(facts, system, &mut found);
+    bus(facts, system, &mut found);
+    lifecycle(facts, &mut found);
+    found
+}
+
+fn add(found: &mut Vec<Broken>, key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) {
+    found.push(Broken { key: key.into(), message: message.into(), help: help.into() });
+}
+
+fn identity(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
+    if facts.id.is_system() != system {
+        let (message, help) = if system {
+            ("a system box outside os.gabion", "write an id below \"os.gabion\"")
+        } else {
+            ("ids below os.gabion are the system's own", "use a domain name of your own")
+        };
+        add(found, "app.id", message, help);
+    }
+    if facts.system.is_some() && !system {
+        let help = "remove it: an app asks for what it needs over the bus, with [uses]";
+        add(found, "system", "only boxes that are part of the image may have [system]", help);
+    }
+    if facts.system.as_ref().is_some_and(|grant| grant.capabilities & !capability::grantable() != 0) {
+        add(found, "system.capabilities", "a capability that no box may have", "remove it");
+    }
+}
+
+fn amounts(facts: &Facts, ceiling: &Board, found: &mut Vec<Broken>) {
+    let bytes = [
+        ("memory", facts.memory, ceiling.memory),
+        ("storage", facts.storage, ceiling.storage),
+        ("tmp", facts.tmp, facts.memory),
+    ];
+    for (key, asked, most) in bytes {
+        if asked > most {
+            let whose = if key == "tmp" {
+                "the app's own `memory`, in which it is counted,"
+            } else {
+                "this board's ceiling"
+            };
+            add(
+                found,
+                format!("resources.{key}"),
+                format!("{asked} is above {whose} of {most}"),
+                format!("use at most \"{most}\""),
+            );
+        }
+    }
+    if facts.memory < MEMORY_MIN {
+        add(
+            found,
+            "resources.memory",
+            format!("{} is too little to start in", facts.memory),
+            format!("use at least \"{MEMORY_MIN}\""),
+        );
+    }
+    if !ceiling.allows_cpu(facts.cpu) {
+        let most = ceiling.cpu_percent;
+        add(
+            found,
+            "resources.cpu",
+            format!("{} is above this board's ceiling of {most}%", facts.cpu),
+            format!("use at most \"{most}%\""),
+        );
+    }
+    let counts = [
+        ("tasks", facts.tasks, 1, ceiling.tasks),
+        ("open_files", facts.open_files, OPEN_FILES_MIN, ceiling.open_files),
+    ];
+    for (key, asked, least, most) in counts {
+        if !(least..=most).contains(&asked) {
+            add(
+                found,
+                format!("resources.{key}"),
+                format!("{asked} is not between {least} and {most}"),
+                format!("use {least} to {most}"),
+            );
+        }
+    }
+}
+
+fn lists(facts: &Facts, found: &mut Vec<Broken>) {
+    let lengths = [
+        ("app.exec", facts.arguments.len(), ARGUMENTS_MAX),
+        ("process.environment", facts.environment.len(), ENVIRONMENT_MAX),
+        ("network.connect", facts.connect.len(), CONNECT_MAX),
+        ("network.listen", facts.listen.len(), LISTEN_MAX),
+        ("devices", facts.devices.len(), DEVICES_MAX),
+        ("uses", facts.uses.len(), INTERFACES_MAX),
+        ("provides", facts.provides.len(), INTERFACES_MAX),
+    ];
+    for (key, length, most) in lengths {
+        if length > most {
+            add(found, key, format!("{length} entries"), format!("use at most {most}"));
+        }
+    }
+    repeated("network.connect", &facts.connect, found);
+    repeated("network.listen", &facts.listen, found);
+}
+
+/// Reports every element that was there before: most likely one of the two was meant to be something else.
+fn repeated<T: Ord + std::fmt::Display>(key: &str, list: &[T], found: &mut Vec<Broken>) {
+    let mut seen = BTreeSet::new();
+    for (index, element) in list.iter().enumerate() {
+        if !seen.insert(element) {
+            add(
+                found,
+                format!("{key}[{index}]"),
+                format!("{element} is named twice"),
+                "remove one of the two",
+            );
+        }
+    }
+}
+
+fn devices(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
+    let mut seen = BTreeSet::new();
+    for device in &facts.devices {
+        let key = format!("devices.{}", device.class().key());
+        if device.class().system_only() && !system {
+            let help = "remove it: use the interface \"os.gabion.Certificate\"";
+            add(found, key.as_str(), format!("no app may hold the {}", DeviceClass::Tpm.key()), help);
+        }
+        if !seen.insert(device.path()) {
+            add(found, key, format!("{} is named twice", device.path()), "remove one of the two");
+        }
+    }
+}
+
+fn bus(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
+    for (interface, methods) in &facts.uses {
+        let key = format!("uses.\"{interface}\"");
+        if methods.is_empty() {
+            add(
+                found,
+                key.as_str(),
+                "grants no method",
+                "name the methods, as [\"GetChain\"], or remove the line",
+            );
+        }
+        if methods.len() > NAMES_MAX {
+            add(
+                found,
+                key.as_str(),
+                format!("{} methods", methods.len()),
+                format!("use at most {NAMES_MAX}"),
+            );
+        }
+        repeated(&key, methods, found);
+    }
+    for (interface, apps) in &facts.provides {
+        let key = format!("provides.\"{interface}\"");
+        if interface.as_str().starts_with("os.gabion.") && !system {
+            add(
+                found,
+                key.as_str(),
+                "interfaces below os.gabion are the system's own",
+                "use a domain name of your own",
+            );
+        }
+        if apps.is_empty() {
+            add(
+                found,
+                key.as_str(),
+                "is provided to nobody",
+                "name the apps that may call it, or remove the line",
+            );
+        }
+        if apps.len() > NAMES_MAX {
+            add(found, key.as_str(), format!("{} apps", apps.len()), format!("use at most {NAMES_MAX}"));
+        }
+        repeated(&key, apps, found);
+    }
+}
+
+fn lifecycle(facts: &Facts, found: &mut Vec<Broken>) {
+    if facts.stop_timeout > STOP_TIMEOUT_MAX {
+        let help = format!("use at most \"{STOP_TIMEOUT_MAX}\"");
+        add(
+            found,
+            "lifecycle.stop_timeout",
+            format!("{} would hold up a shutdown", facts.stop_timeout),
+            help,
+        );
+    }
+    if facts.watchdog.is_some_and(|watchdog| watchdog.milliseconds() < WATCHDOG_MIN_MS) {
+        let message = "a watchdog this short fires on ordinary delays";
+        add(found, "lifecycle.watchdog", message, format!("use at least \"{WATCHDOG_MIN_MS}ms\""));
+    }
+}
