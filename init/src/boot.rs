@@ -1,0 +1,68 @@
+//! The first things: kernel file systems, the cgroup tree, signals. Everything else is `sandboxd`'s.
+
+use std::fs;
+use std::io;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+
+/// Makes the mounts and the cgroup tree. On the device this is the first thing after the kernel; in a test it runs
+/// in the test's own mount namespace.
+///
+/// # Errors
+/// A mount or cgroup controller that the kernel does not have, named.
+pub(crate) fn prepare() -> io::Result<()> {
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(|e| named("/ (private)", e))?;
+    let closed = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let nodev = closed | MsFlags::MS_NODEV;
+    attach("proc", "/proc", nodev, "")?;
+    attach("sysfs", "/sys", nodev, "")?;
+    attach("devtmpfs", "/dev", closed, "mode=0755")?;
+    attach("tmpfs", "/run", nodev, "mode=0755,size=4m")?;
+    attach("cgroup2", "/sys/fs/cgroup", nodev, "")?;
+    cgroups()
+}
+
+fn attach(kind: &str, at: &str, flags: MsFlags, options: &str) -> io::Result<()> {
+    match mount(Some(kind), at, Some(kind), flags, Some(options)) {
+        // EBUSY: the kernel mounted it already (devtmpfs).
+        Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        Err(e) => Err(named(at, e)),
+    }
+}
+
+/// `/sys/fs/cgroup/{manager,system,apps}`, with the controllers handed down to where boxes live.
+fn cgroups() -> io::Result<()> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    delegate(ROOT)?;
+    for name in ["manager", "system", "apps"] {
+        let path = format!("{ROOT}/{name}");
+        match fs::create_dir(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(context(&path, e)),
+            _ => {}
+        }
+        if name != "manager" {
+            delegate(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn delegate(path: &str) -> io::Result<()> {
+    let file = format!("{path}/cgroup.subtree_control");
+    fs::write(&file, "+cpu +memory +pids").map_err(|e| context(&file, e))
+}
+
+/// Puts a process into the manager's cgroup. Slow (milliseconds), so never used for a box.
+pub(crate) fn into_manager_cgroup(pid: u32) -> io::Result<()> {
+    fs::write("/sys/fs/cgroup/manager/cgroup.procs", pid.to_string())
+}
+
+fn named(what: &str, e: Errno) -> io::Error {
+    context(what, e.into())
+}
+
+fn context(what: &str, e: io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{what}: {e}"))
+}

@@ -1,0 +1,89 @@
+//! The conversation with `sandboxd`: one request at a time in, events out. Never waits for it.
+//!
+//! Events that do not fit into the socket are dropped and the socket is closed: `sandboxd` then starts again and
+//! asks for everything that is kept. What a slow `sandboxd` can make PID 1 hold is thus one socket buffer.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use sys::bundle::{Event, Power, Request};
+use sys::channel;
+use sys::launch::Prepared;
+
+use crate::boxes::Boxes;
+use crate::poller::Poller;
+use crate::report::say;
+
+/// PID 1's end of the socket.
+pub(crate) struct Control(pub(crate) OwnedFd);
+
+/// What the caller has to do after one message.
+pub(crate) enum Outcome {
+    /// Nothing.
+    Done,
+    /// No message waits.
+    Empty,
+    /// `sandboxd` closed its end or sent nonsense: drop the socket.
+    Closed,
+    /// Shut down.
+    Power(Power),
+}
+
+impl Control {
+    /// Sends an event. False when the socket is of no use any more.
+    pub(crate) fn tell(&self, event: &Event, fds: &[OwnedFd]) -> bool {
+        let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        match channel::send(&self.0, &event.encode(), &raw) {
+            Ok(()) => true,
+            Err(e) => {
+                say!("event to sandboxd lost: {e}");
+                false
+            }
+        }
+    }
+
+    /// Takes and does one request.
+    pub(crate) fn serve(&self, boxes: &mut Boxes, poller: &Poller, now_ms: u64, safe_mode: bool) -> Outcome {
+        let (message, fds) = match channel::receive(&self.0) {
+            Ok(Some(received)) => received,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Outcome::Empty,
+            Ok(None) => return Outcome::Closed,
+            Err(e) => {
+                say!("bad message from sandboxd: {e}");
+                return Outcome::Closed;
+            }
+        };
+        let Some(request) = Request::decode(&message) else {
+            say!("sandboxd sent what is not a request");
+            return Outcome::Closed;
+        };
+        let (id, done) = match request {
+            Request::Hello => return self.hello(boxes, safe_mode),
+            Request::Power(power) => return Outcome::Power(power),
+            Request::Put(spec) => (spec.id, put(boxes, spec, fds)),
+            Request::Start(id) => (id, boxes.start(id, poller, now_ms)),
+            Request::Stop(id) => (id, boxes.stop(id, now_ms).map(|()| None)),
+            Request::Kill(id) => (id, boxes.kill(id).map(|()| None)),
+            Request::Remove(id) => (id, boxes.remove(id).map(|()| None)),
+        };
+        let event = match done {
+            Ok(event) => event,
+            Err(errno) => Some(Event::Failed { id, errno }),
+        };
+        let told = event.is_none_or(|event| self.tell(&event, &[]));
+        if told { Outcome::Done } else { Outcome::Closed }
+    }
+
+    fn hello(&self, boxes: &Boxes, safe_mode: bool) -> Outcome {
+        let all = boxes.kept().all(|(event, fds)| self.tell(&event, fds));
+        if all && self.tell(&Event::KeptEnd { safe_mode }, &[]) { Outcome::Done } else { Outcome::Closed }
+    }
+}
+
+fn put(boxes: &mut Boxes, spec: sys::bundle::BoxSpec, fds: Vec<OwnedFd>) -> Result<Option<Event>, i32> {
+    let prepared = Prepared::new(spec, fds).map_err(|e| {
+        say!("bundle refused: {e}");
+        e.raw_os_error().unwrap_or(libc::EINVAL)
+    })?;
+    boxes.put(prepared).map(|()| None)
+}

@@ -1,0 +1,105 @@
+//! Keeping `sandboxd` up, and safe mode when it cannot be kept up.
+
+use std::io;
+
+use sys::bundle::{Next, Restart};
+use sys::{channel, process};
+
+use crate::backoff::Backoff;
+use crate::boot::into_manager_cgroup;
+use crate::control::Control;
+use crate::report::say;
+
+const PATH: &str = "/usr/bin/sandboxd";
+/// Crashes without a good minute between them after which no app is started any more.
+const SAFE_MODE_AFTER: u32 = 6;
+
+/// `sandboxd` as a child of PID 1.
+pub(crate) struct Manager {
+    pid: Option<u32>,
+    started_ms: u64,
+    start_at_ms: Option<u64>,
+    crashes: u32,
+    backoff: Backoff,
+    /// The system failed repeatedly: system boxes only, no apps.
+    pub(crate) safe_mode: bool,
+}
+
+impl Manager {
+    /// Not started yet; due at once.
+    pub(crate) fn new() -> Manager {
+        Manager {
+            pid: None,
+            started_ms: 0,
+            start_at_ms: Some(0),
+            crashes: 0,
+            backoff: Backoff::default(),
+            safe_mode: false,
+        }
+    }
+
+    /// Starts it when that is due. Returns the new control socket.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> Option<Control> {
+        if self.start_at_ms.is_none_or(|at| at > now_ms) {
+            return None;
+        }
+        self.started_ms = now_ms;
+        match self.spawn() {
+            Ok(control) => {
+                self.start_at_ms = None;
+                Some(control)
+            }
+            Err(e) => {
+                say!("cannot start {PATH}: {e}");
+                self.crashed(now_ms);
+                None
+            }
+        }
+    }
+
+    fn spawn(&mut self) -> io::Result<Control> {
+        let (ours, theirs) = channel::pair()?;
+        let args: &[&str] = if self.safe_mode { &["--safe-mode"] } else { &[] };
+        let pid = process::spawn_manager(PATH, args, &theirs)?;
+        self.pid = Some(pid);
+        into_manager_cgroup(pid)?;
+        Ok(Control(ours))
+    }
+
+    /// Whether this pid is the manager's.
+    pub(crate) fn is(&self, pid: u32) -> bool {
+        self.pid == Some(pid)
+    }
+
+    /// The manager ended. True when this made the device enter safe mode.
+    pub(crate) fn ended(&mut self, ended: process::Ended, stopping: bool, now_ms: u64) -> bool {
+        self.pid = None;
+        if stopping {
+            return false;
+        }
+        say!("event manager-exited pid={} code={} status={}", ended.pid, ended.code, ended.status);
+        self.crashed(now_ms)
+    }
+
+    fn crashed(&mut self, now_ms: u64) -> bool {
+        let uptime_ms = now_ms.saturating_sub(self.started_ms);
+        self.crashes = if uptime_ms >= 60_000 { 1 } else { self.crashes.saturating_add(1) };
+        self.start_at_ms = Some(match self.backoff.next(Restart::Always, true, uptime_ms, now_ms) {
+            Next::Stopped => now_ms,
+            Next::Restart(ms) | Next::Backoff(ms) => now_ms + u64::from(ms),
+        });
+        let enter = self.crashes >= SAFE_MODE_AFTER && !self.safe_mode;
+        self.safe_mode |= enter;
+        enter
+    }
+
+    /// When it is to be started.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.start_at_ms
+    }
+
+    /// Its pid while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+}

@@ -1,0 +1,37 @@
+//! The orderly end: boxes, then `sandboxd`, then everybody else, then file systems, then power.
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, sync};
+use sys::bundle::Power;
+
+use crate::report::say;
+
+/// The longest a shutdown waits for boxes beyond their own stop times, and for `sandboxd`.
+pub(crate) const MANAGER_MS: u64 = 3_000;
+
+/// Asks the manager to end.
+pub(crate) fn ask(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // It may be gone already, which is what was wanted.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// Ends everything. Does not return on the device; as the first process of a pid namespace the kernel ends us.
+pub(crate) fn end(power: Power) -> ! {
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    sync();
+    for at in ["/data", "/apps"] {
+        // Not mounted is fine; busy is detached, and its data is already synced.
+        let _ = umount2(at, MntFlags::empty()).or_else(|_| umount2(at, MntFlags::MNT_DETACH));
+    }
+    let again = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    let _ = mount(None::<&str>, "/", None::<&str>, again, None::<&str>);
+    sync();
+    say!("{}", if power == Power::Off { "power off" } else { "reboot" });
+    let mode = if power == Power::Off { RebootMode::RB_POWER_OFF } else { RebootMode::RB_AUTOBOOT };
+    let _ = reboot(mode);
+    std::process::exit(0)
+}

@@ -1,0 +1,27 @@
+//! The one crate with `unsafe`: what the kernel offers and no safe crate wraps.
+//!
+//! Each module is one family of kernel objects. The default part is what PID 1 needs and no more; what builds
+//! boxes (mounts, device mapper, quota) is behind the feature `builder`, so that PID 1 does not carry it.
+
+pub mod bundle;
+pub mod channel;
+mod codec;
+pub mod device;
+pub mod launch;
+pub mod process;
+pub mod step;
+
+#[cfg(feature = "builder")]
+pub mod audit;
+#[cfg(feature = "builder")]
+pub mod dm;
+#[cfg(feature = "builder")]
+pub mod ext4;
+#[cfg(feature = "builder")]
+pub mod loopdev;
+#[cfg(feature = "builder")]
+pub mod memfd;
+#[cfg(feature = "builder")]
+pub mod mount;
+#[cfg(feature = "builder")]
+pub mod quota;
