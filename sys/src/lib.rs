@@ -18,6 +18,8 @@ pub mod dm;
 #[cfg(feature = "builder")]
 pub mod ext4;
 #[cfg(feature = "builder")]
+pub mod inherit;
+#[cfg(feature = "builder")]
 pub mod loopdev;
 #[cfg(feature = "builder")]
 pub mod memfd;

@@ -1,0 +1,50 @@
+//! The two clocks: one that only goes forward, for deadlines, and the wall's, for stamps people read.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since boot, also over suspend.
+pub fn now_ms() -> u64 {
+    let clock = nix::time::ClockId::CLOCK_BOOTTIME;
+    let Ok(now) = nix::time::clock_gettime(clock) else { return 0 };
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or_default();
+    seconds * 1000 + u64::try_from(now.tv_nsec()).unwrap_or_default() / 1_000_000
+}
+
+/// The wall clock as RFC 3339 in UTC with milliseconds.
+pub fn stamp() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    rfc3339(since.as_secs(), since.subsec_millis())
+}
+
+/// `seconds` after 1970-01-01 as RFC 3339.
+pub fn rfc3339(seconds: u64, millis: u32) -> String {
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Days after 1970-01-01 to year, month, day (Howard Hinnant's `civil_from_days`, for days not negative).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let of_era = days % 146_097;
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_known_moments() {
+        assert_eq!(rfc3339(0, 0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(951_782_400, 7), "2000-02-29T00:00:00.007Z");
+        assert_eq!(rfc3339(1_709_210_096, 999), "2024-02-29T12:34:56.999Z");
+        assert_eq!(rfc3339(4_102_444_799, 0), "2099-12-31T23:59:59.000Z");
+    }
+}
