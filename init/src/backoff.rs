@@ -72,7 +72,9 @@ mod tests {
     #[test]
     fn back_off_after_a_good_minute_is_forgotten() {
         let mut b = Backoff::default();
-        (0..5).for_each(|n| drop(crash(&mut b, 20_000 + n)));
+        for n in 0..5 {
+            crash(&mut b, 20_000 + n);
+        }
         assert_eq!(b.next(Restart::Always, true, 60_000, 200_000), Next::Restart(0));
     }
 

@@ -33,6 +33,11 @@ pub struct Prepared {
     envp: Vec<*const c_char>,
 }
 
+// SAFETY: the pointers lead into `_strings`, which belong to the same value and are never changed.
+unsafe impl Send for Prepared {}
+// SAFETY: as above; a shared `Prepared` is only read.
+unsafe impl Sync for Prepared {}
+
 /// A child between `clone3` and `execve`.
 pub struct Launched {
     /// Process id as the caller sees it.
@@ -259,13 +264,22 @@ unsafe fn limits(open_files: u32) -> c_int {
     0
 }
 
-/// Handlers went with CLONE_CLEAR_SIGHAND; what stays is the mask and the signals Rust's runtime ignores.
-unsafe fn default_signals() -> c_int {
-    // SAFETY: an all-zero sigset is the empty one; `signal` on a valid number.
+/// Handlers went with CLONE_CLEAR_SIGHAND; what stays is the mask, and the signals that whoever started us ignored.
+unsafe fn default_signals() -> c_long {
+    /// `struct sigaction` of the kernel: handler, flags, restorer, mask; all zero is SIG_DFL.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in (1..=64).filter(|s| ![libc::SIGKILL, libc::SIGSTOP].contains(s)) {
+        // SAFETY: sets a valid signal to its default by the raw call, since glibc refuses its own two.
+        let r =
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), ptr::null::<u64>(), 8) };
+        if r < 0 {
+            return -1;
+        }
+    }
+    let none = 0_u64;
+    // SAFETY: an empty mask of the kernel's eight bytes.
     unsafe {
-        let none: libc::sigset_t = mem::zeroed();
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut())
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, ptr::null::<u64>(), 8)
     }
 }
 
