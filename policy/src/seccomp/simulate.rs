@@ -1,0 +1,1 @@
+//! The BPF machine of the tests, later.
