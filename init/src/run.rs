@@ -119,6 +119,8 @@ impl Init {
                     if let Some(watchdog) = self.watchdog.take() {
                         watchdog.disarm();
                     }
+                    // The bundles hold mount namespaces, and so /data.
+                    self.boxes = Boxes::default();
                     shutdown::end(power);
                 }
             }

@@ -23,12 +23,14 @@ pub(crate) fn ask(pid: u32, signal: Signal) {
 pub(crate) fn end(power: Power) -> ! {
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     sync();
-    for at in ["/data", "/apps"] {
-        // Not mounted is fine; busy is detached, and its data is already synced.
-        let _ = umount2(at, MntFlags::empty()).or_else(|_| umount2(at, MntFlags::MNT_DETACH));
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    for at in ["/data", "/apps", "/"] {
+        // Read-only first: it leaves the file system clean even where something still holds it. Not mounted is fine.
+        let _ = mount(None::<&str>, at, None::<&str>, read_only, None::<&str>);
+        if at != "/" {
+            let _ = umount2(at, MntFlags::empty()).or_else(|_| umount2(at, MntFlags::MNT_DETACH));
+        }
     }
-    let again = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-    let _ = mount(None::<&str>, "/", None::<&str>, again, None::<&str>);
     sync();
     say!("{}", if power == Power::Off { "power off" } else { "reboot" });
     let mode = if power == Power::Off { RebootMode::RB_POWER_OFF } else { RebootMode::RB_AUTOBOOT };

@@ -363,12 +363,15 @@ unsafe fn install_programs(words: &[u32]) -> c_long {
     for &length in lengths {
         let Some((program, after)) = code.split_at_checked(length as usize * 2) else { return invalid() };
         code = after;
+        if length > 4096 {
+            return invalid();
+        }
         let program = libc::sock_fprog { len: length as u16, filter: program.as_ptr().cast_mut().cast() };
         // SAFETY: `filter` points at `len` instructions of eight bytes inside the mapping; the kernel copies them.
         let r =
             unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
-        if length > 4096 || r < 0 {
-            return -1;
+        if r < 0 {
+            return r;
         }
     }
     0
