@@ -75,7 +75,8 @@ impl FromStr for Bytes {
 impl fmt::Display for Bytes {
     /// Prints in the largest unit that leaves a whole number; the result parses back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fitting = BYTE_UNITS.iter().rev().find(|(_, factor)| self.0 != 0 && self.0 % factor == 0);
+        let fitting =
+            BYTE_UNITS.iter().rev().find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor));
         match fitting {
             Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
             None => write!(f, "{}KiB", self.0 / 1024),
@@ -192,7 +193,7 @@ impl FromStr for Duration {
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = u64::from(self.0);
-        let fitting = TIME_UNITS.iter().rev().find(|(_, factor)| ms % factor == 0);
+        let fitting = TIME_UNITS.iter().rev().find(|(_, factor)| ms.is_multiple_of(*factor));
         let (name, factor) = fitting.unwrap_or(&("ms", 1));
         write!(f, "{}{name}", ms / factor)
     }

@@ -16,6 +16,7 @@ mod amount;
 mod board;
 mod capability;
 mod claims;
+mod explain;
 mod facts;
 pub mod landlock;
 mod manifest;
@@ -25,11 +26,14 @@ mod plan;
 mod problem;
 mod read;
 mod rules;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod seccomp;
 mod wire;
 
 pub use amount::{Bytes, CpuPercent, Duration};
 pub use board::Board;
+pub use explain::{Act, Verdict, explain};
 pub use facts::{Profile, Restart, SystemGrant};
 pub use landlock::{FsPath, FsRule, Landlock};
 pub use manifest::{Manifest, SystemManifest, check, check_system};
@@ -38,4 +42,6 @@ pub use place::{AbsolutePath, Device, DeviceClass, Host, HostPort, Port, Proto};
 pub use plan::{Lifecycle, Limits, Network, Plan, compile, compile_system};
 pub use problem::{Invalid, Problem};
 pub use read::{PROBLEMS_MAX, TEXT_MAX};
+#[cfg(feature = "schema")]
+pub use schema::schema;
 pub use wire::{DecodeError, PLAN_MAX};

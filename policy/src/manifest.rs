@@ -118,7 +118,7 @@ impl Checker<'_, '_> {
         let id = self.required("app.id", "\"com.example.thermostat\"", app.id.as_ref());
         let version = self.required("app.version", "\"1.0.0\"", app.version.as_ref());
         let exec = self.exec(app.exec.as_ref());
-        let optional = Some(Facts {
+        Some(Facts {
             memory: self.optional("resources.memory", resources.memory.as_ref()).unwrap_or(MEMORY),
             cpu: self
                 .optional("resources.cpu", resources.cpu.as_ref())
@@ -151,8 +151,7 @@ impl Checker<'_, '_> {
             version: version?,
             program: exec.as_ref()?.0.clone(),
             arguments: exec?.1,
-        });
-        optional
+        })
     }
 
     fn parsed<T: FromStr<Err = Invalid>>(&mut self, key: &str, claim: &Spanned<String>) -> Option<T> {
@@ -286,8 +285,8 @@ impl Checker<'_, '_> {
 
     fn system(&mut self, claimed: Option<&ClaimedSystem>) -> Option<SystemGrant> {
         let claimed = claimed?;
-        let mut grant = SystemGrant::default();
-        grant.host_pids = claimed.host_pids.as_ref().is_some_and(|claim| *claim.get_ref());
+        let host_pids = claimed.host_pids.as_ref().is_some_and(|claim| *claim.get_ref());
+        let mut grant = SystemGrant { capabilities: 0, host_pids };
         for claim in claimed.capabilities.iter().flat_map(|list| list.get_ref()) {
             match capability::number(claim.get_ref()) {
                 Ok(number) => grant.capabilities |= 1 << number,
