@@ -127,12 +127,11 @@ fn search(runs: &[Run]) -> BpfProgram {
 }
 
 /// Opcodes of `linux/bpf_common.h`, with `BPF_K`.
-pub(super) const LD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-pub(super) const AND: u16 = 0x54; // BPF_ALU | BPF_AND
-pub(super) const JA: u16 = 0x05; // BPF_JMP | BPF_JA
-pub(super) const JEQ: u16 = 0x15; // BPF_JMP | BPF_JEQ
-pub(super) const JGE: u16 = 0x35; // BPF_JMP | BPF_JGE
-pub(super) const RET: u16 = 0x06; // BPF_RET
+const LD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const JA: u16 = 0x05; // BPF_JMP | BPF_JA
+const JEQ: u16 = 0x15; // BPF_JMP | BPF_JEQ
+const JGE: u16 = 0x35; // BPF_JMP | BPF_JGE
+const RET: u16 = 0x06; // BPF_RET
 
 /// Offsets in `struct seccomp_data`.
 const NUMBER_OFFSET: u32 = 0;

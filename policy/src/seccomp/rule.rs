@@ -35,6 +35,7 @@ pub(crate) enum Test {
 
 impl Check {
     /// Whether `args` satisfy the condition: what the compiled program must agree with.
+    #[cfg(test)]
     pub(crate) fn holds(self, args: &[u64; 6]) -> bool {
         let value = args.get(usize::from(self.arg)).copied().unwrap_or(0);
         // Truncation is the point, see `Test`.
