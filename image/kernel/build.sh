@@ -68,15 +68,15 @@ if [ "${1:-}" = --config-only ]; then
     exit 0
 fi
 
-say "compiling with $(nproc) jobs; about 15 minutes of processor time the first time"
+say "compiling with $(nproc) jobs; about 15 minutes of processor time, once"
 start=$SECONDS
-kmake -j"$(nproc)" V=1 bzImage >>"$work/log" 2>&1 &
+make -C "$tree" ARCH=x86 -j"$(nproc)" bzImage >>"$work/log" 2>&1 &
 compiler_pid=$!
 trap 'kill $compiler_pid 2>/dev/null || true' INT TERM
 while kill -0 $compiler_pid 2>/dev/null; do
     sleep 1
     if [ $(((SECONDS - start) % 20)) -eq 0 ]; then
-        say "$((SECONDS - start)) s, $(grep -c -- ' -c -o ' "$work/log" || true) files compiled"
+        say "$((SECONDS - start)) s, $(grep -c '^  CC ' "$work/log" || true) files compiled"
     fi
 done
 wait $compiler_pid || {

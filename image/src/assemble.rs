@@ -1,0 +1,60 @@
+//! One bootable set: kernel, root image, app store, and the command line that ties them together by their root hashes.
+
+use crate::kernel::{self, Kernel};
+use crate::paths::Tree;
+use crate::verity::Verified;
+use crate::{binaries, pack, root, store};
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::File;
+use std::path::PathBuf;
+
+/// What a machine boots.
+#[derive(Clone, Debug)]
+pub struct Bootable {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Becomes `/dev/vda`.
+    pub root: Verified,
+    /// Becomes `/dev/vdb`.
+    pub apps: Verified,
+}
+
+impl Bootable {
+    /// The kernel command line, without what a test may add.
+    ///
+    /// `panic=-1` restarts at once, which QEMU's `-no-reboot` turns into an end; words of the form `NAME=value` without
+    /// a dot are PID 1's environment.
+    pub fn command_line(&self) -> String {
+        let (root, apps) = (self.root.dm_create("root", 0, "/dev/vda"), self.apps.dm_create("apps", 1, "/dev/vdb"));
+        format!(
+            "console=ttyS0 loglevel=5 panic=-1 lockdown=confidentiality dm-mod.create=\"{root};{apps}\" \
+             root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc"
+        )
+    }
+}
+
+/// The system alone: the kernel and the root image of this tree.
+pub fn system(tree: &Tree) -> Result<(Kernel, Verified)> {
+    let _lock = lock(tree)?;
+    let kernel = kernel::kernel(tree)?;
+    let built = binaries::system(tree)?;
+    let boxes = root::system_boxes(tree, &built)?;
+    let root = root::build(&built, &boxes, &tree.out().join("root.img"))?;
+    Ok((kernel, root))
+}
+
+/// The shipped demo: the system with the apps of `image/demo`.
+pub fn demo(tree: &Tree) -> Result<Bootable> {
+    let (kernel, root) = system(tree)?;
+    let _lock = lock(tree)?;
+    let apps = store::build(&pack::demo(tree)?, &tree.out().join("apps.img"))?;
+    Ok(Bootable { kernel: kernel.bzimage, root, apps })
+}
+
+/// Several tests may ask for the same images at once; one makes them, the others find them made.
+pub fn lock(tree: &Tree) -> Result<Flock<File>> {
+    std::fs::create_dir_all(tree.out()).with_context(|| format!("making {}", tree.out().display()))?;
+    let file = File::create(tree.out().join("lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("locking the image directory")
+}

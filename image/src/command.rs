@@ -1,0 +1,58 @@
+//! Running another program: silent while it goes well, everything it said when it does not.
+
+use anyhow::{Context, Result, bail};
+use std::process::{Command, Stdio};
+
+/// Starts a command whose messages do not depend on the user's language.
+pub fn tool(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
+
+/// Runs `command` to its end and returns its standard output.
+///
+/// A missing program is reported with the command that installs it; a failed one with what it printed.
+pub fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let done = command
+        .output()
+        .with_context(|| format!("cannot run {name}; is it installed? `make packages` installs what is needed"))?;
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        bail!("{} failed ({}):\n{text}{said}", describe(command), done.status);
+    }
+    Ok(text)
+}
+
+/// Runs `command` with its messages going straight to the terminal.
+pub fn visibly(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", describe(command)))?;
+    if !status.success() {
+        bail!("{} failed ({status})", describe(command));
+    }
+    Ok(())
+}
+
+fn describe(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_of_failing_program_carries_its_message() {
+        let error = output(tool("sh").args(["-c", "echo because >&2; exit 3"])).unwrap_err();
+        assert!(error.to_string().contains("because"), "{error}");
+    }
+
+    #[test]
+    fn output_of_missing_program_names_it_and_the_remedy() {
+        let error = output(&mut tool("no-such-program-here")).unwrap_err().to_string();
+        assert!(error.contains("no-such-program-here") && error.contains("make packages"), "{error}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Debian packages as a source of unmodified programs.
+//!
+//! A package is downloaded once, by the machine's own `apt` and so checked against the archive's signature, and kept
+//! by name. A kept package is used as it is: the same tree packs the same apps until somebody asks for newer ones.
+
+use crate::command::{output, tool};
+use crate::paths::Tree;
+use crate::stamp::sorted_entries;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where packages are kept.
+pub fn cache(tree: &Tree) -> PathBuf {
+    tree.cache.join("debs")
+}
+
+/// Forgets every kept package, so that the next packing downloads what is current.
+pub fn forget(tree: &Tree) -> Result<()> {
+    let cache = cache(tree);
+    if cache.exists() {
+        fs::remove_dir_all(&cache).with_context(|| format!("removing {}", cache.display()))?;
+    }
+    Ok(())
+}
+
+/// The files of `packages`, one directory each, in the order of their names in the list.
+pub fn extracted(tree: &Tree, packages: &[String]) -> Result<Vec<PathBuf>> {
+    let cache = cache(tree);
+    fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
+    let missing = packages.iter().filter(|package| kept(&cache, package).is_none()).collect::<Vec<_>>();
+    if !missing.is_empty() {
+        download(&cache, &missing)?;
+    }
+    packages
+        .iter()
+        .map(|package| {
+            let deb = kept(&cache, package).with_context(|| format!("apt-get did not fetch {package}"))?;
+            extract(&deb)
+        })
+        .collect()
+}
+
+fn download(cache: &Path, packages: &[&String]) -> Result<()> {
+    let names = packages.iter().map(|name| name.as_str()).collect::<Vec<_>>();
+    crate::say("demo", format_args!("downloading {} from Debian", names.join(", ")));
+    let fetch = || {
+        // The sandbox user could not write into a private cache; apt falls back to this anyway, with a warning.
+        output(
+            tool("apt-get")
+                .current_dir(cache)
+                .args(["-q", "-o", "APT::Sandbox::User=root", "download"])
+                .args(&names),
+        )
+    };
+    fetch().map(drop).context("the package lists may be old: `apt-get update` renews them")
+}
+
+/// The kept file of `package`. Its version is in its name, after an underscore, which no package name has.
+fn kept(cache: &Path, package: &str) -> Option<PathBuf> {
+    let prefix = format!("{package}_");
+    sorted_entries(cache).ok()?.into_iter().rfind(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&prefix) && name.ends_with(".deb")
+    })
+}
+
+fn extract(deb: &Path) -> Result<PathBuf> {
+    let directory = deb.with_extension("files");
+    if !directory.exists() {
+        // Unpacked beside and then renamed: a half-unpacked package must not look like a whole one.
+        let partial = deb.with_extension(format!("partial-{}", std::process::id()));
+        output(tool("dpkg-deb").arg("-x").arg(deb).arg(&partial))?;
+        fs::rename(&partial, &directory).with_context(|| format!("unpacking {}", deb.display()))?;
+    }
+    Ok(directory)
+}
+
+/// The file or directory at the absolute path `path` in one of `packages`, links followed as if each package was `/`.
+pub fn find(packages: &[PathBuf], path: &str) -> Option<PathBuf> {
+    let mut path = path.to_owned();
+    // The kernel's own limit on links in a row.
+    for _ in 0..40 {
+        let relative = path.trim_start_matches('/').to_owned();
+        let found = packages.iter().map(|root| root.join(&relative)).find(|at| at.symlink_metadata().is_ok())?;
+        match fs::read_link(&found) {
+            Ok(target) => {
+                let parent = Path::new("/").join(&relative);
+                path = parent.parent()?.join(target).to_str()?.to_owned();
+            }
+            Err(_) => return Some(found),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn find_follows_links_inside_the_packages_only() {
+        let place = tempfile::tempdir().unwrap();
+        let (one, two) = (place.path().join("one"), place.path().join("two"));
+        fs::create_dir_all(one.join("lib64")).unwrap();
+        fs::create_dir_all(two.join("lib")).unwrap();
+        symlink("/lib/ld.so", one.join("lib64/ld.so")).unwrap();
+        fs::write(two.join("lib/ld.so"), "").unwrap();
+        let packages = [one, two.clone()];
+        assert_eq!(find(&packages, "/lib64/ld.so"), Some(two.join("lib/ld.so")));
+        assert_eq!(find(&packages, "/bin/sh"), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! `gabion-image`: builds and boots Gabion's images. The `Makefile` has a target for each of its subcommands.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use image::paths::Tree;
+use image::{assemble, debian, kernel, pack, reproducible, run, size, store};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Build and boot Gabion's images
+#[derive(Parser)]
+#[command(name = "gabion-image", version)]
+struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Build the kernel, or find it in the cache, and print its path
+    Kernel,
+    /// Build the root image and print the kernel's command line for it
+    Image,
+    /// Pack the demo apps and print where they are
+    Demo {
+        /// Download the Debian packages again, in their current versions
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Pack one app from a directory with manifest.toml, app.list and files/
+    Pack {
+        /// The app's source directory
+        source: PathBuf,
+        /// Where the packed app goes; replaced if it is there
+        to: PathBuf,
+    },
+    /// Make an app store image of packed app directories
+    Store {
+        /// The image to make
+        image: PathBuf,
+        /// Packed app directories, each called as its app
+        apps: Vec<PathBuf>,
+    },
+    /// Boot the demo and show its console; Ctrl-C switches it off
+    Run {
+        /// Memory of the machine in MiB
+        #[arg(long, default_value_t = 96)]
+        memory: u32,
+        /// Start with a blank data disk
+        #[arg(long)]
+        fresh: bool,
+        /// Word to add to the kernel's command line; may be repeated
+        #[arg(long)]
+        append: Vec<String>,
+    },
+    /// Print the sizes of kernel and images against their bars
+    Size,
+    /// Build the images twice in different places and compare them
+    Reproducible,
+}
+
+fn main() -> ExitCode {
+    match act(Arguments::parse().action) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gabion-image: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(action: Action) -> Result<()> {
+    let tree = Tree::here()?;
+    match action {
+        Action::Kernel => println!("{}", kernel::kernel(&tree)?.bzimage.display()),
+        Action::Image => println!("{}", assemble::demo(&tree)?.command_line()),
+        Action::Demo { refresh } => {
+            if refresh {
+                debian::forget(&tree)?;
+            }
+            for app in pack::demo(&tree)? {
+                println!("{}", app.display());
+            }
+        }
+        Action::Pack { source, to } => pack::pack(&tree, &source, &to)?,
+        Action::Store { image, apps } => print!("{}", store::build(&apps, &image)?.to_text()),
+        Action::Run { memory, fresh, append } => {
+            run::run(&tree, &run::Options { memory_mib: memory, fresh, append })?;
+        }
+        Action::Size => size::size(&tree)?,
+        Action::Reproducible => reproducible::reproducible(&tree)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! The machine: every QEMU flag of this project, in one place.
+//!
+//! The reference board of the first stage is a q35 with two processors, virtio disks and random numbers, an i6300esb
+//! watchdog and two serial ports. `microvm` would boot faster but hangs at TSC calibration now and then.
+
+use crate::assemble::Bootable;
+use crate::command::tool;
+use crate::qmp::Qmp;
+use anyhow::{Context, Result};
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The program.
+pub const QEMU: &str = "qemu-system-x86_64";
+/// Size of a new data disk; sparse, so it costs what is written.
+pub const DATA_BYTES: u64 = 512 << 20;
+
+/// Where the first serial port, the device's console, goes.
+#[derive(Clone, Debug)]
+pub enum Console {
+    /// A pipe: [`Running::console`].
+    Pipe,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// A disk. They become `/dev/vda`, `/dev/vdb`, … in order.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// A raw image.
+    pub image: PathBuf,
+    /// Whether the device may write to it.
+    pub writable: bool,
+}
+
+/// A machine to be started.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Memory, MiB.
+    pub memory_mib: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// A bzImage.
+    pub kernel: PathBuf,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// In order.
+    pub disks: Vec<Disk>,
+    /// Where QEMU makes its control socket. Unix socket paths end at 107 bytes.
+    pub qmp: PathBuf,
+    /// The console.
+    pub console: Console,
+    /// A socket on which QEMU listens for whoever talks to the second serial port.
+    pub agent: Option<PathBuf>,
+    /// Kill QEMU when the *thread* that started it ends.
+    pub die_with_thread: bool,
+    /// What else QEMU should be told.
+    pub extra: Vec<String>,
+}
+
+impl Machine {
+    /// The demo's machine: 96 MiB, two processors, root and apps read-only and `data` as third disk.
+    pub fn new(bootable: &Bootable, data: &Path, qmp: &Path) -> Self {
+        let disk = |image: &Path, writable| Disk { image: image.to_path_buf(), writable };
+        Self {
+            memory_mib: 96,
+            cpus: 2,
+            kernel: bootable.kernel.clone(),
+            command_line: bootable.command_line(),
+            disks: vec![disk(&bootable.root.image, false), disk(&bootable.apps.image, false), disk(data, true)],
+            qmp: qmp.to_path_buf(),
+            console: Console::Pipe,
+            agent: None,
+            die_with_thread: false,
+            extra: Vec::new(),
+        }
+    }
+
+    /// Starts QEMU, in a process group of its own: a Ctrl-C at the terminal is for whoever started us to handle.
+    pub fn spawn(&self) -> Result<Running> {
+        let mut command = self.command();
+        command.process_group(0);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot run {QEMU}; `make packages` installs what is needed"))?;
+        Ok(Running { child, qmp: self.qmp.clone() })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = if self.die_with_thread {
+            let mut command = tool("setpriv");
+            command.args(["--pdeathsig", "KILL", "--", QEMU]);
+            command
+        } else {
+            tool(QEMU)
+        };
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        command.args(["-machine", "q35"]).args(acceleration());
+        command.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
+        command.args(["-device", "virtio-rng-pci"]);
+        command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        command.args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&self.qmp))]);
+        for (index, disk) in self.disks.iter().enumerate() {
+            let access = if disk.writable { "off" } else { "on" };
+            command.args([
+                "-drive",
+                &format!("if=none,id=disk{index},format=raw,readonly={access},file={}", escaped(&disk.image)),
+                "-device",
+                &format!("virtio-blk-pci,drive=disk{index}"),
+            ]);
+        }
+        match &self.console {
+            Console::Pipe => command.args(["-chardev", "stdio,id=console,signal=off"]).stdout(Stdio::piped()),
+            Console::File(file) => {
+                command.args(["-chardev", &format!("file,id=console,append=on,path={}", escaped(file))])
+            }
+        };
+        command.args(["-serial", "chardev:console"]);
+        if let Some(agent) = &self.agent {
+            let chardev = format!("socket,id=agent,server=on,wait=off,path={}", escaped(agent));
+            command.args(["-chardev", &chardev, "-serial", "chardev:agent"]);
+        }
+        command.arg("-kernel").arg(&self.kernel).args(["-append", &self.command_line]);
+        command.args(&self.extra);
+        command
+    }
+}
+
+/// In QEMU's option lists a comma ends a value, and two are one.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+/// KVM where it works, else QEMU's own interpreter on as many threads as there are processors.
+/// `GABION_ACCEL=tcg` or `kvm` decides instead.
+fn acceleration() -> [&'static str; 4] {
+    static KVM: OnceLock<bool> = OnceLock::new();
+    let kvm = *KVM.get_or_init(|| match std::env::var("GABION_ACCEL").as_deref() {
+        Ok(choice) => choice == "kvm",
+        Err(_) => kvm_works(),
+    });
+    if kvm { ["-accel", "kvm", "-cpu", "host"] } else { ["-accel", "tcg,thread=multi", "-cpu", "max"] }
+}
+
+/// `/dev/kvm` may be there and useless (nested, or without permission): only a virtual machine that starts proves it.
+fn kvm_works() -> bool {
+    if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
+        return false;
+    }
+    let probe = tool("timeout")
+        .args(["5", QEMU, "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-nodefaults"])
+        .args(["-display", "none", "-S", "-monitor", "stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut probe) = probe else { return false };
+    if let Some(mut monitor) = probe.stdin.take() {
+        // A probe that is gone already has failed, and says so by its status.
+        let _ = std::io::Write::write_all(&mut monitor, b"quit\n");
+    }
+    probe.wait().is_ok_and(|status| status.success())
+}
+
+/// A running machine. Dropping it kills it.
+pub struct Running {
+    child: Child,
+    qmp: PathBuf,
+}
+
+impl Running {
+    /// The console's output, once, when the machine was started with [`Console::Pipe`].
+    pub fn console(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// QEMU's process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A new connection to QEMU's control socket.
+    pub fn qmp(&self) -> Result<Qmp> {
+        Qmp::connect(&self.qmp, Duration::from_secs(10))
+    }
+
+    /// Presses the power button; the device shuts down by itself.
+    pub fn power_button(&self) -> Result<()> {
+        self.qmp()?.execute("system_powerdown")
+    }
+
+    /// How QEMU ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits up to `patience` for QEMU to end.
+    pub fn wait(&mut self, patience: Duration) -> Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.ended()? {
+                Some(status) => return Ok(Some(status)),
+                None if Instant::now() >= deadline => return Ok(None),
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Ends QEMU at once: a power cut as far as the device is concerned, though not for what QEMU has written.
+    pub fn kill(&mut self) {
+        // Either it was running and is now dead, or it was dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Makes a blank data disk of `bytes` at `path`, replacing what is there.
+pub fn blank_disk(path: &Path, bytes: u64) -> Result<()> {
+    let file = std::fs::File::create(path).with_context(|| format!("making {}", path.display()))?;
+    file.set_len(bytes).with_context(|| format!("making {}", path.display()))
+}

@@ -1,0 +1,95 @@
+//! The root image: `init`, `sandboxd`, the system's own boxes as compiled plans, and the template of `/data`.
+//!
+//! What holds: no shell, no library, no interpreter, nothing setuid, no TOML: the device's privileged programs read
+//! plans, which were checked here by the same `policy` that they decode them with.
+
+use crate::binaries::Binaries;
+use crate::paths::Tree;
+use crate::stage;
+use crate::stamp::{Stamp, sorted_entries};
+use crate::verity::{self, Verified};
+use crate::{erofs, template};
+use anyhow::{Context, Result, bail};
+use policy::Board;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Mount points of the device's own file systems.
+const DIRECTORIES: [&str; 7] = ["dev", "proc", "sys", "run", "tmp", "data", "apps"];
+const UUID: &str = "67616269-6f6e-4000-8000-726f6f740000";
+
+/// A box that is part of the image: its manifest, and the program that the manifest's `exec` names.
+#[derive(Clone, Debug)]
+pub struct SystemBox {
+    /// TOML, checked by `policy::check_system`.
+    pub manifest: PathBuf,
+    /// The static program, put where `exec` says.
+    pub program: PathBuf,
+}
+
+/// The system boxes of `image/system/*.toml`; each one's program is the binary that has the name in its `exec`.
+pub fn system_boxes(tree: &Tree, binaries: &Binaries) -> Result<Vec<SystemBox>> {
+    let mut boxes = Vec::new();
+    for manifest in sorted_entries(&tree.system()).context("reading image/system")? {
+        if manifest.extension().is_some_and(|extension| extension == "toml") {
+            let plan = compile(&manifest)?;
+            let name = plan.argv.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
+            boxes.push(SystemBox { manifest, program: binaries.path(&name) });
+        }
+    }
+    Ok(boxes)
+}
+
+/// Makes the root image at `image`, or keeps it if it was made from the same contents before.
+pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<Verified> {
+    let init = binaries.path("init");
+    let sandboxd = binaries.path("sandboxd");
+    let mut stamp = Stamp::new("root 1").path(&init)?.path(&sandboxd)?;
+    for system in boxes {
+        // The plan, not its source: a change in `policy` alone can change it.
+        stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.program)?;
+    }
+    let words = image.with_extension("verity");
+    if stamp.fits(image)
+        && let Some(verified) = fs::read_to_string(&words).ok().and_then(|text| Verified::from_text(image, &text))
+    {
+        return Ok(verified);
+    }
+    crate::say("image", format_args!("assembling {}", image.display()));
+    let staged = image.with_extension("staged");
+    stage::fresh(&staged)?;
+    stage::directories(&staged, &DIRECTORIES)?;
+    stage::copy(&init, &staged.join("sbin/init"))?;
+    stage::copy(&sandboxd, &staged.join("usr/bin/sandboxd"))?;
+    for system in boxes {
+        add_box(&staged.join("usr/share/gabion/system"), system)?;
+    }
+    template::format(&staged.join("usr/share/gabion/data.ext4"))?;
+    stage::normalise(&staged)?;
+    erofs::format(&staged, UUID, image)?;
+    let verified = verity::append(image, UUID)?;
+    fs::write(&words, verified.to_text())?;
+    stamp.keep(image)?;
+    Ok(verified)
+}
+
+fn add_box(system: &Path, member: &SystemBox) -> Result<()> {
+    let plan = compile(&member.manifest)?;
+    let program = plan.argv.first().map(|path| path.trim_start_matches('/')).unwrap_or_default();
+    let root = system.join(plan.id.as_str());
+    stage::directories(&root, &stage::BOX_DIRECTORIES)?;
+    stage::copy(&member.program, &root.join(program))?;
+    stage::write(&system.join(format!("{}.plan", plan.id.as_str())), plan.encode())
+}
+
+/// The plan of a system manifest; every problem, by file and line, if it has any.
+fn compile(manifest: &Path) -> Result<policy::Plan> {
+    let text = fs::read_to_string(manifest).with_context(|| format!("reading {}", manifest.display()))?;
+    match policy::check_system(&text, &Board::default()) {
+        Ok(checked) => Ok(policy::compile_system(&checked)),
+        Err(problems) => {
+            let list = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            bail!("{} cannot be compiled:\n{list}", manifest.display())
+        }
+    }
+}

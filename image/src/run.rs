@@ -1,0 +1,102 @@
+//! `make run`: build what is missing, boot, show the console, and end cleanly on Ctrl-C.
+
+use crate::assemble::{self, Bootable};
+use crate::paths::Tree;
+use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk};
+use crate::say;
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Longest orderly shutdown that is waited for: every app's stop time runs in parallel, at most a few seconds here.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// How the demo is booted.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Memory of the machine, MiB.
+    pub memory_mib: u32,
+    /// Throw the data disk of the last run away.
+    pub fresh: bool,
+    /// More words for the kernel's command line.
+    pub append: Vec<String>,
+}
+
+/// Builds and boots the demo, until it is switched off.
+pub fn run(tree: &Tree, options: &Options) -> Result<()> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let bootable = assemble::demo(tree)?;
+    let mut machine = boot(tree, &bootable, options)?;
+    // Only from here on does Ctrl-C mean "switch the device off"; before, it ends the build.
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    let log = tree.out().join("console.log");
+    say("run", format_args!("booting; Ctrl-C switches the device off (console also in {})", log.display()));
+    let console = machine.console().context("the console is a pipe")?;
+    let shown = std::thread::spawn(move || show(console, File::create(log)?));
+    let outcome = supervise(&mut machine, &interrupted);
+    machine.kill();
+    match shown.join() {
+        Ok(shown) => shown.context("showing the console")?,
+        Err(_) => bail!("the thread that shows the console failed"),
+    }
+    outcome
+}
+
+fn boot(tree: &Tree, bootable: &Bootable, options: &Options) -> Result<Running> {
+    let data = tree.out().join("data.img");
+    if options.fresh || !data.exists() {
+        blank_disk(&data, DATA_BYTES)?;
+    }
+    // A path of the tree may be longer than a socket's may be.
+    let qmp = std::env::temp_dir().join(format!("gabion-{}.qmp", std::process::id()));
+    let mut machine = Machine::new(bootable, &data, &qmp);
+    machine.memory_mib = options.memory_mib;
+    machine.die_with_thread = true;
+    for word in &options.append {
+        machine.command_line.push(' ');
+        machine.command_line.push_str(word);
+    }
+    machine.spawn()
+}
+
+/// Waits for the machine to end by itself, or for an interrupt and then for the orderly shutdown.
+fn supervise(machine: &mut Running, interrupted: &AtomicBool) -> Result<()> {
+    while !interrupted.load(Ordering::Relaxed) {
+        if let Some(status) = machine.wait(Duration::from_millis(100))? {
+            return ended(status);
+        }
+    }
+    eprintln!();
+    say("run", "switching the device off");
+    machine.power_button()?;
+    match machine.wait(SHUTDOWN)? {
+        Some(status) => ended(status),
+        None => bail!("the device did not switch itself off within {} s; ended it", SHUTDOWN.as_secs()),
+    }
+}
+
+fn ended(status: std::process::ExitStatus) -> Result<()> {
+    if !status.success() {
+        bail!("QEMU ended with {status}");
+    }
+    say("run", "the device is off");
+    Ok(())
+}
+
+/// Copies the console to our output and to a file, byte for byte, as it comes.
+fn show(mut console: impl Read, mut log: File) -> std::io::Result<()> {
+    let mut buffer = [0; 4096];
+    let mut output = std::io::stdout();
+    loop {
+        let length = console.read(&mut buffer)?;
+        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+        log.write_all(bytes)?;
+        // Nobody listening is no reason to stop the device: it is switched off by the signal that comes with it.
+        let _ = output.write_all(bytes).and_then(|()| output.flush());
+    }
+}
