@@ -46,7 +46,7 @@ pub fn pack(tree: &Tree, source: &Path, app: &Path) -> Result<()> {
         stage::copy(&built, &inside(&root, path))?;
     }
     fill(tree, source, &recipe, &root)?;
-    if !inside(&root, &program).exists() && inside(&root, &program).symlink_metadata().is_err() {
+    if inside(&root, &program).symlink_metadata().is_err() {
         bail!("app.exec names {program}, which nothing in app.list or files/ provides");
     }
     stage::normalise(&root)?;
@@ -60,9 +60,19 @@ pub fn pack(tree: &Tree, source: &Path, app: &Path) -> Result<()> {
 fn fill(tree: &Tree, source: &Path, recipe: &Recipe, root: &Path) -> Result<()> {
     let packages = debian::extracted(tree, &recipe.packages)?;
     for (path, to) in &recipe.copies {
-        let found = debian::find(&packages, path)
+        debian::find(&packages, path)
             .with_context(|| format!("{path} is in none of: {}", recipe.packages.join(", ")))?;
-        stage::copy(&found, &inside(root, to))?;
+        // A directory may be spread over several packages, as python's library is.
+        for package in &packages {
+            if let Some(found) = debian::find(std::slice::from_ref(package), path) {
+                stage::copy(&found, &inside(root, to))?;
+            }
+        }
+    }
+    for path in &recipe.omitted {
+        let at = inside(root, path);
+        let removed = if at.is_dir() { fs::remove_dir_all(&at) } else { fs::remove_file(&at) };
+        removed.with_context(|| format!("omitting {path}"))?;
     }
     for (path, target) in &recipe.links {
         let link = inside(root, path);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `package NAME…` | Debian packages that the following may be taken from |
 //! | `copy PATH [AS]` | a file or directory of these packages, at the same place or at `AS` |
+//! | `omit PATH` | not this file or directory of what was copied |
 //! | `link PATH TARGET` | a symbolic link at `PATH` |
 //! | `cargo PACKAGE PATH` | a static program of this workspace, called as the package, at `PATH` |
 //! | `store image` | keep the root as a verified image of its own instead of as files of the store |
@@ -19,6 +20,8 @@ pub struct Recipe {
     pub packages: Vec<String>,
     /// Path in a package, path in the box.
     pub copies: Vec<(String, String)>,
+    /// Paths in the box to leave out again.
+    pub omitted: Vec<String>,
     /// Path in the box, target.
     pub links: Vec<(String, String)>,
     /// Cargo package and program name, path in the box.
@@ -45,11 +48,12 @@ impl Recipe {
             ["package", ref names @ ..] => self.packages.extend(names.iter().map(ToString::to_string)),
             ["copy", path] => self.copies.push((absolute(path)?, absolute(path)?)),
             ["copy", path, to] => self.copies.push((absolute(path)?, absolute(to)?)),
+            ["omit", path] => self.omitted.push(absolute(path)?),
             ["link", path, target] => self.links.push((absolute(path)?, target.to_owned())),
             ["cargo", package, path] => self.programs.push((package.to_owned(), absolute(path)?)),
             ["store", "image"] => self.image = true,
             [word, ..] => {
-                bail!("\"{word}\" with {} words after it; write package, copy, link, cargo or store", words.len() - 1)
+                bail!("\"{word}\" with {} words after it; write package, copy, omit, link, cargo or store", words.len() - 1)
             }
         }
         Ok(())
