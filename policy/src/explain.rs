@@ -6,7 +6,8 @@
 
 use crate::facts::Facts;
 use crate::manifest::Manifest;
-use crate::place::{AbsolutePath, Host, HostPort, Port, Proto};
+use crate::net::{Host, HostPort, Port, Proto};
+use crate::place::AbsolutePath;
 use crate::seccomp::{self, Answer};
 use crate::{InterfaceName, MethodName};
 

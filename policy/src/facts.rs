@@ -5,7 +5,8 @@
 
 use crate::amount::{Bytes, CpuPercent, Duration};
 use crate::name::{AppId, Argument, EnvName, InterfaceName, MethodName, Version};
-use crate::place::{AbsolutePath, Device, HostPort, Port};
+use crate::net::{HostPort, Port};
+use crate::place::{AbsolutePath, Device};
 use crate::problem::{Invalid, nearest, quote};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

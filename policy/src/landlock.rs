@@ -8,7 +8,7 @@
 //! are read-only mounts, are executable. What of `/` can really be written is decided by its mounts.
 
 use crate::facts::Facts;
-use crate::place::Proto;
+use crate::net::Proto;
 
 /// The Landlock ABI every box needs (Linux 6.12: scoped signals and abstract sockets).
 pub const ABI: u32 = 6;

@@ -12,15 +12,19 @@
 //! An attacker controls the manifest's text (an app's author) and, after taking over the worker, the encoded bytes.
 //! What holds: a [`Manifest`] exists only if every rule held; a [`Plan`] exists only if it was compiled here.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails"))]
+
 mod amount;
 mod board;
 mod capability;
 mod claims;
 mod explain;
 mod facts;
+mod hint;
 pub mod landlock;
 mod manifest;
 mod name;
+mod net;
 mod place;
 mod plan;
 mod problem;
@@ -28,7 +32,7 @@ mod read;
 mod rules;
 #[cfg(feature = "schema")]
 mod schema;
-pub mod seccomp;
+mod seccomp;
 mod wire;
 
 pub use amount::{Bytes, CpuPercent, Duration};
@@ -38,7 +42,8 @@ pub use facts::{Profile, Restart, SystemGrant};
 pub use landlock::{FsPath, FsRule, Landlock};
 pub use manifest::{Manifest, SystemManifest, check, check_system};
 pub use name::{AppId, Argument, EnvName, InterfaceName, MethodName, Version};
-pub use place::{AbsolutePath, Device, DeviceClass, Host, HostPort, Port, Proto};
+pub use net::{Host, HostPort, Port, Proto};
+pub use place::{AbsolutePath, Device, DeviceClass};
 pub use plan::{Lifecycle, Limits, Network, Plan, compile, compile_system};
 pub use problem::{Invalid, Problem};
 pub use read::{PROBLEMS_MAX, TEXT_MAX};

@@ -91,6 +91,10 @@ fn check_as(text: &str, ceiling: &Board, system: bool) -> Result<Manifest, Vec<P
     let facts = claimed.and_then(|claimed| Checker { reader: &mut reader }.facts(&claimed));
     if let Some(facts) = &facts {
         for broken in rules::broken(facts, ceiling, system) {
+            // What could not be read left a hole behind: its consequences are not further faults.
+            if reader.problems.iter().any(|known| known.key.starts_with(&broken.key)) {
+                continue;
+            }
             reader.fault_of_key(&broken.key, broken.message, broken.help);
         }
     }

@@ -6,7 +6,7 @@
 use crate::facts::{Facts, Profile, Restart, SystemGrant};
 use crate::landlock::{self, Landlock};
 use crate::manifest::{Manifest, SystemManifest};
-use crate::place::{HostPort, Port};
+use crate::net::{HostPort, Port};
 use crate::seccomp;
 use crate::{AppId, Version};
 

@@ -5,7 +5,8 @@
 //! [`PROBLEMS_MAX`] are kept. The known keys are those that [`read`] asks for, so the list cannot go stale.
 
 use crate::claims::*;
-use crate::problem::{Problem, nearest, quote};
+use crate::hint::{one_line, short, unknown_key_help, unknown_table_help, wrong_kind_help};
+use crate::problem::Problem;
 use serde::de::{Deserialize, IntoDeserializer};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -150,39 +151,15 @@ fn read_tables(reader: &mut Reader<'_>, mut document: DeTable<'_>) -> ClaimedMan
     section(reader, &mut document, "app", |s| {
         claimed.app = ClaimedApp { id: s.take("id"), version: s.take("version"), exec: s.texts("exec") };
     });
-    section(reader, &mut document, "resources", |s| {
-        claimed.resources = ClaimedResources {
-            memory: s.take("memory"),
-            cpu: s.take("cpu"),
-            tasks: s.take("tasks"),
-            storage: s.take("storage"),
-            tmp: s.take("tmp"),
-            open_files: s.take("open_files"),
-        };
-    });
+    section(reader, &mut document, "resources", |s| claimed.resources = read_resources(s));
     section(reader, &mut document, "process", |s| claimed.process = read_process(s));
     section(reader, &mut document, "network", |s| {
         claimed.network = ClaimedNetwork { connect: s.texts("connect"), listen: s.texts("listen") };
     });
-    section(reader, &mut document, "devices", |s| {
-        claimed.devices = ClaimedDevices {
-            serial: s.texts("serial"),
-            gpio: s.texts("gpio"),
-            i2c: s.texts("i2c"),
-            spi: s.texts("spi"),
-            tpm: s.texts("tpm"),
-        };
-    });
+    section(reader, &mut document, "devices", |s| claimed.devices = read_devices(s));
     section(reader, &mut document, "uses", |s| claimed.uses = read_text_table(s));
     section(reader, &mut document, "provides", |s| claimed.provides = read_text_table(s));
-    section(reader, &mut document, "lifecycle", |s| {
-        claimed.lifecycle = ClaimedLifecycle {
-            restart: s.take("restart"),
-            watchdog: s.take("watchdog"),
-            stop_timeout: s.take("stop_timeout"),
-            notify: s.take("notify"),
-        };
-    });
+    section(reader, &mut document, "lifecycle", |s| claimed.lifecycle = read_lifecycle(s));
     section(reader, &mut document, "system", |s| {
         claimed.system =
             Some(ClaimedSystem { capabilities: s.texts("capabilities"), host_pids: s.take("host_pids") });
@@ -192,6 +169,36 @@ fn read_tables(reader: &mut Reader<'_>, mut document: DeTable<'_>) -> ClaimedMan
         reader.fault(name.span().start, &short(name.get_ref()), "unknown table or key", help);
     }
     claimed
+}
+
+fn read_resources(s: &mut Section<'_, '_, '_>) -> ClaimedResources {
+    ClaimedResources {
+        memory: s.take("memory"),
+        cpu: s.take("cpu"),
+        tasks: s.take("tasks"),
+        storage: s.take("storage"),
+        tmp: s.take("tmp"),
+        open_files: s.take("open_files"),
+    }
+}
+
+fn read_devices(s: &mut Section<'_, '_, '_>) -> ClaimedDevices {
+    ClaimedDevices {
+        serial: s.texts("serial"),
+        gpio: s.texts("gpio"),
+        i2c: s.texts("i2c"),
+        spi: s.texts("spi"),
+        tpm: s.texts("tpm"),
+    }
+}
+
+fn read_lifecycle(s: &mut Section<'_, '_, '_>) -> ClaimedLifecycle {
+    ClaimedLifecycle {
+        restart: s.take("restart"),
+        watchdog: s.take("watchdog"),
+        stop_timeout: s.take("stop_timeout"),
+        notify: s.take("notify"),
+    }
 }
 
 fn read_process(s: &mut Section<'_, '_, '_>) -> ClaimedProcess {
@@ -290,80 +297,4 @@ fn convert_texts(reader: &mut Reader<'_>, path: &str, value: Spanned<DeValue<'_>
         texts.extend(convert::<String>(reader, &path, element));
     }
     Some(Spanned::new(span, texts))
-}
-
-/// What to write in place of a value of the wrong kind.
-fn wrong_kind_help(path: &str, written: &str) -> String {
-    let written = one_line(written);
-    match path {
-        "resources.memory" | "resources.storage" | "resources.tmp" => {
-            format!("write a text with a unit, as \"{written}MiB\"")
-        }
-        "resources.cpu" => format!("write a text with a unit, as \"{written}%\""),
-        "resources.tasks" | "resources.open_files" => "write a whole number without quotes".to_owned(),
-        "lifecycle.watchdog" | "lifecycle.stop_timeout" => {
-            format!("write a text with a unit, as \"{written}s\"")
-        }
-        "process.jit" | "lifecycle.notify" | "system.host_pids" => "write true or false".to_owned(),
-        _ => format!("write a text in quotes, as \"{}\"", written.trim_matches('"')),
-    }
-}
-
-const TABLES: [&str; 8] =
-    ["app", "resources", "process", "network", "devices", "uses", "provides", "lifecycle"];
-
-/// Keys by their table, for the author who wrote one in the wrong place. Tests hold it against the schema.
-const KEYS: [(&str, &str); 20] = [
-    ("id", "app"),
-    ("version", "app"),
-    ("exec", "app"),
-    ("memory", "resources"),
-    ("cpu", "resources"),
-    ("tasks", "resources"),
-    ("storage", "resources"),
-    ("tmp", "resources"),
-    ("open_files", "resources"),
-    ("profile", "process"),
-    ("jit", "process"),
-    ("environment", "process"),
-    ("working_directory", "process"),
-    ("connect", "network"),
-    ("listen", "network"),
-    ("serial", "devices"),
-    ("restart", "lifecycle"),
-    ("watchdog", "lifecycle"),
-    ("stop_timeout", "lifecycle"),
-    ("notify", "lifecycle"),
-];
-
-fn unknown_key_help(table: &str, key: &str, known: &[&'static str]) -> String {
-    if let Some((_, home)) = KEYS.iter().find(|(known, home)| *known == key && *home != table) {
-        return format!("`{key}` belongs in [{home}]");
-    }
-    match nearest(key, known.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("remove it; [{table}] knows {}", known.join(", ")),
-    }
-}
-
-fn unknown_table_help(name: &str) -> String {
-    if let Some((_, home)) = KEYS.iter().find(|(known, _)| *known == name) {
-        return format!("`{name}` belongs in [{home}]");
-    }
-    match nearest(name, TABLES) {
-        Some(meant) => format!("did you mean `[{meant}]`?"),
-        None => format!("remove it; a manifest has [{}]", TABLES.join("], [")),
-    }
-}
-
-/// A key of the author's, fit for a message.
-fn short(key: &str) -> String {
-    quote(key).trim_matches('"').to_owned()
-}
-
-/// Outside text on one printable line, without quotes around it.
-fn one_line(text: &str) -> String {
-    let quoted = quote(&text.replace('\n', ", "));
-    let inner = quoted.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(&quoted);
-    inner.replace("\\\"", "\"").replace("\\'", "'")
 }

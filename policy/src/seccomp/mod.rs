@@ -25,7 +25,7 @@ use rule::{Rules, When};
 
 /// What the programs of a box answer to a syscall.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// It goes through.
     Allowed,
     /// It goes through with certain arguments, described by the text; else it fails with EPERM or kills.

@@ -10,7 +10,7 @@
 
 use super::rule::{Call, Rules, calls, is, is_not, masked, null};
 use crate::facts::{Facts, Profile};
-use crate::place::Proto;
+use crate::net::Proto;
 
 /// All that the box may call.
 pub(crate) fn allowed(facts: &Facts) -> Rules {
@@ -42,13 +42,13 @@ fn strict(rules: &mut Rules) {
         SYS_read SYS_write SYS_readv SYS_writev SYS_pread64 SYS_pwrite64 SYS_preadv SYS_pwritev SYS_preadv2 SYS_pwritev2
         SYS_lseek SYS_openat SYS_close SYS_close_range SYS_fcntl SYS_dup SYS_dup3 SYS_flock
         SYS_fstat SYS_newfstatat SYS_statx SYS_faccessat SYS_faccessat2 SYS_readlinkat SYS_getdents64 SYS_getcwd
-        SYS_chdir SYS_umask SYS_ftruncate SYS_fsync SYS_fdatasync SYS_mkdirat SYS_unlinkat SYS_renameat SYS_renameat2
+        SYS_chdir SYS_umask SYS_ftruncate SYS_fsync SYS_fdatasync SYS_mkdirat SYS_unlinkat SYS_renameat2
         SYS_utimensat SYS_ppoll
         SYS_brk SYS_munmap SYS_mremap SYS_madvise
         SYS_execve SYS_exit SYS_exit_group SYS_futex SYS_set_robust_list SYS_set_tid_address SYS_rseq SYS_tgkill
         SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall
         SYS_getpid SYS_gettid SYS_getppid SYS_getuid SYS_geteuid SYS_getgid SYS_getegid
-        SYS_uname SYS_sysinfo SYS_getrandom SYS_getrlimit SYS_sched_getaffinity SYS_sched_yield
+        SYS_uname SYS_sysinfo SYS_getrandom SYS_sched_getaffinity SYS_sched_yield
         SYS_clock_gettime SYS_clock_getres SYS_clock_nanosleep SYS_nanosleep SYS_gettimeofday
         SYS_recvfrom SYS_recvmsg SYS_shutdown
     ]);
@@ -57,6 +57,7 @@ fn strict(rules: &mut Rules) {
         SYS_open SYS_stat SYS_lstat SYS_access SYS_readlink SYS_getdents SYS_dup2 SYS_mkdir SYS_rmdir SYS_unlink
         SYS_rename SYS_poll SYS_arch_prctl SYS_time
     ]);
+    rules.always(LIMITS_AND_RENAME);
     // A connection made by sending (TCP Fast Open) is one that Landlock's connect rule never sees.
     let no_fast_open = "without MSG_FASTOPEN";
     rules.when(("SYS_sendto", libc::SYS_sendto), no_fast_open, &[&[masked(3, MSG_FASTOPEN, 0)]]);
@@ -65,6 +66,17 @@ fn strict(rules: &mut Rules) {
     let options: Vec<_> = options.iter().map(<[_; 1]>::as_slice).collect();
     rules.when(("SYS_prctl", libc::SYS_prctl), "for harmless options of its own", &options);
 }
+
+// Calls for which libc has no constant on aarch64, with the numbers of `asm-generic/unistd.h` there.
+#[cfg(target_arch = "x86_64")]
+const LIMITS_AND_RENAME: &[Call] = calls![SYS_getrlimit SYS_renameat];
+#[cfg(target_arch = "aarch64")]
+const LIMITS_AND_RENAME: &[Call] = &[("SYS_getrlimit", 163), ("SYS_renameat", 38)];
+#[cfg(target_arch = "x86_64")]
+const LIMITS_AND_FILES: &[Call] = calls![SYS_setrlimit SYS_sync_file_range SYS_fchmodat2];
+#[cfg(target_arch = "aarch64")]
+const LIMITS_AND_FILES: &[Call] =
+    &[("SYS_setrlimit", 164), ("SYS_sync_file_range", 84), ("SYS_fchmodat2", 452)];
 
 /// `MSG_FASTOPEN` of `linux/socket.h`.
 const MSG_FASTOPEN: u32 = 0x2000_0000;
@@ -103,7 +115,7 @@ fn strict_only(rules: &mut Rules) {
 /// Threads, processes of its own root, signals, timers, everything about files.
 fn default(rules: &mut Rules) {
     rules.always(calls![
-        SYS_wait4 SYS_waitid SYS_kill SYS_tkill SYS_pidfd_open SYS_pidfd_send_signal SYS_prlimit64 SYS_setrlimit
+        SYS_wait4 SYS_waitid SYS_kill SYS_tkill SYS_pidfd_open SYS_pidfd_send_signal SYS_prlimit64
         SYS_getrusage SYS_times SYS_setpgid SYS_getpgid SYS_getsid SYS_setsid SYS_getgroups SYS_getresuid SYS_getresgid
         SYS_setuid SYS_setgid SYS_setreuid SYS_setregid SYS_setresuid SYS_setresgid SYS_capget
         SYS_rt_sigpending SYS_rt_sigsuspend SYS_rt_sigtimedwait SYS_rt_sigqueueinfo SYS_signalfd4
@@ -115,8 +127,8 @@ fn default(rules: &mut Rules) {
         SYS_sched_get_priority_min SYS_getpriority SYS_setpriority SYS_getcpu SYS_membarrier SYS_futex_waitv
         SYS_mlock SYS_mlock2 SYS_munlock SYS_mincore SYS_msync
         SYS_openat2 SYS_fchdir SYS_truncate SYS_fallocate SYS_fadvise64 SYS_readahead SYS_copy_file_range SYS_sendfile
-        SYS_splice SYS_tee SYS_sync SYS_syncfs SYS_sync_file_range SYS_statfs SYS_fstatfs SYS_linkat SYS_symlinkat
-        SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_fchown SYS_fchownat
+        SYS_splice SYS_tee SYS_sync SYS_syncfs SYS_statfs SYS_fstatfs SYS_linkat SYS_symlinkat
+        SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat
         SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr SYS_flistxattr
     ]);
     #[cfg(target_arch = "x86_64")]
@@ -125,6 +137,7 @@ fn default(rules: &mut Rules) {
         SYS_eventfd SYS_inotify_init SYS_creat SYS_link SYS_symlink SYS_chmod SYS_chown SYS_lchown SYS_utime SYS_utimes
         SYS_futimesat
     ]);
+    rules.always(LIMITS_AND_FILES);
     rules.when(("SYS_clone", libc::SYS_clone), "without new namespaces", &[&[masked(0, NAMESPACES, 0)]]);
     rules.when(
         ("SYS_ioctl", libc::SYS_ioctl),
