@@ -28,7 +28,7 @@ impl Bootable {
     pub fn command_line(&self) -> String {
         let (root, apps) = (self.root.dm_create("root", 0, "/dev/vda"), self.apps.dm_create("apps", 1, "/dev/vdb"));
         format!(
-            "console=ttyS0 loglevel=5 panic=-1 lockdown=confidentiality dm-mod.create=\"{root};{apps}\" \
+            "console=ttyS0 loglevel=4 panic=-1 lockdown=confidentiality dm-mod.create=\"{root};{apps}\" \
              root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc"
         )
     }

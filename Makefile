@@ -1,0 +1,43 @@
+# One line per target; `make help` lists them. Every target installs the packages it needs first.
+
+TOOL = cargo run --quiet --package gabion-image --
+PART ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench image kernel demo size reproducible check packages clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: packages ## boot the demo in QEMU; Ctrl-C switches the device off
+	@$(TOOL) run
+
+test: packages ## every test, those in QEMU included; ends with the totals
+	@.ci/test
+
+bench: packages ## measure against other systems; PART=name for one part
+	@cargo run --quiet --release --package gabion-bench -- $(PART)
+
+image: packages ## build kernel, root image and app store
+	@$(TOOL) image
+
+kernel: packages ## build the kernel alone (kept by configuration)
+	@$(TOOL) kernel
+
+demo: packages ## pack the demo's apps from Debian packages
+	@$(TOOL) demo
+
+size: packages ## sizes of kernel and images against their bars
+	@$(TOOL) size
+
+reproducible: packages ## build the images twice in different places and compare
+	@$(TOOL) reproducible
+
+check: ## formatting and lints
+	@cargo fmt --all --check && cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+packages: ## install the Debian packages of image/packages.txt that are missing
+	@image/install-packages.sh
+
+clean: ## remove everything built here (kernels and Debian packages stay in ~/.cache/gabion)
+	@cargo clean
