@@ -26,7 +26,8 @@ impl Bootable {
     /// `panic=-1` restarts at once, which QEMU's `-no-reboot` turns into an end; words of the form `NAME=value` without
     /// a dot are PID 1's environment.
     pub fn command_line(&self) -> String {
-        let (root, apps) = (self.root.dm_create("root", 0, "/dev/vda"), self.apps.dm_create("apps", 1, "/dev/vdb"));
+        let (root, apps) =
+            (self.root.dm_create("root", 0, "/dev/vda"), self.apps.dm_create("apps", 1, "/dev/vdb"));
         format!(
             "console=ttyS0 loglevel=4 panic=-1 lockdown=confidentiality dm-mod.create=\"{root};{apps}\" \
              root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc"
@@ -56,5 +57,7 @@ pub fn demo(tree: &Tree) -> Result<Bootable> {
 pub fn lock(tree: &Tree) -> Result<Flock<File>> {
     std::fs::create_dir_all(tree.out()).with_context(|| format!("making {}", tree.out().display()))?;
     let file = File::create(tree.out().join("lock"))?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("locking the image directory")
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .context("locking the image directory")
 }

@@ -42,7 +42,8 @@ pub fn complete(root: &Path, packages: &[PathBuf]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let list = missing.iter().map(|(library, by)| format!("\n  {library}, needed by /{by}")).collect::<String>();
+    let list =
+        missing.iter().map(|(library, by)| format!("\n  {library}, needed by /{by}")).collect::<String>();
     bail!(
         "these libraries are in none of the listed packages:{list}\n\
          add `package NAME` for the package that has them (packages.debian.org searches contents)"

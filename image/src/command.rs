@@ -15,9 +15,9 @@ pub fn tool(program: &str) -> Command {
 /// A missing program is reported with the command that installs it; a failed one with what it printed.
 pub fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let done = command
-        .output()
-        .with_context(|| format!("cannot run {name}; is it installed? `make packages` installs what is needed"))?;
+    let done = command.output().with_context(|| {
+        format!("cannot run {name}; is it installed? `make packages` installs what is needed")
+    })?;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);

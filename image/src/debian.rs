@@ -82,7 +82,8 @@ pub fn find(packages: &[PathBuf], path: &str) -> Option<PathBuf> {
     // The kernel's own limit on links in a row.
     for _ in 0..40 {
         let relative = path.trim_start_matches('/').to_owned();
-        let found = packages.iter().map(|root| root.join(&relative)).find(|at| at.symlink_metadata().is_ok())?;
+        let found =
+            packages.iter().map(|root| root.join(&relative)).find(|at| at.symlink_metadata().is_ok())?;
         match fs::read_link(&found) {
             Ok(target) => {
                 let parent = Path::new("/").join(&relative);

@@ -92,7 +92,9 @@ fn fill(tree: &Tree, source: &Path, recipe: &Recipe, root: &Path) -> Result<()> 
 fn checked_program(manifest: &Path) -> Result<String> {
     let text = fs::read_to_string(manifest).with_context(|| format!("reading {}", manifest.display()))?;
     match policy::check(&text, &Board::default()) {
-        Ok(checked) => policy::compile(&checked).argv.into_iter().next().context("a checked manifest has a program"),
+        Ok(checked) => {
+            policy::compile(&checked).argv.into_iter().next().context("a checked manifest has a program")
+        }
         Err(problems) => {
             bail!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         }

@@ -71,7 +71,11 @@ impl Machine {
             cpus: 2,
             kernel: bootable.kernel.clone(),
             command_line: bootable.command_line(),
-            disks: vec![disk(&bootable.root.image, false), disk(&bootable.apps.image, false), disk(data, true)],
+            disks: vec![
+                disk(&bootable.root.image, false),
+                disk(&bootable.apps.image, false),
+                disk(data, true),
+            ],
             qmp: qmp.to_path_buf(),
             console: Console::Pipe,
             agent: None,

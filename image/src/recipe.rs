@@ -53,7 +53,10 @@ impl Recipe {
             ["cargo", package, path] => self.programs.push((package.to_owned(), absolute(path)?)),
             ["store", "image"] => self.image = true,
             [word, ..] => {
-                bail!("\"{word}\" with {} words after it; write package, copy, omit, link, cargo or store", words.len() - 1)
+                bail!(
+                    "\"{word}\" with {} words after it; write package, copy, omit, link, cargo or store",
+                    words.len() - 1
+                )
             }
         }
         Ok(())
@@ -73,7 +76,8 @@ mod tests {
 
     #[test]
     fn lines_become_parts() {
-        let text = "# demo\npackage a b\ncopy /x\ncopy /y /z\nlink /bin/sh busybox\ncargo p /bin/p\nstore image\n";
+        let text =
+            "# demo\npackage a b\ncopy /x\ncopy /y /z\nlink /bin/sh busybox\ncargo p /bin/p\nstore image\n";
         let recipe = Recipe::parse(text).unwrap();
         assert_eq!(recipe.packages, ["a", "b"]);
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());

@@ -36,15 +36,13 @@ pub fn reproducible(tree: &Tree) -> Result<()> {
 
 /// Copies what git would take of the tree, changes that are not committed included, and builds it there.
 fn build_copy(tree: &Tree, place: &Path) -> Result<Bootable> {
-    let listed = output(
-        tool("git").arg("-C").arg(&tree.root).args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ]),
-    )?;
+    let listed = output(tool("git").arg("-C").arg(&tree.root).args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]))?;
     for name in listed.split('\0').filter(|name| !name.is_empty()) {
         let from = tree.root.join(name);
         if from.symlink_metadata().is_ok() {

@@ -33,7 +33,8 @@ pub fn system_boxes(tree: &Tree, binaries: &Binaries) -> Result<Vec<SystemBox>> 
     for manifest in sorted_entries(&tree.system()).context("reading image/system")? {
         if manifest.extension().is_some_and(|extension| extension == "toml") {
             let plan = compile(&manifest)?;
-            let name = plan.argv.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
+            let name =
+                plan.argv.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
             boxes.push(SystemBox { manifest, program: binaries.path(&name) });
         }
     }
@@ -51,7 +52,8 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
     }
     let words = image.with_extension("verity");
     if stamp.fits(image)
-        && let Some(verified) = fs::read_to_string(&words).ok().and_then(|text| Verified::from_text(image, &text))
+        && let Some(verified) =
+            fs::read_to_string(&words).ok().and_then(|text| Verified::from_text(image, &text))
     {
         return Ok(verified);
     }

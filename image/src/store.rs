@@ -22,7 +22,8 @@ pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
     }
     let words = image.with_extension("verity");
     if stamp.fits(image)
-        && let Some(verified) = fs::read_to_string(&words).ok().and_then(|text| Verified::from_text(image, &text))
+        && let Some(verified) =
+            fs::read_to_string(&words).ok().and_then(|text| Verified::from_text(image, &text))
     {
         return Ok(verified);
     }

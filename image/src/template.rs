@@ -31,7 +31,9 @@ pub fn format(image: &Path) -> Result<()> {
         tool("mke2fs")
             .env("E2FSPROGS_FAKE_TIME", "1767225600")
             .env("MKE2FS_DETERMINISTIC", "1")
-            .args(["-q", "-F", "-t", "ext4", "-T", "ext4", "-b", "4096", "-I", "256", "-i", "4096", "-m", "1"])
+            .args([
+                "-q", "-F", "-t", "ext4", "-T", "ext4", "-b", "4096", "-I", "256", "-i", "4096", "-m", "1",
+            ])
             .args(["-J", "size=4", "-L", "gabion-data", "-U", UUID, "-O", FEATURES])
             .args(["-E", &format!("{EXTENDED},hash_seed={HASH_SEED}")])
             .arg(image)

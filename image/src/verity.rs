@@ -79,7 +79,9 @@ impl Verified {
     /// The reverse of [`Verified::to_text`], for an image that was made before.
     pub fn from_text(image: &Path, text: &str) -> Option<Self> {
         let field = |name: &str| {
-            text.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+            text.split_whitespace()
+                .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+                .map(str::to_owned)
         };
         Some(Self {
             image: image.to_path_buf(),
