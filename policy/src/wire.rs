@@ -58,7 +58,7 @@ impl std::error::Error for DecodeError {
 impl Plan {
     /// The plan as bytes. Equal plans have equal bytes.
     pub fn encode(&self) -> Vec<u8> {
-        // Off-road: writing plain strings, numbers and maps into a vector has no way to fail.
+        // Writing plain strings, numbers and maps into a vector has no way to fail.
         postcard::to_extend(&self.facts, MAGIC.to_vec()).unwrap_or_default()
     }
 
