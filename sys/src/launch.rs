@@ -113,7 +113,8 @@ impl Prepared {
         args.flags = flags as u64 | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP;
         args.pidfd = &raw mut pidfd as u64;
         args.exit_signal = libc::SIGCHLD as u64;
-        args.cgroup = raw[0] as u64;
+        let [cgroup, ..] = raw;
+        args.cgroup = cgroup as u64;
         // SAFETY: without CLONE_VM this is a fork: the child has a copy of this stack and returns 0 on it. The
         // caller is single-threaded on the device; in tests the child calls nothing that could need a lock.
         let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, mem::size_of_val(&args)) };
@@ -161,8 +162,8 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 unsafe fn child(p: &Prepared, fds: &[RawFd; BOX_FDS], report: RawFd) -> ! {
     // SAFETY: the contract of this function is that of `enter`.
     let (step, errno) = unsafe { enter(p, fds, report) };
-    let mut message = [step as u8, 0, 0, 0, 0, 0, 0, 0];
-    message[4..].copy_from_slice(&errno.to_ne_bytes());
+    let [a, b, c, d] = errno.to_ne_bytes();
+    let message = [step as u8, 0, 0, 0, a, b, c, d];
     // SAFETY: writes eight bytes of a local to our pipe and ends this process.
     unsafe {
         libc::write(report, message.as_ptr().cast(), message.len());
