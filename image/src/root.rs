@@ -45,7 +45,7 @@ pub fn system_boxes(tree: &Tree, binaries: &Binaries) -> Result<Vec<SystemBox>> 
 pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<Verified> {
     let init = binaries.path("init");
     let sandboxd = binaries.path("sandboxd");
-    let mut stamp = Stamp::new("root 1").path(&init)?.path(&sandboxd)?;
+    let mut stamp = Stamp::new("root 2").path(&init)?.path(&sandboxd)?;
     for system in boxes {
         // The plan, not its source: a change in `policy` alone can change it.
         stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.program)?;

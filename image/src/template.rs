@@ -16,9 +16,10 @@ const HASH_SEED: &str = "67616269-6f6e-4000-8000-736565640000";
 const EXTENDED: &str =
     "quotatype=prjquota,lazy_itable_init=0,lazy_journal_init=0,nodiscard,resize=268435456,root_owner=0:0";
 /// Everything named, so that the developer's `mke2fs.conf` has no say. `project` and `quota` make each app's storage a
-/// limit of the file system's own; `resize_inode` is what lets the kernel grow it while mounted.
+/// limit of the file system's own; `resize_inode` lets the kernel grow it while mounted, `metadata_csum_seed` rename it.
 const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,\
-    large_file,huge_file,dir_nlink,extra_isize,metadata_csum,project,quota";
+    large_file,huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed,\
+    project,quota";
 
 /// Makes the template at `image`.
 ///
