@@ -65,7 +65,8 @@ fn in_new_namespace<T>(
     parts: &BoxRoot<'_>,
     inspect: impl FnOnce(BorrowedFd<'_>) -> Result<T, BoxError>,
 ) -> Result<(OwnedFd, T), BoxError> {
-    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).map_err(|e| BoxError::step(Step::Namespace, e))?;
+    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)
+        .map_err(|e| BoxError::step(Step::Namespace, e))?;
     umask(Mode::empty());
     let namespace = File::open("/proc/thread-self/ns/mnt").map_err(|e| BoxError::step(Step::Namespace, e))?;
     mount::make_all_private().map_err(|e| BoxError::step(Step::Namespace, e))?;

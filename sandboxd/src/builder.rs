@@ -74,8 +74,7 @@ impl Built {
 pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Result<Built, BoxError> {
     let (network, shared) = choose_network(&plan.network, place.networks)?;
     let notify = notify_socket::make(place.run, place.uid).map_err(|e| BoxError::step(Step::Run, e))?;
-    let parts =
-        BoxRoot { root: place.root, storage: place.storage, run: place.run, devices: place.devices };
+    let parts = BoxRoot { root: place.root, storage: place.storage, run: place.run, devices: place.devices };
     let program = plan.argv.first().map(String::as_str).unwrap_or_default();
     let (mounts, ruleset) = boxroot::build(&parts, |root| {
         boxroot::check_executable(root, program)?;

@@ -47,7 +47,9 @@ impl Group {
     /// Makes it with `bounds`; gives its directory for `CLONE_INTO_CGROUP`.
     pub fn make(&self, bounds: &Bounds, limits: Limits) -> Result<OwnedFd, BoxError> {
         match fs::create_dir(&self.0) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(BoxError::step(Step::Cgroup, e)),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(BoxError::step(Step::Cgroup, e));
+            }
             _ => {}
         }
         if limits == Limits::Enforced {

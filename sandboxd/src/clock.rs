@@ -1,14 +1,6 @@
-//! The two clocks: one that only goes forward, for deadlines, and the wall's, for stamps people read.
+//! The wall clock as stamps people read. Deadlines use `sys::process::now_ms`, which never goes back.
 
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Milliseconds since boot, also over suspend.
-pub fn now_ms() -> u64 {
-    let clock = nix::time::ClockId::CLOCK_BOOTTIME;
-    let Ok(now) = nix::time::clock_gettime(clock) else { return 0 };
-    let seconds = u64::try_from(now.tv_sec()).unwrap_or_default();
-    seconds * 1000 + u64::try_from(now.tv_nsec()).unwrap_or_default() / 1_000_000
-}
 
 /// The wall clock as RFC 3339 in UTC with milliseconds.
 pub fn stamp() -> String {

@@ -1,14 +1,47 @@
-//! x
+//! App manager and box builder: installed packages in, bundles of descriptors for `init` out.
+//!
+//! ```text
+//! store ──manifest──▶ worker (its own box) ──plan──▶ intake ──▶ builder ──bundle──▶ init
+//! registry ──uid──▶                                    │   boxroot rules cgroup network devices
+//!                                   audit, notify, log pipes, init's events ──▶ daemon ──▶ console, logs, exits
+//! ```
+//!
+//! Pure, without clock or files: [`line`], [`rate`], [`notify`], [`audit_record`], [`watchdog`], [`table`],
+//! [`worker`] (the queue), [`registry`] (its text). I/O around them: the rest. [`builder::build_box`] is also what
+//! tests and benches build boxes with.
+//!
+//! What an attacker controls: an app's manifest (read by the worker, checked again here), its files (never opened
+//! beyond "is it there"), everything it writes and says (bounded and escaped), when it ends.
+
+pub mod app;
+pub mod applog;
+pub mod audit_record;
 pub mod boxroot;
 pub mod builder;
 pub mod cgroup;
 pub mod clock;
+pub mod config;
+pub mod confine;
+pub mod console;
+pub mod daemon;
 pub mod devices;
+pub mod exits;
+pub mod init_link;
 pub mod line;
+pub mod logfile;
 pub mod network;
 pub mod notify;
 mod notify_socket;
+pub mod poller;
 pub mod problem;
 pub mod rate;
 pub mod registry;
 pub mod rules;
+pub mod storage;
+pub mod store;
+pub mod syscalls;
+pub mod system;
+pub mod table;
+pub mod verity;
+pub mod watchdog;
+pub mod worker;

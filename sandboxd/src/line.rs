@@ -5,7 +5,6 @@
 
 /// A longer line is cut here; the rest of it up to the next line break is skipped.
 pub const MAX_LINE: usize = 4096;
-const CUT_MARK: &str = " [cut]";
 
 /// Collects bytes into lines. Holds at most one unfinished line.
 #[derive(Debug, Default)]
@@ -15,14 +14,15 @@ pub struct LineBuffer {
 }
 
 impl LineBuffer {
-    /// Takes `bytes`, hands each finished line (escaped) to `out`.
-    pub fn push(&mut self, bytes: &[u8], mut out: impl FnMut(&str)) {
+    /// Takes `bytes`, hands each finished line to `out`, raw and at most [`MAX_LINE`] long. The line is not
+    /// escaped yet, so that one which is dropped costs nothing.
+    pub fn push(&mut self, bytes: &[u8], mut out: impl FnMut(&[u8])) {
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|b| *b == b'\n') {
             let (line, tail) = rest.split_at(at);
             self.append(line, &mut out);
             if !std::mem::take(&mut self.skipping) {
-                out(&escape(&self.pending));
+                out(&self.pending);
             }
             self.pending.clear();
             rest = tail.get(1..).unwrap_or_default();
@@ -35,21 +35,21 @@ impl LineBuffer {
     }
 
     /// Hands out what has no line break yet: the writer is gone.
-    pub fn finish(&mut self, out: impl FnOnce(&str)) {
+    pub fn finish(&mut self, out: impl FnOnce(&[u8])) {
         if !self.pending.is_empty() {
-            out(&escape(&self.pending));
+            out(&self.pending);
         }
         *self = Self::default();
     }
 
-    fn append(&mut self, bytes: &[u8], out: &mut impl FnMut(&str)) {
+    fn append(&mut self, bytes: &[u8], out: &mut impl FnMut(&[u8])) {
         if self.skipping {
             return;
         }
         let room = MAX_LINE - self.pending.len();
         self.pending.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         if bytes.len() > room {
-            out(&(escape(&self.pending) + CUT_MARK));
+            out(&self.pending);
             self.pending.clear();
             self.skipping = true;
         }
@@ -91,9 +91,9 @@ mod tests {
         let mut buffer = LineBuffer::default();
         let mut out = Vec::new();
         for part in parts {
-            buffer.push(part, |l| out.push(l.to_owned()));
+            buffer.push(part, |l| out.push(escape(l)));
         }
-        buffer.finish(|l| out.push(l.to_owned()));
+        buffer.finish(|l| out.push(escape(l)));
         out
     }
 
@@ -107,7 +107,7 @@ mod tests {
         let long = vec![b'a'; 3 * MAX_LINE];
         let out = lines(&[&long, b"more\nnext\n"]);
         assert_eq!(out.len(), 2);
-        assert_eq!(out[0].len(), MAX_LINE + CUT_MARK.len());
+        assert_eq!(out[0].len(), MAX_LINE);
         assert_eq!(out[1], "next");
     }
 

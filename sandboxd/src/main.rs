@@ -1,1 +1,23 @@
-fn main(){}
+//! `sandboxd`: the app manager and box builder. Started by `init` with its socket as descriptor 3.
+
+use std::process::ExitCode;
+
+use sandboxd::config::Config;
+use sandboxd::{console, daemon};
+
+/// The descriptor `init` gives us.
+const SOCKET: i32 = 3;
+
+fn main() -> ExitCode {
+    let run = || -> Result<(), Box<dyn std::error::Error>> {
+        let socket = sys::inherit::take(SOCKET)?;
+        daemon::run(Config::of_device(), socket)
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            console::say(format_args!("sandboxd can not go on: {e}"));
+            ExitCode::FAILURE
+        }
+    }
+}

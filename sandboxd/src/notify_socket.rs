@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 /// Makes `dir/notify` anew, writable for `uid` alone, and the socket that listens on it (non-blocking).
-pub fn make(dir: &Path, uid: u32) -> io::Result<OwnedFd> {
+pub(crate) fn make(dir: &Path, uid: u32) -> io::Result<OwnedFd> {
     DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
     let path = dir.join("notify");
     match fs::remove_file(&path) {

@@ -110,7 +110,9 @@ impl BoxError {
             Self::Executable(..) => "it must be a regular file that others may execute (mode 0755)".into(),
             Self::DeviceName(_) => "name a device as /dev/NAME".into(),
             Self::NoDevice(..) => "remove it from `[devices]`, or use a board that has it".into(),
-            Self::DeviceHeld(..) => "a device belongs to one app: remove it from the other's manifest first".into(),
+            Self::DeviceHeld(..) => {
+                "a device belongs to one app: remove it from the other's manifest first".into()
+            }
             Self::Landlock(_) => "boxes need Landlock ABI 6 (Linux 6.12); use such a kernel".into(),
             Self::NeedsDaemon(_) => "allow only localhost in `[network]`, or use a device that has it".into(),
             Self::NoController(..) => "the kernel needs cgroup v2 with memory, cpu and pids".into(),

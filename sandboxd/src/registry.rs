@@ -163,7 +163,7 @@ impl fmt::Display for Registry {
         for (id, uid) in &self.uids {
             body.push_str(&format!("{uid} {id}\n"));
         }
-        write!(f, "{body}sum {:016x}\n", fnv1a(body.as_bytes()))
+        writeln!(f, "{body}sum {:016x}", fnv1a(body.as_bytes()))
     }
 }
 

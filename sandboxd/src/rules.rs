@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use landlock::{
-    AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope, ABI,
+    ABI, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, Scope,
 };
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use policy::{FsPath, Landlock};
@@ -41,7 +41,8 @@ pub fn ruleset(root: BorrowedFd<'_>, plan: &Landlock) -> Result<OwnedFd, BoxErro
             }
         };
     }
-    for (ports, access) in [(&plan.bind_tcp, AccessNet::BindTcp), (&plan.connect_tcp, AccessNet::ConnectTcp)] {
+    for (ports, access) in [(&plan.bind_tcp, AccessNet::BindTcp), (&plan.connect_tcp, AccessNet::ConnectTcp)]
+    {
         for port in ports {
             created = created.add_rule(NetPort::new(*port, access)).map_err(refused)?;
         }
@@ -83,8 +84,13 @@ fn allow(
 }
 
 fn top_of(root: BorrowedFd<'_>) -> Result<Vec<String>, BoxError> {
-    let mut dir = nix::dir::Dir::openat(root, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())
-        .map_err(|e| BoxError::step(Step::Landlock, e))?;
+    let mut dir = nix::dir::Dir::openat(
+        root,
+        ".",
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )
+    .map_err(|e| BoxError::step(Step::Landlock, e))?;
     let mut names = Vec::new();
     for entry in dir.iter() {
         let entry = entry.map_err(|e| BoxError::step(Step::Landlock, e))?;
@@ -94,7 +100,9 @@ fn top_of(root: BorrowedFd<'_>) -> Result<Vec<String>, BoxError> {
             names.push(name.to_owned());
         }
         if names.len() > MAX_TOP {
-            return Err(BoxError::Landlock(format!("more than {MAX_TOP} entries at the top of the app's root")));
+            return Err(BoxError::Landlock(format!(
+                "more than {MAX_TOP} entries at the top of the app's root"
+            )));
         }
     }
     Ok(names)

@@ -1,5 +1,7 @@
 //! Boxes built by `build_box` and launched by `init`'s own launcher, seen from inside. Must run as root.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
@@ -28,7 +30,8 @@ impl Bench {
         for sub in ["dev", "proc", "tmp", "data", "run", "bin"] {
             fs::create_dir_all(dir.path().join("root").join(sub)).unwrap();
         }
-        let bench = Self { dir, cgroup: cgroup2().join(format!("sandboxd-test-{name}-{}", std::process::id())) };
+        let bench =
+            Self { dir, cgroup: cgroup2().join(format!("sandboxd-test-{name}-{}", std::process::id())) };
         fs::create_dir_all(bench.cgroup.join("apps")).unwrap();
         for program in ["/bin/sh", "/bin/cat", "/bin/ls"] {
             bench.copy_program(program);
@@ -130,7 +133,10 @@ fn launch(built: Built) -> (String, String) {
 #[test]
 fn box_launched_says_hello() {
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
-    assert_eq!(Bench::new("hello").run("echo hello $NOTIFY_SOCKET; echo oops >&2"), "hello /run/notify\noops\n");
+    assert_eq!(
+        Bench::new("hello").run("echo hello $NOTIFY_SOCKET; echo oops >&2"),
+        "hello /run/notify\noops\n"
+    );
 }
 
 #[test]
@@ -160,13 +166,15 @@ fn box_sees_its_devices_only() {
 
 #[test]
 fn box_writes_only_to_data_and_tmp() {
-    let script = "for d in / /bin /dev /run /proc /data /tmp; do (echo x > $d/f) 2>/dev/null && echo $d; done";
+    let script =
+        "for d in / /bin /dev /run /proc /data /tmp; do (echo x > $d/f) 2>/dev/null && echo $d; done";
     assert_eq!(Bench::new("write").run(script), "/data\n/tmp\n");
 }
 
 #[test]
 fn box_does_not_run_what_it_wrote() {
-    let script = "for d in /data /tmp; do cat /bin/cat > $d/x; chmod 755 $d/x; $d/x /dev/null && echo ran; done";
+    let script =
+        "for d in /data /tmp; do cat /bin/cat > $d/x; chmod 755 $d/x; $d/x /dev/null && echo ran; done";
     let seen = Bench::new("exec").run(script);
     assert!(!seen.contains("ran"), "{seen}");
 }

@@ -80,9 +80,7 @@ impl DeviceMapper {
         let code = (3_u32 << 30) | ((HEADER as u32) << 16) | (0xfd << 8) | command;
         // SAFETY: the buffer starts with a struct dm_ioctl whose data_size is the buffer's length; the kernel
         // reads and writes no more than that. It is 8-byte aligned.
-        let ret = unsafe {
-            libc::ioctl(self.0.as_raw_fd(), code as libc::Ioctl, request.0.as_mut_ptr())
-        };
+        let ret = unsafe { libc::ioctl(self.0.as_raw_fd(), code as libc::Ioctl, request.0.as_mut_ptr()) };
         if ret < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -109,8 +107,9 @@ impl Request {
 
     fn target(&mut self, verity: &Verity<'_>) -> io::Result<()> {
         let Verity { device, data_blocks, hash_start_block, root_hash, salt } = verity;
-        let table =
-            format!("1 {device} {device} 4096 4096 {data_blocks} {hash_start_block} sha256 {root_hash} {salt}");
+        let table = format!(
+            "1 {device} {device} 4096 4096 {data_blocks} {hash_start_block} sha256 {root_hash} {salt}"
+        );
         self.put(OFF_TARGET_COUNT, &1_u32.to_ne_bytes())?;
         self.put(HEADER + 8, &data_blocks.saturating_mul(8).to_ne_bytes())?;
         self.put(HEADER + 24, b"verity")?;
@@ -159,7 +158,8 @@ mod tests {
     fn request_oversized_table_is_refused() {
         let mut request = Request::new("x", 0).unwrap();
         let long = "a".repeat(BUFFER);
-        let verity = Verity { device: "7:0", data_blocks: 1, hash_start_block: 1, root_hash: &long, salt: "-" };
+        let verity =
+            Verity { device: "7:0", data_blocks: 1, hash_start_block: 1, root_hash: &long, salt: "-" };
         assert!(request.target(&verity).is_err());
     }
 

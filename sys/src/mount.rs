@@ -70,8 +70,9 @@ impl FsContext {
         let key = key.map_or(ptr::null(), CStr::as_ptr);
         let value = value.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: both pointers are NULL or NUL-terminated strings that outlive the call, which only reads them.
-        let ret =
-            unsafe { libc::syscall(libc::SYS_fsconfig, self.0.as_raw_fd(), cmd, key, value, 0 as libc::c_int) };
+        let ret = unsafe {
+            libc::syscall(libc::SYS_fsconfig, self.0.as_raw_fd(), cmd, key, value, 0 as libc::c_int)
+        };
         done(ret)?;
         Ok(self)
     }

@@ -106,9 +106,8 @@ fn quotactl(fs: BorrowedFd<'_>, command: u32, id: u32, block: &mut DqBlk) -> io:
     // QCMD() of linux/quota.h.
     let command = (command << 8) | PRJQUOTA;
     // SAFETY: `block` has the layout of struct if_dqblk, which the two commands used here read or write.
-    let ret = unsafe {
-        libc::syscall(libc::SYS_quotactl_fd, fs.as_raw_fd(), command, id, ptr::from_mut(block))
-    };
+    let ret =
+        unsafe { libc::syscall(libc::SYS_quotactl_fd, fs.as_raw_fd(), command, id, ptr::from_mut(block)) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

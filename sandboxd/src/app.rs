@@ -1,0 +1,173 @@
+//! One box as sandboxd knows it: its state, what it said, how it ended. No I/O but its own log and sockets.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use sys::bundle::Next;
+
+use crate::applog::AppLog;
+use crate::cgroup::Group;
+use crate::exits::ExitLog;
+use crate::logfile::LogFile;
+use crate::notify::{self, Notice};
+use crate::table::Row;
+use crate::watchdog::Watchdog;
+
+/// Where a box stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Its manifest is being read.
+    Reading,
+    /// `init` was asked to launch it.
+    Starting,
+    /// It runs.
+    Up {
+        /// Its first process.
+        pid: u32,
+    },
+    /// It ended; what `init` does next.
+    Down(Next),
+    /// It could not be built; the console said why.
+    Problem,
+}
+
+/// One box.
+#[derive(Debug)]
+pub struct App {
+    /// Its uid and number.
+    pub uid: u32,
+    /// Its id.
+    pub id: String,
+    /// Whether it is the system's.
+    pub system: bool,
+    /// Where it stands.
+    pub state: State,
+    /// Launches so far.
+    pub starts: u32,
+    /// How it last ended, for people.
+    pub last: String,
+    /// Its cgroup.
+    pub group: Group,
+    /// Its output.
+    pub log: AppLog,
+    /// Its exits.
+    pub exits: ExitLog,
+    /// Its deadline.
+    pub watchdog: Watchdog,
+    /// We asked for its end because it was silent for so long.
+    pub killed_for_ms: Option<u32>,
+    /// What it says of itself.
+    pub status: Option<String>,
+    /// It says `READY=1` and has not yet.
+    pub awaits_ready: bool,
+    oom_seen: u64,
+    notify: Option<OwnedFd>,
+}
+
+impl App {
+    /// A box of which only the name is known. `cgroups` is `/sys/fs/cgroup`, `logs` where logs go if anywhere.
+    pub fn new(uid: u32, id: &str, system: bool, cgroups: &Path, logs: Option<&Path>) -> Self {
+        let dir = logs.map(|l| l.join(id));
+        let parent = cgroups.join(if system { "system" } else { "apps" });
+        Self {
+            uid,
+            id: id.to_owned(),
+            system,
+            state: State::Reading,
+            starts: 0,
+            last: String::new(),
+            group: Group::new(&parent, id),
+            log: AppLog::new(id, dir.clone().map(LogFile::new)),
+            exits: ExitLog::new(dir),
+            watchdog: Watchdog::default(),
+            killed_for_ms: None,
+            status: None,
+            awaits_ready: false,
+            oom_seen: 0,
+            notify: None,
+        }
+    }
+
+    /// Takes our ends of a bundle: log pipes and notify socket.
+    pub fn attach(&mut self, kept: Vec<OwnedFd>) {
+        let mut kept = kept.into_iter();
+        if let (Some(out), Some(err)) = (kept.next(), kept.next()) {
+            self.log.attach(out, err);
+        }
+        self.notify = kept.next();
+        self.oom_seen = self.group.oom_kills();
+    }
+
+    /// The notify socket, to be polled.
+    pub fn notify_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.notify.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Its process when it runs.
+    pub fn pid(&self) -> Option<u32> {
+        match self.state {
+            State::Up { pid } => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// It runs, from now.
+    pub fn started(&mut self, pid: u32, starts: u32, now_ms: u64) {
+        self.state = State::Up { pid };
+        self.starts = starts;
+        self.killed_for_ms = None;
+        self.status = None;
+        self.watchdog.alive(now_ms);
+    }
+
+    /// It ended. Gives the kills for memory since the last time.
+    pub fn ended(&mut self, next: Next) -> u64 {
+        self.state = State::Down(next);
+        self.watchdog.rest();
+        let kills = self.group.oom_kills();
+        kills.saturating_sub(std::mem::replace(&mut self.oom_seen, kills))
+    }
+
+    /// Reads the next message from its notify socket, if there is one.
+    pub fn notice(&self) -> Option<Notice> {
+        let socket = self.notify.as_ref()?;
+        let mut message = [0; notify::MAX_MESSAGE];
+        loop {
+            return match nix::unistd::read(socket, &mut message) {
+                Ok(n) => Some(notify::parse(message.get(..n).unwrap_or_default())),
+                Err(Errno::EINTR) => continue,
+                Err(_) => None,
+            };
+        }
+    }
+
+    /// Still on its way up.
+    pub fn busy(&self) -> bool {
+        matches!(self.state, State::Reading | State::Starting)
+            || matches!(self.state, State::Down(Next::Restart(_)))
+    }
+
+    /// Its line of the table.
+    pub fn row(&self) -> Row {
+        let state = match self.state {
+            State::Reading => "reading",
+            State::Starting => "starting",
+            State::Up { .. } if self.awaits_ready => "starting",
+            State::Up { .. } => "up",
+            State::Down(Next::Stopped) => "stopped",
+            State::Down(Next::Restart(_)) => "restarting",
+            State::Down(Next::Backoff(_)) => "back-off",
+            State::Problem => "problem",
+        };
+        Row {
+            id: self.id.clone(),
+            state,
+            uid: Some(self.uid),
+            pid: self.pid(),
+            memory: self.pid().and_then(|_| self.group.memory_bytes()),
+            restarts: self.starts.saturating_sub(1),
+            last: self.last.clone(),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Where things are. Fixed paths of the image; only the two block devices come from the kernel's command line,
+//! which is part of what was signed.
+
+use std::path::PathBuf;
+
+use crate::cgroup::Limits;
+use crate::storage::Quota;
+
+/// Paths and devices.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The app store.
+    pub apps: PathBuf,
+    /// The block device it is on; `None` when something else mounts it.
+    pub apps_device: Option<PathBuf>,
+    /// The writable file system.
+    pub data: PathBuf,
+    /// The block device it is on; `None` when something else mounts it.
+    pub data_device: Option<PathBuf>,
+    /// What is copied onto a blank data device.
+    pub template: PathBuf,
+    /// Plans and roots of the system's boxes.
+    pub system: PathBuf,
+    /// For sockets and mounted images; gone after a power cut.
+    pub runtime: PathBuf,
+    /// The cgroup v2 tree.
+    pub cgroups: PathBuf,
+    /// Start the system's boxes only.
+    pub safe_mode: bool,
+    /// Always enforced on a device; see [`Limits::NotEnforced`].
+    pub limits: Limits,
+    /// Always enforced on a device; see [`Quota::NotEnforced`].
+    pub quota: Quota,
+}
+
+impl Config {
+    /// The device's own. `GABION_APPS` and `GABION_DATA` name the block devices; `--safe-mode` is `init`'s word.
+    pub fn of_device() -> Self {
+        let device = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        Self {
+            apps: "/apps".into(),
+            apps_device: device("GABION_APPS"),
+            data: "/data".into(),
+            data_device: device("GABION_DATA"),
+            template: "/usr/share/gabion/data.ext4".into(),
+            system: "/usr/share/gabion/system".into(),
+            runtime: "/run/gabion".into(),
+            cgroups: "/sys/fs/cgroup".into(),
+            safe_mode: std::env::args().any(|a| a == "--safe-mode"),
+            limits: Limits::Enforced,
+            quota: Quota::Enforced,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What `init` and the kernel report about boxes.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sys::bundle::{BoxId, Event, Next, Request};
+use sys::step::Step;
+
+use super::Daemon;
+use crate::app::State;
+use crate::audit_record::{self, Denied};
+use crate::exits::{Hints, Reason};
+use crate::{clock, console, syscalls, system};
+
+/// Records of punished calls that are remembered.
+const DENIED_MAX: usize = 32;
+/// How long an exit by SIGSYS waits for the kernel's record of it, milliseconds. The record is written before the
+/// process dies and arrives within one or two; waiting delays nobody's restart, which is `init`'s.
+const RECORD_MS: u16 = 30;
+
+impl Daemon {
+    pub(super) fn started(&mut self, uid: BoxId, pid: u32, starts: u32, now: u64) -> io::Result<()> {
+        self.schedule.changed(now);
+        let Some(app) = self.apps.get_mut(&uid) else { return Ok(()) };
+        app.started(pid, starts, now);
+        console::say(format_args!("event started id={} uid={uid} pid={pid} starts={starts}", app.id));
+        if app.id == system::WORKER {
+            self.worker.up = true;
+            return self.worker_next(now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn exited(&mut self, event: &Event, now: u64) -> io::Result<()> {
+        let &Event::Exited { id: uid, pid, code, status, uptime_ms, next } = event else { return Ok(()) };
+        self.schedule.changed(now);
+        let syscall = self.syscall_of(pid, code, status);
+        let Some(app) = self.apps.get_mut(&uid) else {
+            // Adopted only to be stopped: nothing of ours needs it any more.
+            return self.init.ask(&Request::Remove(uid));
+        };
+        app.log.finish(now);
+        let oom_kills = app.ended(next);
+        if app.id == system::WORKER && next == Next::Stopped {
+            // It had nothing to do and was stopped for that: no news.
+            return self.worker_ended(now);
+        }
+        let hints = Hints { watchdog_ms: app.killed_for_ms.take(), oom_kills, syscall };
+        let reason = Reason::of(code, status, &hints);
+        let count = app.exits.record(&clock::stamp(), pid, &reason, uptime_ms);
+        app.last = reason.short();
+        console::say(format_args!(
+            "event exited id={} pid={pid} reason={} detail=\"{reason}\" count={count} uptime_ms={uptime_ms} next={}",
+            app.id,
+            reason.word(),
+            then(next)
+        ));
+        if app.id == system::WORKER {
+            return self.worker_ended(now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn refused(
+        &mut self,
+        uid: BoxId,
+        step: u8,
+        errno: i32,
+        next: Next,
+        now: u64,
+    ) -> io::Result<()> {
+        self.schedule.changed(now);
+        let Some(app) = self.apps.get_mut(&uid) else { return self.init.ask(&Request::Remove(uid)) };
+        app.ended(next);
+        app.starts = app.starts.saturating_add(1);
+        let step = Step::from_number(step).map_or("unknown", Step::name);
+        let reason = Reason::Refused(step, errno);
+        let count = app.exits.record(&clock::stamp(), 0, &reason, 0);
+        app.last = reason.short();
+        console::say(format_args!("event refused id={} {reason} count={count} next={}", app.id, then(next)));
+        if app.id == system::WORKER {
+            return self.worker_ended(now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn failed(&mut self, uid: BoxId, errno: i32) {
+        let name = Errno::from_raw(errno);
+        match self.apps.get_mut(&uid) {
+            // Being told to kill what has just ended by itself is no news.
+            Some(app) if errno == libc::ESRCH => app.killed_for_ms = None,
+            Some(app) if matches!(app.state, State::Starting) => {
+                self.problem(uid, &format!("init can not take its box: {name:?}"), "see the kernel's log");
+            }
+            Some(app) => console::say(format_args!("init can not do as asked id={} errno={name:?}", app.id)),
+            None => {}
+        }
+    }
+
+    /// Reads the kernel's records; a call punished in a box is an event of its own, since it need not have been
+    /// the box's first process that made it.
+    pub(super) fn audit_records(&mut self) {
+        let mut buffer = [0; 2048];
+        // Bounded: a flood is the kernel's to cut, and others wait.
+        for _ in 0..64 {
+            let Some(audit) = &self.audit else { return };
+            let (kind, text) = match audit.receive(&mut buffer) {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                // ENOBUFS: records were lost. What was lost shows as an unknown call.
+                Err(_) => continue,
+            };
+            if kind == sys::audit::SECCOMP
+                && let Some(denied) = audit_record::parse(text)
+            {
+                self.denied(denied);
+            }
+        }
+    }
+
+    fn denied(&mut self, denied: Denied) {
+        let Some(app) = self.apps.get(&denied.uid) else { return };
+        if app.pid() != Some(denied.pid) && self.denied.len() < DENIED_MAX {
+            console::say(format_args!(
+                "event denied id={} pid={} syscall={}",
+                app.id,
+                denied.pid,
+                syscalls::name(denied.syscall)
+            ));
+        }
+        if self.denied.len() >= DENIED_MAX {
+            self.denied.pop_front();
+        }
+        self.denied.push_back(denied);
+    }
+
+    /// Which call the process `pid` was killed for.
+    fn syscall_of(&mut self, pid: u32, code: i32, status: i32) -> Option<u64> {
+        if code == libc::CLD_EXITED || status != libc::SIGSYS {
+            return None;
+        }
+        self.audit_records();
+        for _ in 0..3 {
+            if let Some(found) = self.denied.iter().rposition(|d| d.pid == pid) {
+                return self.denied.remove(found).map(|d| d.syscall);
+            }
+            let mut fds = [PollFd::new(self.audit.as_ref()?.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::from(RECORD_MS));
+            self.audit_records();
+        }
+        None
+    }
+}
+
+fn then(next: Next) -> String {
+    match next {
+        Next::Stopped => "stopped".to_owned(),
+        Next::Restart(ms) => format!("restart in {ms} ms"),
+        Next::Backoff(ms) => format!("back-off {ms} ms"),
+    }
+}

@@ -1,0 +1,149 @@
+//! From a plan to a box that `init` holds.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use policy::{Board, Plan};
+use sys::bundle::Request;
+
+use super::Daemon;
+use crate::app::{App, State};
+use crate::builder::{Built, Networks, Place, build_box, run_dir};
+use crate::devices::Device;
+use crate::problem::{BoxError, Step};
+use crate::{storage, system, verity};
+
+impl Daemon {
+    /// The worker's plan of an app's manifest, unchecked so far.
+    pub(super) fn install_app(&mut self, uid: u32, bytes: &[u8]) -> io::Result<()> {
+        let plan = match Plan::decode(bytes, &Board::default()) {
+            Ok(plan) => plan,
+            Err(e) => {
+                self.problem(uid, &format!("its plan does not check out: {e}"), "install it again");
+                return Ok(());
+            }
+        };
+        let Some(app) = self.apps.get(&uid) else { return Ok(()) };
+        if plan.id.as_str() != app.id {
+            let text = format!("its manifest says id = \"{}\", which is another app's name", plan.id);
+            self.problem(uid, &text, "an app's directory is named by its id; correct one of the two");
+            return Ok(());
+        }
+        if app.notify_socket().is_some() {
+            return self.take_up(uid, &plan);
+        }
+        match self.app_root(&plan, uid) {
+            Ok(root) => self.install(uid, &plan, &root, None),
+            Err(e) => {
+                self.problem(uid, &e.to_string(), &e.help());
+                Ok(())
+            }
+        }
+    }
+
+    /// A box that `init` kept for us: it is not touched, only looked after again.
+    fn take_up(&mut self, uid: u32, plan: &Plan) -> io::Result<()> {
+        let now = sys::process::now_ms();
+        let devices = devices(plan, uid).unwrap_or_default();
+        // It has them already; this only tells the others.
+        let _ = self.holders.take(&devices);
+        let Some(app) = self.apps.get_mut(&uid) else { return Ok(()) };
+        let up = app.pid().is_some();
+        app.watchdog.set(plan.lifecycle.watchdog_ms, up, now);
+        if !up && app.starts == 0 {
+            app.state = State::Starting;
+            return self.init.ask(&Request::Start(uid));
+        }
+        Ok(())
+    }
+
+    fn app_root(&self, plan: &Plan, uid: u32) -> Result<PathBuf, BoxError> {
+        let app = self.config.apps.join(plan.id.as_str());
+        if !app.join("root.img").exists() {
+            return Ok(app.join("root"));
+        }
+        let at = self.config.runtime.join("images").join(plan.id.as_str());
+        verity::mount_image(&app, &format!("app-{uid}"), &at)?;
+        Ok(at)
+    }
+
+    /// Builds and starts the system box `id`.
+    pub(super) fn install_system(&mut self, id: &str) {
+        let loaded = match system::load(&self.config.system, id) {
+            Ok(loaded) => loaded,
+            Err(text) => {
+                crate::console::problem(id, &text, "the image is broken: build it again");
+                return;
+            }
+        };
+        let uid = loaded.uid;
+        let app = || App::new(uid, id, true, &self.config.cgroups, None);
+        self.apps.entry(uid).or_insert_with(app);
+        let stdin = (id == system::WORKER).then(|| self.worker_socket()).transpose();
+        let done = stdin.and_then(|stdin| self.install(uid, &loaded.plan, &loaded.root, stdin));
+        if let Err(e) = done {
+            self.problem(uid, &e.to_string(), "see the kernel's log");
+        }
+    }
+
+    fn install(&mut self, uid: u32, plan: &Plan, root: &Path, stdin: Option<OwnedFd>) -> io::Result<()> {
+        match self.build(uid, plan, root, stdin) {
+            Ok(built) => self.hand_over(uid, plan, built),
+            Err(e) => {
+                self.problem(uid, &e.to_string(), &e.help());
+                Ok(())
+            }
+        }
+    }
+
+    fn build(
+        &mut self,
+        uid: u32,
+        plan: &Plan,
+        root: &Path,
+        stdin: Option<OwnedFd>,
+    ) -> Result<Built, BoxError> {
+        let devices = devices(plan, uid)?;
+        self.holders.take(&devices)?;
+        let app = self.apps.get(&uid).ok_or_else(|| BoxError::step(Step::Root, io::ErrorKind::NotFound))?;
+        let storage = self.private_storage(app, plan)?;
+        let place = Place {
+            uid,
+            root,
+            storage: storage.as_deref(),
+            run: &run_dir(&self.config.runtime, uid),
+            cgroup: &app.group,
+            limits: self.config.limits,
+            devices: &devices,
+            networks: Networks { empty: self.empty_net.as_fd(), local: self.local_net.as_fd() },
+        };
+        build_box(plan, &place, stdin)
+    }
+
+    fn private_storage(&self, app: &App, plan: &Plan) -> Result<Option<PathBuf>, BoxError> {
+        let bytes = plan.limits.storage_bytes;
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let apps = self.config.data.join("apps");
+        let made = storage::private(&apps, &app.id, app.uid, bytes, self.config.quota);
+        made.map(Some).map_err(|e| BoxError::step(Step::Quota, e))
+    }
+
+    fn hand_over(&mut self, uid: u32, plan: &Plan, built: Built) -> io::Result<()> {
+        let (message, fds) = built.put();
+        self.init.send(&message, &fds)?;
+        self.attach(uid, built.kept)?;
+        if let Some(app) = self.apps.get_mut(&uid) {
+            app.state = State::Starting;
+            app.awaits_ready = plan.lifecycle.notify;
+            app.watchdog.set(plan.lifecycle.watchdog_ms, false, 0);
+        }
+        self.init.ask(&Request::Start(uid))
+    }
+}
+
+fn devices(plan: &Plan, uid: u32) -> Result<Vec<Device>, BoxError> {
+    plan.devices.iter().map(|path| Device::find(path, uid)).collect()
+}

@@ -1,0 +1,199 @@
+//! The manager itself: one loop over `init`, the worker, the kernel's audit records and every box's output.
+//!
+//! Invariants: one thread (builders of namespaces come and go); no wait for anybody but `init`; whatever one box
+//! does is charged to it and disturbs no other. All it holds can be rebuilt from `init`'s kept bundles, the
+//! registry and the store: it may be killed at any time.
+
+mod events;
+mod intake;
+mod start;
+mod tick;
+mod worker_box;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::signalfd::SignalFd;
+use sys::audit::AuditSocket;
+use sys::bundle::Event;
+
+use crate::app::{App, State};
+use crate::applog::{Reading, Stream};
+use crate::audit_record::Denied;
+use crate::config::Config;
+use crate::devices::Holders;
+use crate::init_link::InitLink;
+use crate::poller::{Poller, Ready};
+use crate::table::Schedule;
+use worker_box::WorkerBox;
+
+/// Notify messages read from one app before others have their turn and it has to wait.
+const NOTICES_AT_ONCE: usize = 16;
+const NOTICE_PAUSE_MS: u64 = 100;
+
+/// All of sandboxd's state.
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    init: InitLink,
+    poller: Poller,
+    signals: SignalFd,
+    audit: Option<AuditSocket>,
+    apps: BTreeMap<u32, App>,
+    worker: WorkerBox,
+    holders: Holders,
+    empty_net: OwnedFd,
+    local_net: OwnedFd,
+    /// Calls that were punished lately, to be matched with exits.
+    denied: VecDeque<Denied>,
+    schedule: Schedule,
+    /// Sources not looked at until a time, because their app is over its rate.
+    paused: Vec<(u64, Ready)>,
+    settle_at_ms: Option<u64>,
+}
+
+impl Daemon {
+    /// Runs until SIGTERM (`Ok`) or until it can not go on.
+    pub fn run(&mut self) -> io::Result<()> {
+        loop {
+            let now = sys::process::now_ms();
+            let wait = self.deadline_ms().map(|at| at.saturating_sub(now));
+            for ready in self.poller.wait(wait)? {
+                let now = sys::process::now_ms();
+                match ready {
+                    Ready::Init => self.init_events(now)?,
+                    Ready::Signal => return self.terminate(now),
+                    Ready::Worker => self.worker_answers(now)?,
+                    Ready::Audit => self.audit_records(),
+                    Ready::Out(uid) => self.output(uid, Stream::Out, now),
+                    Ready::Err(uid) => self.output(uid, Stream::Err, now),
+                    Ready::Notify(uid) => self.notices(uid, now),
+                }
+            }
+            self.tick(sys::process::now_ms())?;
+        }
+    }
+
+    fn init_events(&mut self, now: u64) -> io::Result<()> {
+        while let Some((event, _)) = self.init.event()? {
+            self.event(event, now)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event, now: u64) -> io::Result<()> {
+        match event {
+            Event::Started { id, pid, starts } => self.started(id, pid, starts, now),
+            Event::Exited { .. } => self.exited(&event, now),
+            Event::Refused { id, step, errno, next } => self.refused(id, step, errno, next, now),
+            Event::Failed { id, errno } => {
+                self.failed(id, errno);
+                Ok(())
+            }
+            Event::Kept { .. } | Event::KeptEnd { .. } => Ok(()),
+        }
+    }
+
+    /// The device goes down: apps have stopped; their last words are still in the pipes.
+    fn terminate(&mut self, now: u64) -> io::Result<()> {
+        // Whatever signal it was, it was meant to end us.
+        let _ = self.signals.read_signal();
+        for app in self.apps.values_mut() {
+            app.log.finish(now);
+            app.log.settle();
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, uid: u32, stream: Stream, now: u64) {
+        let Some(app) = self.apps.get_mut(&uid) else { return };
+        let ready = if stream == Stream::Out { Ready::Out(uid) } else { Ready::Err(uid) };
+        match app.log.read(stream, now) {
+            Reading::Done => {}
+            Reading::Pause(until) => {
+                self.pause(ready, until);
+            }
+            Reading::Closed => {
+                if let Some(pipe) = app.log.pipe(stream) {
+                    self.poller.forget(pipe);
+                }
+                app.log.detach(stream);
+            }
+        }
+        if self.settle_at_ms.is_none() && self.apps.get(&uid).is_some_and(|a| a.log.unsettled()) {
+            self.settle_at_ms = Some(now + tick::SETTLE_EVERY_MS);
+        }
+    }
+
+    fn notices(&mut self, uid: u32, now: u64) {
+        let Some(app) = self.apps.get_mut(&uid) else { return };
+        for _ in 0..NOTICES_AT_ONCE {
+            let Some(notice) = app.notice() else { return };
+            if notice.ready && app.awaits_ready {
+                app.awaits_ready = false;
+                self.schedule.changed(now);
+            }
+            if notice.alive && app.pid().is_some() {
+                app.watchdog.alive(now);
+            }
+            if notice.trigger && app.pid().is_some() {
+                app.watchdog.trigger(now);
+            }
+            app.status = notice.status.or(app.status.take());
+        }
+        self.pause(Ready::Notify(uid), now + NOTICE_PAUSE_MS);
+    }
+
+    /// Looks away from one source of an app.
+    fn pause(&mut self, ready: Ready, until: u64) {
+        if self.listen(ready, false) {
+            self.paused.push((until, ready));
+        }
+    }
+
+    fn listen(&self, ready: Ready, on: bool) -> bool {
+        let (Ready::Out(uid) | Ready::Err(uid) | Ready::Notify(uid)) = ready else { return false };
+        let Some(app) = self.apps.get(&uid) else { return false };
+        let fd = match ready {
+            Ready::Out(_) => app.log.pipe(Stream::Out),
+            Ready::Err(_) => app.log.pipe(Stream::Err),
+            _ => app.notify_socket(),
+        };
+        fd.is_some_and(|fd| self.poller.listen(fd, ready, on).is_ok())
+    }
+
+    /// Gives a box our ends of its bundle and polls them.
+    fn attach(&mut self, uid: u32, kept: Vec<OwnedFd>) -> io::Result<()> {
+        let Some(app) = self.apps.get_mut(&uid) else { return Ok(()) };
+        app.attach(kept);
+        let watch = [
+            (app.log.pipe(Stream::Out), Ready::Out(uid)),
+            (app.log.pipe(Stream::Err), Ready::Err(uid)),
+            (app.notify_socket(), Ready::Notify(uid)),
+        ];
+        for (fd, ready) in watch {
+            if let Some(fd) = fd {
+                self.poller.watch(fd.as_fd(), ready)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something is wrong with a box: it stays down.
+    fn problem(&mut self, uid: u32, text: &str, help: &str) {
+        let now = sys::process::now_ms();
+        self.schedule.changed(now);
+        let Some(app) = self.apps.get_mut(&uid) else { return };
+        crate::console::problem(&app.id, text, help);
+        if app.pid().is_none() {
+            app.state = State::Problem;
+            self.holders.release(uid);
+        }
+    }
+}
+
+/// Starts, and runs until the end. The error is for the console.
+pub fn run(config: Config, socket: OwnedFd) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(start::start(config, socket)?.run()?)
+}

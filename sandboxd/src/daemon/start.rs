@@ -1,0 +1,259 @@
+//! Coming up: confine, find out what `init` holds, storage, registry, then the boxes. In this order, because each
+//! needs the one before, and because less and less is allowed on the way.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use sys::audit::AuditSocket;
+use sys::bundle::{Event, Request};
+use sys::mount::{FsContext, MountAttr};
+
+use super::Daemon;
+use super::worker_box::WorkerBox;
+use crate::app::{App, State};
+use crate::config::Config;
+use crate::console::{problem, say};
+use crate::devices::Holders;
+use crate::init_link::{Greeting, InitLink, Kept};
+use crate::poller::{Poller, Ready};
+use crate::registry::Registry;
+use crate::table::Schedule;
+use crate::{confine, network, storage, store, system};
+
+/// Descriptor of a bundle's kept ones that is the shared network namespace.
+const KEPT_NETWORK: usize = 3;
+
+pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<dyn std::error::Error>> {
+    confine::at_start()?;
+    let init = InitLink::new(socket);
+    let poller = Poller::new()?;
+    let signals = termination()?;
+    let audit = AuditSocket::open().inspect_err(|e| say(format_args!("no audit records: {e}"))).ok();
+    let mut greeting = init.greet()?;
+    config.safe_mode |= greeting.safe_mode;
+    let local_net = match kept_network(&mut greeting.kept) {
+        Some(fd) => fd,
+        None => network::local()?,
+    };
+    let registry = prepare_storage(&config);
+    confine::when_ready()?;
+
+    poller.watch(&init, Ready::Init)?;
+    poller.watch(&signals, Ready::Signal)?;
+    if let Some(audit) = &audit {
+        poller.watch(audit, Ready::Audit)?;
+    }
+    let mut daemon = Daemon {
+        config,
+        init,
+        poller,
+        signals,
+        audit,
+        apps: Default::default(),
+        worker: WorkerBox::default(),
+        holders: Holders::default(),
+        empty_net: network::empty()?,
+        local_net,
+        denied: VecDeque::new(),
+        schedule: Schedule::new(sys::process::now_ms()),
+        paused: Vec::new(),
+        settle_at_ms: None,
+    };
+    daemon.boxes(greeting, registry)?;
+    Ok(daemon)
+}
+
+/// SIGTERM as something to read: a last look at the pipes comes before the end.
+fn termination() -> nix::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTERM);
+    mask.thread_block()?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+fn kept_network(kept: &mut [Kept]) -> Option<OwnedFd> {
+    kept.iter_mut().find_map(|(_, fds)| (fds.len() > KEPT_NETWORK).then(|| fds.remove(KEPT_NETWORK)))
+}
+
+/// Mounts the store and the data, reads the registry. Without one of them no app is started, but the system is.
+fn prepare_storage(config: &Config) -> Option<Registry> {
+    if let Err(e) = mount_store(config) {
+        problem(
+            "device",
+            &format!("can not mount the app store: {e}"),
+            "the image is damaged: install it again",
+        );
+        return None;
+    }
+    if let Some(device) = config.data_device.as_ref().filter(|_| !storage::is_mounted(&config.data)) {
+        match storage::mount_data(device, &config.template, &config.data) {
+            Ok(true) => say(format_args!("first boot: made a file system on {}", device.display())),
+            Ok(false) => {}
+            Err(e) => {
+                problem("device", &format!("no storage on {}: {e}", device.display()), e.help());
+                return None;
+            }
+        }
+    }
+    let path = config.data.join("gabion/identity");
+    let data_exists = std::fs::read_dir(config.data.join("apps")).is_ok_and(|mut d| d.next().is_some());
+    match std::fs::create_dir_all(config.data.join("gabion")).map(|()| Registry::load(&path, data_exists)) {
+        Ok(Ok(registry)) => Some(registry),
+        Ok(Err(e)) => {
+            let help =
+                "no app is started; restore data/gabion/identity, or erase the data partition to begin anew";
+            problem("device", &cause(&e), help);
+            None
+        }
+        Err(e) => {
+            problem("device", &format!("can not use the storage: {e}"), "check the disk");
+            None
+        }
+    }
+}
+
+fn mount_store(config: &Config) -> io::Result<()> {
+    let Some(device) = config.apps_device.as_ref().filter(|_| !storage::is_mounted(&config.apps)) else {
+        return Ok(());
+    };
+    let context = FsContext::open(c"erofs")?;
+    context.string("source", device.to_str().unwrap_or_default())?.flag("ro")?;
+    let mount = context.mount(MountAttr::RDONLY.with(MountAttr::NOSUID).with(MountAttr::NODEV))?;
+    storage::attach_at(std::os::fd::AsFd::as_fd(&mount), &config.apps)
+}
+
+impl Daemon {
+    fn boxes(&mut self, greeting: Greeting, mut registry: Option<Registry>) -> io::Result<()> {
+        let now = sys::process::now_ms();
+        let store = self.store_names(registry.is_some());
+        for (event, fds) in greeting.kept {
+            if let Event::Kept { id, pid, starts } = event {
+                self.adopt(id, pid, starts, fds, registry.as_ref(), &store, now)?;
+            }
+        }
+        match system::list(&self.config.system) {
+            Ok(ids) => ids.iter().for_each(|id| self.system_box(id)),
+            Err(e) => {
+                problem("device", &format!("the system's boxes are missing: {e}"), "build the image again")
+            }
+        }
+        if self.config.safe_mode {
+            say("safe mode: no app is started until the next boot");
+        } else if let Some(registry) = &mut registry {
+            self.queue_apps(&store, registry);
+        }
+        for event in greeting.early {
+            self.event(event, now)?;
+        }
+        Ok(())
+    }
+
+    fn store_names(&self, usable: bool) -> BTreeSet<String> {
+        if !usable {
+            return BTreeSet::new();
+        }
+        match store::list(&self.config.apps) {
+            Ok((good, bad)) => {
+                for name in bad {
+                    problem(
+                        &name,
+                        "its directory's name can not be an app id, or it is no directory",
+                        "name it by the app's id",
+                    );
+                }
+                good.into_iter().collect()
+            }
+            Err(e) => {
+                problem("device", &format!("can not read the app store: {e}"), "install the image again");
+                BTreeSet::new()
+            }
+        }
+    }
+
+    /// Takes back a box that `init` kept while we were away.
+    #[expect(clippy::too_many_arguments, reason = "one call; a struct would only rename them")]
+    fn adopt(
+        &mut self,
+        uid: u32,
+        pid: u32,
+        starts: u32,
+        fds: Vec<OwnedFd>,
+        registry: Option<&Registry>,
+        store: &BTreeSet<String>,
+        now: u64,
+    ) -> io::Result<()> {
+        let system = system::owner(uid);
+        let known = system.or_else(|| registry?.owner(uid).filter(|id| store.contains(*id)));
+        let Some(id) = known else {
+            // An app that is in no store has no business here. Once it has ended it is removed.
+            return self.init.ask(&if pid == 0 { Request::Remove(uid) } else { Request::Stop(uid) });
+        };
+        if id == system::WORKER && pid == 0 {
+            // Its socket was lost with the sandboxd before us: a new bundle takes its place.
+            return Ok(());
+        }
+        let logs = (system.is_none()).then(|| self.config.data.join("logs"));
+        let mut app = App::new(uid, id, system.is_some(), &self.config.cgroups, logs.as_deref());
+        app.starts = starts;
+        app.state = match pid {
+            0 => State::Down(sys::bundle::Next::Stopped),
+            pid => State::Up { pid },
+        };
+        say(format_args!("event adopted id={id} uid={uid} pid={pid} starts={starts}"));
+        self.apps.insert(uid, app);
+        self.schedule.changed(now);
+        if id == system::WORKER {
+            // The same, once it is down.
+            return self.init.ask(&Request::Stop(uid));
+        }
+        self.attach(uid, fds)
+    }
+
+    fn system_box(&mut self, id: &str) {
+        let known = system::uid(id).is_some_and(|uid| self.apps.contains_key(&uid));
+        if !known {
+            self.install_system(id);
+        }
+    }
+
+    /// Gives every app of the store its uid and has its manifest read; those that run already come first.
+    fn queue_apps(&mut self, store: &BTreeSet<String>, registry: &mut Registry) {
+        let path = self.config.data.join("gabion/identity");
+        let mut known = Vec::new();
+        let mut fresh = false;
+        for id in store {
+            match registry.assign(id) {
+                Ok((uid, new)) => {
+                    fresh |= new;
+                    known.push((uid, id));
+                }
+                Err(e) => problem(id, &cause(&e), "remove apps that are not needed"),
+            }
+        }
+        // A uid is used only once it is on disk for good.
+        let stored = if fresh { registry.store(&path) } else { Ok(()) };
+        if let Err(e) = stored {
+            let help = "no app is started, because no uid can be recorded; free space on the data partition";
+            problem("device", &cause(&e), help);
+            return;
+        }
+        known.sort_by_key(|(uid, _)| !self.apps.contains_key(uid));
+        let logs = self.config.data.join("logs");
+        for (uid, id) in known {
+            let cgroups: &Path = &self.config.cgroups;
+            self.apps.entry(uid).or_insert_with(|| App::new(uid, id, false, cgroups, Some(&logs)));
+            self.worker.queue.push(uid);
+        }
+    }
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,126 @@
+//! The manifest worker's box: started when there is something to read, stopped when there is not, so that it
+//! costs memory only for the moment.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use sys::bundle::Request;
+
+use super::Daemon;
+use crate::poller::Ready;
+use crate::worker::{MESSAGE_MAX, Queue, Verdict, question};
+use crate::{store, system};
+
+/// The worker, and what it has to read.
+#[derive(Debug, Default)]
+pub(super) struct WorkerBox {
+    /// Manifests to be read.
+    pub(super) queue: Queue,
+    /// Our end; the worker's is its standard input.
+    pub(super) socket: Option<OwnedFd>,
+    /// It runs.
+    pub(super) up: bool,
+}
+
+impl Daemon {
+    /// A new pair for a new worker box; gives its standard input.
+    pub(super) fn worker_socket(&mut self) -> io::Result<OwnedFd> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+        self.poller.watch(&ours, Ready::Worker)?;
+        self.worker.socket = Some(ours);
+        Ok(theirs)
+    }
+
+    /// Sends the next manifest, or stops the worker when there is none.
+    pub(super) fn worker_next(&mut self, now: u64) -> io::Result<()> {
+        while self.worker.up {
+            if self.worker.queue.is_empty() {
+                return match system::uid(system::WORKER) {
+                    Some(uid) => self.init.ask(&Request::Stop(uid)),
+                    None => Ok(()),
+                };
+            }
+            let Some((number, uid)) = self.worker.queue.next(now) else { return Ok(()) };
+            let sent = self.send_manifest(number, uid);
+            let Err(text) = sent else { return Ok(()) };
+            self.worker.queue.skip();
+            self.problem(
+                uid,
+                &text,
+                "an app is a directory with `manifest.toml` and `root/` (or `root.img`)",
+            );
+        }
+        Ok(())
+    }
+
+    fn send_manifest(&self, number: u32, uid: u32) -> Result<(), String> {
+        let app = self.apps.get(&uid).ok_or("it is gone")?;
+        let text = store::manifest(&self.config.apps.join(&app.id))?;
+        let socket = self.worker.socket.as_ref().ok_or("there is no manifest worker")?;
+        let sent = nix::unistd::write(socket, &question(number, &text));
+        sent.map(drop).map_err(|e| format!("can not send its manifest to the worker: {e}"))
+    }
+
+    pub(super) fn worker_answers(&mut self, now: u64) -> io::Result<()> {
+        let mut message = vec![0; MESSAGE_MAX];
+        while let Some(socket) = &self.worker.socket {
+            let Ok(n) = nix::unistd::read(socket, &mut message) else { return Ok(()) };
+            let answer = message.get(..n).and_then(|m| self.worker.queue.answer(m));
+            if let Some((uid, verdict)) = answer {
+                // The worker reads the next one while we build this one's box.
+                self.worker_next(now)?;
+                self.verdict(uid, verdict)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// It ended: killed by a manifest, or stopped for having nothing to do.
+    pub(super) fn worker_ended(&mut self, now: u64) -> io::Result<()> {
+        self.worker.up = false;
+        if self.worker.socket.is_none() {
+            // The worker of a sandboxd before us, whose socket is lost.
+            self.install_system(system::WORKER);
+            return Ok(());
+        }
+        if let Some((uid, verdict)) = self.worker.queue.worker_ended() {
+            self.verdict(uid, verdict)?;
+        }
+        self.schedule.changed(now);
+        Ok(())
+    }
+
+    /// A worker that is silent for too long is as good as dead.
+    pub(super) fn worker_patience(&mut self, now: u64) -> io::Result<()> {
+        if self.worker.queue.deadline_ms().is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        if let Some((uid, verdict)) = self.worker.queue.worker_ended() {
+            self.verdict(uid, verdict)?;
+        }
+        match system::uid(system::WORKER) {
+            Some(uid) if self.worker.up => self.init.ask(&Request::Kill(uid)),
+            _ => Ok(()),
+        }
+    }
+
+    fn verdict(&mut self, uid: u32, verdict: Verdict) -> io::Result<()> {
+        match verdict {
+            Verdict::Plan(bytes) => self.install_app(uid, &bytes),
+            Verdict::Problems(text) => {
+                let lines: Vec<String> =
+                    text.split(|b| *b == b'\n').take(200).map(crate::line::escape).collect();
+                self.problem(uid, &lines.join("\n"), "");
+                Ok(())
+            }
+            Verdict::GivenUp => {
+                let help = "correct its manifest.toml; `gabion check` reads it in the same way";
+                self.problem(uid, "the manifest worker failed three times over its manifest", help);
+                Ok(())
+            }
+        }
+    }
+}

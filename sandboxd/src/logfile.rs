@@ -1,0 +1,97 @@
+//! One app's log on disk: two files of bounded size, written a line at a time as they come.
+//!
+//! `current` is appended to; when full it becomes `current.1` and a new one begins. A full or missing disk loses
+//! lines, which are counted, and stops nobody. Nothing is synced: a log is not worth a write barrier per line.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+/// Size at which a file is rotated, bytes. Two of them per app.
+pub const ROTATE_AT: u64 = 256 << 10;
+
+/// The log of one app.
+#[derive(Debug)]
+pub struct LogFile {
+    dir: PathBuf,
+    file: Option<File>,
+    size: u64,
+    lost: u64,
+}
+
+impl LogFile {
+    /// The log in `dir`, which is made when the first line comes.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, file: None, size: 0, lost: 0 }
+    }
+
+    /// Appends whole lines.
+    pub fn append(&mut self, lines: &str) {
+        if self.write(lines).is_err() {
+            self.file = None;
+            self.lost = self.lost.saturating_add(lines.lines().count() as u64);
+        }
+    }
+
+    /// Lines that could not be written.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    fn write(&mut self, lines: &str) -> io::Result<()> {
+        if self.size >= ROTATE_AT {
+            self.file = None;
+            fs::rename(self.dir.join("current"), self.dir.join("current.1"))?;
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+                let mut options = OpenOptions::new();
+                let file = options.append(true).create(true).mode(0o600).open(self.dir.join("current"))?;
+                self.size = file.metadata()?.len();
+                self.file.insert(file)
+            }
+        };
+        file.write_all(lines.as_bytes())?;
+        self.size += lines.len() as u64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_is_bounded_and_keeps_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogFile::new(dir.path().join("app"));
+        let line = "x".repeat(1023) + "\n";
+        for _ in 0..2000 {
+            log.append(&line);
+        }
+        log.append("last\n");
+        let size = |name: &str| fs::metadata(dir.path().join("app").join(name)).unwrap().len();
+        assert!(size("current") <= ROTATE_AT + 1024 && size("current.1") <= ROTATE_AT + 1024);
+        assert_eq!(fs::read_dir(dir.path().join("app")).unwrap().count(), 2);
+        assert!(fs::read_to_string(dir.path().join("app/current")).unwrap().ends_with("last\n"));
+        assert_eq!(log.lost(), 0);
+    }
+
+    #[test]
+    fn log_opened_again_goes_on_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        LogFile::new(dir.path().into()).append("one\n");
+        LogFile::new(dir.path().into()).append("two\n");
+        assert_eq!(fs::read_to_string(dir.path().join("current")).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn log_without_a_place_counts_what_is_lost() {
+        let mut log = LogFile::new("/proc/no-such/log".into());
+        log.append("a\nb\n");
+        assert_eq!(log.lost(), 2);
+    }
+}

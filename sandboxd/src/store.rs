@@ -1,0 +1,82 @@
+//! The app store as `sandboxd` sees it: a directory per app, read-only and verified.
+//!
+//! Names and file sizes are bounded before anything is read. The manifest's text is fetched here and read elsewhere
+//! (see `worker.rs`).
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// More apps than one device has; `init` keeps at most 256 boxes.
+pub const APPS_MAX: usize = 200;
+
+/// The names of the app directories in `dir`, sorted, and those that can not be an app's, escaped.
+pub fn list(dir: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(dir)?.take(APPS_MAX * 2) {
+        let entry = entry?;
+        let name = entry.file_name();
+        match name.to_str().filter(|n| plain(n) && entry.file_type().is_ok_and(|t| t.is_dir())) {
+            // `mkfs` makes this one in some file systems.
+            Some("lost+found") => {}
+            Some(name) if good.len() < APPS_MAX => good.push(name.to_owned()),
+            _ => bad.push(crate::line::escape(name.as_encoded_bytes())),
+        }
+    }
+    good.sort();
+    bad.sort();
+    Ok((good, bad))
+}
+
+/// What an app id may be made of. `policy` decides whether it is one.
+fn plain(name: &str) -> bool {
+    let allowed =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b'+');
+    !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.bytes().all(allowed)
+}
+
+/// The manifest in the app directory `app`. The error is a message for people.
+pub fn manifest(app: &Path) -> Result<Vec<u8>, String> {
+    let path = app.join("manifest.toml");
+    let open =
+        OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(&path);
+    let file = open.map_err(|e| format!("can not open its manifest.toml: {e}"))?;
+    let mut text = Vec::new();
+    let limit = policy::TEXT_MAX as u64;
+    file.take(limit + 1)
+        .read_to_end(&mut text)
+        .map_err(|e| format!("can not read its manifest.toml: {e}"))?;
+    if text.len() as u64 > limit {
+        return Err(format!("its manifest.toml is longer than {limit} bytes"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_sorts_apps_from_what_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["com.example.b", "com.example.a", ".hidden", "Bad", "x\u{1b}[2J"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("file"), "").unwrap();
+        let (good, bad) = list(dir.path()).unwrap();
+        assert_eq!(good, ["com.example.a", "com.example.b"]);
+        assert_eq!(bad, [".hidden", "Bad", "file", "x\\x1b[2J"]);
+    }
+
+    #[test]
+    fn manifest_too_long_or_a_link_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(manifest(dir.path()).unwrap_err().contains("can not open"));
+        fs::write(dir.path().join("manifest.toml"), vec![b'#'; policy::TEXT_MAX + 1]).unwrap();
+        assert!(manifest(dir.path()).unwrap_err().contains("longer"));
+        fs::remove_file(dir.path().join("manifest.toml")).unwrap();
+        std::os::unix::fs::symlink("/etc/shadow", dir.path().join("manifest.toml")).unwrap();
+        assert!(manifest(dir.path()).is_err());
+    }
+}

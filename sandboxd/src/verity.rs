@@ -1,0 +1,131 @@
+//! An app that comes as an image: loop device, dm-verity, EROFS, in this order, so that the kernel's file-system
+//! code never sees a byte that does not hash to the root the (verified) app store names.
+//!
+//! `root.verity` is one line of `key=value` words; it is data of the store, not of the app, and checked all the same.
+//! The loop device and the verity device go away with the mount (autoclear, deferred remove).
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use sys::dm::{DeviceMapper, Verity};
+use sys::loopdev::LoopDevice;
+use sys::mount::{FsContext, MountAttr};
+
+use crate::problem::{BoxError, Step};
+use crate::storage::{attach_at, is_mounted};
+
+/// The four numbers of `root.verity`, checked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct VerityText {
+    data_blocks: u64,
+    hash_start_block: u64,
+    root_hash: String,
+    salt: String,
+}
+
+impl VerityText {
+    /// Reads `data_blocks=N hash_start_block=N root_hash=HEX salt=HEX`, each once.
+    pub fn parse(text: &str) -> Result<Self, BoxError> {
+        let field = |key: &str| {
+            let mut found = text.split_whitespace().filter_map(|w| w.strip_prefix(key)?.strip_prefix('='));
+            match (found.next(), found.next()) {
+                (Some(value), None) => Ok(value),
+                _ => Err(BoxError::VerityText(format!("needs exactly one {key}="))),
+            }
+        };
+        let number = |key: &str| {
+            let value = field(key)?.parse::<u64>().ok().filter(|n| (1..1 << 32).contains(n));
+            value.ok_or_else(|| BoxError::VerityText(format!("{key} is not a number of blocks")))
+        };
+        let hex = |key: &str, longest: usize| {
+            let value = field(key)?;
+            let good = value.len() <= longest && value.len() % 2 == 0 && !value.is_empty();
+            let digits = value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            (good && digits)
+                .then(|| value.to_owned())
+                .ok_or_else(|| BoxError::VerityText(format!("{key} is not lower-case hex of fitting length")))
+        };
+        let text = Self {
+            data_blocks: number("data_blocks")?,
+            hash_start_block: number("hash_start_block")?,
+            root_hash: hex("root_hash", 64)?,
+            salt: hex("salt", 128)?,
+        };
+        if text.root_hash.len() != 64 || text.hash_start_block < text.data_blocks {
+            return Err(BoxError::VerityText("root_hash or hash_start_block is out of place".into()));
+        }
+        Ok(text)
+    }
+}
+
+/// Mounts the image in `app` (`root.img`, `root.verity`) read-only at `at`, unless that was done already.
+pub fn mount_image(app: &Path, name: &str, at: &Path) -> Result<(), BoxError> {
+    if is_mounted(at) {
+        return Ok(());
+    }
+    let text =
+        fs::read_to_string(app.join("root.verity")).map_err(|e| BoxError::VerityText(e.to_string()))?;
+    let text = VerityText::parse(&text)?;
+    fs::create_dir_all(at).map_err(|e| BoxError::step(Step::Image, e))?;
+    let image = File::open(app.join("root.img")).map_err(|e| BoxError::Root(app.join("root.img"), e))?;
+    let loop_device = LoopDevice::attach(image.as_fd()).map_err(|e| BoxError::step(Step::Verity, e))?;
+    let mapper = DeviceMapper::open().map_err(|e| BoxError::step(Step::Verity, e))?;
+    let target = Verity {
+        device: loop_device.path().to_str().unwrap_or_default(),
+        data_blocks: text.data_blocks,
+        hash_start_block: text.hash_start_block,
+        root_hash: &text.root_hash,
+        salt: &text.salt,
+    };
+    // A sandboxd that died half-way may have left one that nobody uses.
+    let _ = mapper.remove(name);
+    let device = mapper.create_verity(name, &target).map_err(|e| BoxError::step(Step::Verity, e))?;
+    let mounted = mount_erofs(device, at);
+    // Now for a failure, with the mount for a success: the device has no other user.
+    let _ = mapper.remove(name);
+    mounted.map_err(|e| BoxError::step(Step::Image, e))
+}
+
+fn mount_erofs(device: u64, at: &Path) -> std::io::Result<()> {
+    // The kernel's `huge_encode_dev`.
+    let minor = device & 0xff | device >> 12 & 0xfff00;
+    let context = FsContext::open(c"erofs")?;
+    context.string("source", &format!("/dev/dm-{minor}"))?.flag("ro")?;
+    let mount = context.mount(MountAttr::RDONLY.with(MountAttr::NOSUID).with(MountAttr::NODEV))?;
+    attach_at(mount.as_fd(), at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(hash: &str) -> String {
+        format!("data_blocks=10 hash_start_block=10 root_hash={hash} salt=00ff\n")
+    }
+
+    #[test]
+    fn verity_text_is_read() {
+        let text = VerityText::parse(&line(&"ab".repeat(32))).unwrap();
+        assert_eq!((text.data_blocks, text.hash_start_block, text.salt.as_str()), (10, 10, "00ff"));
+    }
+
+    #[test]
+    fn verity_text_that_could_reach_the_table_is_refused() {
+        let good = line(&"ab".repeat(32));
+        for bad in [
+            line("ab"),
+            line(&"AB".repeat(32)),
+            line(&"zz".repeat(32)),
+            good.replace("salt=00ff", "salt=-"),
+            good.replace("salt=00ff", "salt=0"),
+            good.replace("data_blocks=10", "data_blocks=0"),
+            good.replace("data_blocks=10", "data_blocks=99"),
+            good.replace("data_blocks=10", "data_blocks=10 data_blocks=11"),
+            good.replace("hash_start_block=10 ", ""),
+            String::new(),
+        ] {
+            assert!(VerityText::parse(&bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! A rig for tests of the whole manager on a developer's machine: a store, a data directory, the worker's box, and
+//! a stand-in for `init` that launches bundles with `init`'s own launcher. Must run as root.
+//!
+//! The manager confines its whole process, so it runs in one of its own: this test program, started again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use policy::Board;
+use sandboxd::cgroup::Limits;
+use sandboxd::config::Config;
+use sandboxd::storage::Quota;
+use sys::bundle::{Event, Next, Request, Restart};
+use sys::channel;
+use sys::launch::{Launched, Prepared, outcome};
+
+const RIG: &str = "SANDBOXD_TEST_RIG";
+
+/// The body of the test that is the manager's process; does nothing in an ordinary run.
+pub(crate) fn manager_process() {
+    let Some(dir) = std::env::var_os(RIG) else { return };
+    let config = config(Path::new(&dir));
+    let log = OpenOptions::new().append(true).create(true).open(Path::new(&dir).join("console")).unwrap();
+    nix::unistd::dup2_stdout(&log).unwrap();
+    nix::unistd::dup2_stderr(&log).unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let socket = sys::inherit::take(3).unwrap();
+    let code = match sandboxd::daemon::run(config, socket) {
+        Ok(()) => 0,
+        Err(e) => {
+            sandboxd::console::say(format_args!("sandboxd can not go on: {e}"));
+            1
+        }
+    };
+    std::process::exit(code);
+}
+
+fn config(dir: &Path) -> Config {
+    Config {
+        apps: dir.join("apps"),
+        apps_device: None,
+        data: dir.join("data"),
+        data_device: None,
+        template: "/nonexistent".into(),
+        system: dir.join("system"),
+        runtime: dir.join("run"),
+        cgroups: fs::read_to_string(dir.join("cgroups")).unwrap().into(),
+        safe_mode: false,
+        limits: Limits::NotEnforced,
+        quota: Quota::NotEnforced,
+    }
+}
+
+/// A running box of the stand-in.
+struct Box_ {
+    prepared: Prepared,
+    running: Option<(Launched, bool)>,
+    starts: u32,
+    stopping: bool,
+}
+
+/// See the module.
+pub(crate) struct Rig {
+    dir: tempfile::TempDir,
+    boxes: BTreeMap<u32, Box_>,
+    manager: Option<(Pid, OwnedFd)>,
+    seen: usize,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+        let dir = tempfile::Builder::new().prefix("rig").tempdir().unwrap();
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let cgroups = cgroup2().join(dir.path().file_name().unwrap());
+        for sub in ["apps", "system"] {
+            fs::create_dir_all(cgroups.join(sub)).unwrap();
+        }
+        fs::write(dir.path().join("cgroups"), cgroups.to_str().unwrap()).unwrap();
+        let rig = Self { dir, boxes: BTreeMap::new(), manager: None, seen: 0 };
+        for sub in ["apps", "data", "run"] {
+            fs::create_dir(rig.path(sub)).unwrap();
+        }
+        rig.add_worker();
+        rig
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    fn add_worker(&self) {
+        let id = "os.gabion.worker";
+        let root = self.path("system").join(id);
+        make_root(&root, &[(Path::new(env!("CARGO_BIN_EXE_manifest-worker")), "bin/manifest-worker")]);
+        let text = "[app]\nid = \"os.gabion.worker\"\nversion = \"1.0.0\"\nexec = [\"/bin/manifest-worker\"]\n\
+            [resources]\nmemory = \"16MiB\"\ncpu = \"100%\"\ntasks = 4\n[lifecycle]\nrestart = \"always\"\n";
+        let manifest = policy::check_system(text, &Board::default()).unwrap_or_else(|p| panic!("{p:?}"));
+        let plan = policy::compile_system(&manifest).encode();
+        fs::write(self.path("system").join(format!("{id}.plan")), plan).unwrap();
+    }
+
+    /// Adds an app that runs the shell `script`; `more` goes to the end of the manifest.
+    pub(crate) fn add_app(&self, id: &str, script: &str, more: &str) {
+        let app = self.path("apps").join(id);
+        let programs = ["sh", "cat", "sleep", "ls", "unshare"].map(|p| format!("bin/{p}"));
+        let programs: Vec<(PathBuf, String)> =
+            programs.into_iter().map(|p| (Path::new("/").join(&p), p)).collect();
+        let programs: Vec<(&Path, &str)> =
+            programs.iter().filter(|(p, _)| p.exists()).map(|(p, n)| (p.as_path(), n.as_str())).collect();
+        make_root(&app.join("root"), &programs);
+        let script = script.replace('\\', "\\\\").replace('"', "\\\"");
+        let text = format!(
+            "[app]\nid = \"{id}\"\nversion = \"1.0.0\"\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n\
+             [resources]\nmemory = \"16MiB\"\ncpu = \"20%\"\ntasks = 16\nstorage = \"1MiB\"\n{more}"
+        );
+        fs::write(app.join("manifest.toml"), text).unwrap();
+    }
+
+    pub(crate) fn start_manager(&mut self) {
+        let (ours, theirs) = channel::pair().unwrap();
+        let exe = std::env::current_exe().unwrap();
+        // SAFETY-free way to set the variable for the child alone: through env(1).
+        let variable = format!("{RIG}={}", self.dir.path().display());
+        let args = [variable.as_str(), exe.to_str().unwrap(), "--exact", "manager_process", "--nocapture"];
+        let pid = sys::process::spawn_manager("/usr/bin/env", &args, &theirs).unwrap();
+        self.manager = Some((Pid::from_raw(pid as i32), ours));
+    }
+
+    pub(crate) fn kill_manager(&mut self) {
+        let (pid, _) = self.manager.take().unwrap();
+        kill(pid, Signal::SIGKILL).unwrap();
+        waitpid(pid, None).unwrap();
+    }
+
+    pub(crate) fn console(&self) -> String {
+        fs::read_to_string(self.path("console")).unwrap_or_default()
+    }
+
+    /// Runs until the console has a line (after what earlier calls found) that contains `text`; gives that line.
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        let began = Instant::now();
+        loop {
+            self.step();
+            let console = self.console();
+            let new = &console[self.seen..];
+            let whole = &new[..new.rfind('\n').map_or(0, |n| n + 1)];
+            if let Some(at) = whole.find(text) {
+                let start = whole[..at].rfind('\n').map_or(0, |n| n + 1);
+                let end = at + whole[at..].find('\n').unwrap();
+                let line = whole[start..end].to_owned();
+                self.seen += end + 1;
+                return line;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "no {text:?} in:\n{console}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            self.step();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn pid_of(&self, uid: u32) -> Option<u32> {
+        self.boxes.get(&uid)?.running.as_ref().map(|(l, _)| l.pid)
+    }
+
+    fn tell(&self, event: Event, fds: &[OwnedFd]) {
+        use std::os::fd::AsRawFd;
+        let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        if let Some((_, socket)) = &self.manager {
+            // A manager that was just killed does not hear us.
+            let _ = channel::send(socket, &event.encode(), &raw);
+        }
+    }
+
+    fn step(&mut self) {
+        self.requests();
+        let ids: Vec<u32> = self.boxes.keys().copied().collect();
+        for id in ids {
+            self.look_after(id);
+        }
+    }
+
+    fn requests(&mut self) {
+        while let Some((pid, socket)) = &self.manager {
+            let Ok(Some((message, fds))) = channel::receive(socket) else {
+                let gone = waitpid(*pid, Some(WaitPidFlag::WNOHANG));
+                assert!(
+                    matches!(gone, Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD)),
+                    "manager ended: {gone:?}\n{}",
+                    self.console()
+                );
+                return;
+            };
+            self.request(Request::decode(&message).unwrap(), fds);
+        }
+    }
+
+    fn request(&mut self, request: Request, fds: Vec<OwnedFd>) {
+        match request {
+            Request::Hello => {
+                for (id, b) in &self.boxes {
+                    let pid = b.running.as_ref().map_or(0, |(l, _)| l.pid);
+                    self.tell(Event::Kept { id: *id, pid, starts: b.starts }, b.prepared.kept());
+                }
+                self.tell(Event::KeptEnd { safe_mode: false }, &[]);
+            }
+            Request::Put(spec) => {
+                let id = spec.id;
+                assert!(self.boxes.get(&id).is_none_or(|b| b.running.is_none()), "put over a running box");
+                let starts = self.boxes.get(&id).map_or(0, |b| b.starts);
+                let prepared = Prepared::new(spec, fds).unwrap();
+                self.boxes.insert(id, Box_ { prepared, running: None, starts, stopping: false });
+            }
+            Request::Start(id) => self.start(id),
+            Request::Stop(id) | Request::Kill(id) => {
+                let b = self.boxes.get_mut(&id).unwrap();
+                b.stopping = matches!(request, Request::Stop(_));
+                if let Some((launched, _)) = &b.running {
+                    sys::process::signal(&launched.pidfd, 9).unwrap();
+                }
+            }
+            Request::Remove(id) => drop(self.boxes.remove(&id)),
+            Request::Power(_) => {}
+        }
+    }
+
+    fn start(&mut self, id: u32) {
+        let b = self.boxes.get_mut(&id).unwrap();
+        b.starts += 1;
+        b.stopping = false;
+        b.running = Some((b.prepared.launch().unwrap(), false));
+    }
+
+    fn look_after(&mut self, id: u32) {
+        let b = self.boxes.get_mut(&id).unwrap();
+        let Some((launched, decided)) = &mut b.running else { return };
+        let (pid, starts) = (launched.pid, b.starts);
+        if !*decided {
+            match outcome(&launched.status) {
+                None => return,
+                Some(Ok(())) => {
+                    *decided = true;
+                    self.tell(Event::Started { id, pid, starts }, &[]);
+                }
+                Some(Err((step, errno))) => {
+                    b.running = None;
+                    waitpid(Pid::from_raw(pid as i32), None).unwrap();
+                    self.tell(Event::Refused { id, step, errno, next: Next::Stopped }, &[]);
+                }
+            }
+            return;
+        }
+        let (code, status) = match waitpid(Pid::from_raw(pid as i32), Some(WaitPidFlag::WNOHANG)).unwrap() {
+            WaitStatus::StillAlive => return,
+            WaitStatus::Exited(_, code) => (libc_code(true), code),
+            WaitStatus::Signaled(_, signal, _) => (libc_code(false), signal as i32),
+            other => panic!("{other:?}"),
+        };
+        b.running = None;
+        let again = !b.stopping && b.prepared.spec.restart == Restart::Always && b.starts < 4;
+        let next = if again { Next::Restart(0) } else { Next::Stopped };
+        self.tell(Event::Exited { id, pid, code, status, uptime_ms: 1, next }, &[]);
+        if again {
+            self.start(id);
+        }
+    }
+}
+
+/// `CLD_EXITED` or `CLD_KILLED`.
+fn libc_code(exited: bool) -> i32 {
+    if exited { 1 } else { 2 }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some((pid, _)) = self.manager.take() {
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = waitpid(pid, None);
+        }
+        for b in self.boxes.values() {
+            if let Some((launched, _)) = &b.running {
+                let _ = sys::process::signal(&launched.pidfd, 9);
+                let _ = waitpid(Pid::from_raw(launched.pid as i32), None);
+            }
+        }
+        let Ok(cgroups) = fs::read_to_string(self.path("cgroups")) else { return };
+        for sub in ["apps", "system"] {
+            for entry in fs::read_dir(Path::new(&cgroups).join(sub)).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(entry.path());
+            }
+            let _ = fs::remove_dir(Path::new(&cgroups).join(sub));
+        }
+        let _ = fs::remove_dir(cgroups);
+    }
+}
+
+/// A box root with these programs and the libraries they need.
+pub(crate) fn make_root(root: &Path, programs: &[(&Path, &str)]) {
+    for sub in ["dev", "proc", "tmp", "data", "run", "bin"] {
+        fs::create_dir_all(root.join(sub)).unwrap();
+    }
+    for (program, name) in programs {
+        fs::copy(program, root.join(name)).unwrap();
+        let ldd = Command::new("ldd").arg(program).output().unwrap();
+        let text = String::from_utf8(ldd.stdout).unwrap();
+        for path in text.split_whitespace().filter(|w| w.starts_with('/')) {
+            let to = root.join(path.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(path, to).unwrap();
+        }
+    }
+}
+
+/// Where cgroup v2 is mounted here.
+pub(crate) fn cgroup2() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let line = mounts.lines().find(|l| l.split(' ').nth(2) == Some("cgroup2")).expect("a cgroup2 mount");
+    line.split(' ').nth(1).unwrap().into()
+}
