@@ -233,3 +233,37 @@ pub fn blank_disk(path: &Path, bytes: u64) -> Result<()> {
     let file = std::fs::File::create(path).with_context(|| format!("making {}", path.display()))?;
     file.set_len(bytes).with_context(|| format!("making {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_keep_their_order_and_commas_are_escaped() {
+        let disk = |image: &str, writable| Disk { image: image.into(), writable };
+        let machine = Machine {
+            memory_mib: 96,
+            cpus: 2,
+            kernel: "bzImage".into(),
+            command_line: "ro".into(),
+            disks: vec![disk("a,b.img", false), disk("c.img", true)],
+            qmp: "q".into(),
+            console: Console::Pipe,
+            agent: Some("agent".into()),
+            die_with_thread: false,
+            extra: Vec::new(),
+        };
+        let command = machine.command();
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        let drives: Vec<_> = words.iter().filter(|word| word.starts_with("if=none")).collect();
+        assert_eq!(
+            drives,
+            [
+                "if=none,id=disk0,format=raw,readonly=on,file=a,,b.img",
+                "if=none,id=disk1,format=raw,readonly=off,file=c.img"
+            ]
+        );
+        let serials = words.iter().filter(|word| word.starts_with("chardev:")).collect::<Vec<_>>();
+        assert_eq!(serials, ["chardev:console", "chardev:agent"]);
+    }
+}
