@@ -16,6 +16,7 @@ test: packages ## every test, those in QEMU included; ends with the totals
 	@.ci/test
 
 bench: packages ## measure against other systems; PART=name for one part
+	@image/install-packages.sh image/packages-bench.txt
 	@cargo run --quiet --release --package gabion-bench -- $(PART)
 
 image: packages ## build kernel, root image and app store
