@@ -69,13 +69,12 @@ impl Group {
         for (file, value) in set {
             fs::write(self.0.join(file), value).map_err(|e| BoxError::NoController(file.into(), e))?;
         }
-        // Only there when the kernel can swap at all.
-        match fs::write(self.0.join("memory.swap.max"), "0") {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(BoxError::NoController("memory.swap.max".into(), e))
-            }
-            _ => Ok(()),
+        // Only there when the kernel can swap at all; creating it elsewhere would be refused as EACCES.
+        let swap = self.0.join("memory.swap.max");
+        if swap.exists() {
+            fs::write(swap, "0").map_err(|e| BoxError::NoController("memory.swap.max".into(), e))?;
         }
+        Ok(())
     }
 
     /// Bytes of memory the box uses now.
