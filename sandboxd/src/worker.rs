@@ -77,6 +77,12 @@ impl Queue {
         self.current = None;
     }
 
+    /// There will be no worker: everything is out of the queue.
+    pub fn give_up(&mut self) -> Vec<u32> {
+        let current = self.current.take().map(|c| c.uid);
+        current.into_iter().chain(self.waiting.drain(..)).collect()
+    }
+
     /// An answer came. `None` when it answers nothing that was asked.
     pub fn answer(&mut self, message: &[u8]) -> Option<(u32, Verdict)> {
         let (number, rest) = message.split_first_chunk()?;

@@ -157,3 +157,14 @@ fn identity_survives_removal_and_is_never_reused() {
     rig.start_manager();
     rig.until("event started id=com.example.a uid=10001 ");
 }
+
+#[test]
+fn worker_missing_is_a_problem_of_every_app_not_a_silence() {
+    let mut rig = Rig::new();
+    rig.add_app("com.example.a", "true", "");
+    fs::remove_file(rig.path("system/os.gabion.worker/bin/manifest-worker")).unwrap();
+    rig.start_manager();
+    rig.until("problem id=os.gabion.worker the program /bin/manifest-worker is not in the app's root");
+    rig.until("problem id=com.example.a its manifest can not be read");
+    rig.until("ready boxes=2 running=0");
+}

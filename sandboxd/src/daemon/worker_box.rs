@@ -8,6 +8,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use sys::bundle::Request;
 
 use super::Daemon;
+use crate::app::State;
 use crate::poller::Ready;
 use crate::worker::{MESSAGE_MAX, Queue, Verdict, question};
 use crate::{store, system};
@@ -95,6 +96,13 @@ impl Daemon {
 
     /// A worker that is silent for too long is as good as dead.
     pub(super) fn worker_patience(&mut self, now: u64) -> io::Result<()> {
+        let state = system::uid(system::WORKER).and_then(|uid| self.apps.get(&uid)).map(|w| w.state);
+        if matches!(state, None | Some(State::Problem)) {
+            for uid in self.worker.queue.give_up() {
+                self.problem(uid, "its manifest can not be read", "see the problem of os.gabion.worker");
+            }
+            return Ok(());
+        }
         if self.worker.queue.deadline_ms().is_none_or(|at| at > now) {
             return Ok(());
         }
