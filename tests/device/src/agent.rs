@@ -1,0 +1,115 @@
+//! The test agent: what a test asks of the inside of a device, over the second serial port.
+//!
+//! It is no box. A box could not do this: Landlock scopes its signals to itself, and safe mode stops it. Test images
+//! have it in `/sbin`, and the kernel starts it as `init=`: it leaves a copy of itself behind and becomes the real
+//! `/sbin/init`, which never learns of it. No shipped image has it.
+//!
+//! A line in, lines out: each line of an answer begins with `| `, and the last one is `ok` or `error WHY`. The
+//! terminal's echo has no such beginning and is ignored by the other side.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::str::FromStr;
+use std::time::Duration;
+
+const PORT: &str = "/dev/ttyS1";
+
+fn main() {
+    if std::process::id() == 1 {
+        // Without it the test that needs it says so by its time-out; the device boots in any case.
+        let _ = Command::new("/sbin/test-agent").spawn();
+        let failed = Command::new("/sbin/init").args(std::env::args_os().skip(1)).exec();
+        eprintln!("test agent: cannot become init: {failed}");
+        return;
+    }
+    let port = open_port();
+    for line in BufReader::new(&port).lines() {
+        let Ok(line) = line else { return };
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if !words.is_empty() && reply(&port, answer(&words)).is_err() {
+            return;
+        }
+    }
+}
+
+/// `/dev` may not be mounted yet.
+fn open_port() -> File {
+    loop {
+        match OpenOptions::new().read(true).write(true).open(PORT) {
+            Ok(port) => return port,
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+fn reply(mut port: &File, answer: io::Result<String>) -> io::Result<()> {
+    let mut text = String::new();
+    match answer {
+        Ok(answer) => {
+            for line in answer.lines() {
+                text.push_str("| ");
+                text.push_str(line);
+                text.push('\n');
+            }
+            text.push_str("ok\n");
+        }
+        Err(error) => text = format!("error {error}\n"),
+    }
+    port.write_all(text.as_bytes())
+}
+
+fn answer(words: &[&str]) -> io::Result<String> {
+    match words {
+        ["ping"] => Ok("pong".to_owned()),
+        ["ps"] => processes(),
+        ["cat", path] => fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ")),
+        ["ls", path] => names(path),
+        ["kill", pid, signal] => send(pid, signal).map(|()| String::new()),
+        _ => Err(io::Error::other("write ping, ps, cat PATH, ls PATH or kill PID SIGNAL")),
+    }
+}
+
+fn send(pid: &str, signal: &str) -> io::Result<()> {
+    let pid = pid.parse().map_err(|_| io::Error::other("no pid"))?;
+    let signal = Signal::from_str(signal).map_err(|_| io::Error::other("no signal"))?;
+    Ok(kill(Pid::from_raw(pid), signal)?)
+}
+
+fn names(path: &str) -> io::Result<String> {
+    let entries = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    Ok(entries.collect::<io::Result<Vec<_>>>()?.join("\n"))
+}
+
+/// `PID UID COMM` of every process that is not a kernel thread.
+fn processes() -> io::Result<String> {
+    let mut lines = String::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // It may have ended since the directory was read.
+        let (Ok(about), Ok(comm), Ok(arguments)) = (
+            entry.metadata(),
+            fs::read_to_string(entry.path().join("comm")),
+            fs::read(entry.path().join("cmdline")),
+        ) else {
+            continue;
+        };
+        let uid = owner(&entry.path()).unwrap_or(about.uid());
+        if !arguments.is_empty() {
+            lines.push_str(&format!("{pid} {uid} {}\n", comm.trim()));
+        }
+    }
+    Ok(lines)
+}
+
+/// The owner of the directory is root for what is not dumpable, so the status is asked.
+fn owner(process: &std::path::Path) -> Option<u32> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
+}

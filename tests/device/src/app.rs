@@ -1,0 +1,174 @@
+//! Apps as a test writes them: a manifest and a few files; what runs is Debian's static busybox or our probe.
+
+use crate::images;
+use anyhow::{Context, Result};
+use image::paths::Tree;
+use image::{stage, store};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+const BUSYBOX: &str = "/bin/busybox";
+/// Names under which the tests' scripts call busybox.
+const APPLETS: [&str; 16] = [
+    "sh", "cat", "dd", "env", "grep", "head", "id", "kill", "ls", "mount", "rm", "seq", "sleep", "sync",
+    "true", "yes",
+];
+
+/// An app to be put into a test's store.
+#[derive(Clone, Debug)]
+pub struct App {
+    id: String,
+    directory: String,
+    exec: String,
+    resources: String,
+    lifecycle: String,
+    rest: String,
+    manifest: Option<String>,
+    files: Vec<(String, Vec<u8>)>,
+    absent: Vec<String>,
+    image: Image,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Image {
+    No,
+    Good,
+    Corrupt,
+}
+
+impl App {
+    /// An app that runs `script` with busybox's shell, always again.
+    pub fn shell(id: &str, script: &str) -> Self {
+        let app = Self::of(id, r#"["/bin/sh", "/bin/run"]"#);
+        app.file("bin/run", script)
+    }
+
+    /// An app that runs the probe with these words.
+    pub fn probe(id: &str, words: &[&str]) -> Self {
+        let words: Vec<String> =
+            std::iter::once(&"/bin/test-probe").chain(words).map(|w| format!("{w:?}")).collect();
+        Self::of(id, &format!("[{}]", words.join(", ")))
+    }
+
+    fn of(id: &str, exec: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            directory: id.to_owned(),
+            exec: exec.to_owned(),
+            resources: "memory = \"8MiB\"\ncpu = \"50%\"\ntasks = 8\n".to_owned(),
+            lifecycle: "restart = \"always\"\n".to_owned(),
+            rest: String::new(),
+            manifest: None,
+            files: Vec::new(),
+            absent: Vec::new(),
+            image: Image::No,
+        }
+    }
+
+    /// The lines of `[resources]`.
+    pub fn resources(mut self, lines: &str) -> Self {
+        self.resources = lines.to_owned();
+        self
+    }
+
+    /// The lines of `[lifecycle]`.
+    pub fn lifecycle(mut self, lines: &str) -> Self {
+        self.lifecycle = lines.to_owned();
+        self
+    }
+
+    /// Further tables of the manifest.
+    pub fn tables(mut self, text: &str) -> Self {
+        self.rest = text.to_owned();
+        self
+    }
+
+    /// The whole manifest instead.
+    pub fn manifest(mut self, text: &str) -> Self {
+        self.manifest = Some(text.to_owned());
+        self
+    }
+
+    /// The name of its directory in the store, when it is not the id.
+    pub fn directory(mut self, name: &str) -> Self {
+        self.directory = name.to_owned();
+        self
+    }
+
+    /// A further file, executable, at `path` below its root.
+    pub fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.files.push((path.to_owned(), content.as_ref().to_vec()));
+        self
+    }
+
+    /// Leaves the file or directory at `path`, from the app's directory, out again.
+    pub fn without(mut self, path: &str) -> Self {
+        self.absent.push(path.to_owned());
+        self
+    }
+
+    /// Its root is an image of its own.
+    pub fn image(mut self) -> Self {
+        self.image = Image::Good;
+        self
+    }
+
+    /// The same, with one byte in each block of the image's data changed after its root hash was taken.
+    pub fn corrupt_image(mut self) -> Self {
+        self.image = Image::Corrupt;
+        self
+    }
+
+    fn text(&self) -> String {
+        if let Some(text) = &self.manifest {
+            return text.clone();
+        }
+        let Self { id, exec, resources, lifecycle, rest, .. } = self;
+        format!(
+            "[app]\nid = \"{id}\"\nversion = \"1.0.0\"\nexec = {exec}\n[resources]\n{resources}[lifecycle]\n{lifecycle}{rest}"
+        )
+    }
+
+    /// Lays the app out below `place`; gives its directory.
+    pub(crate) fn lay_out(&self, tree: &Tree, place: &Path) -> Result<PathBuf> {
+        let app = place.join(&self.directory);
+        let root = app.join("root");
+        stage::directories(&root, &stage::BOX_DIRECTORIES)?;
+        stage::write(&app.join("manifest.toml"), self.text())?;
+        let bin = root.join("bin");
+        stage::copy(Path::new(BUSYBOX), &bin.join("busybox"))
+            .context("Debian's busybox-static is needed; `make packages` installs it")?;
+        stage::copy(&images::program(tree, "test-probe")?, &bin.join("test-probe"))?;
+        for applet in APPLETS {
+            symlink("busybox", bin.join(applet))?;
+        }
+        for (path, content) in &self.files {
+            stage::write(&root.join(path), content)?;
+            fs::set_permissions(root.join(path), fs::Permissions::from_mode(0o755))?;
+        }
+        for path in &self.absent {
+            let at = app.join(path);
+            if at.is_dir() { fs::remove_dir_all(&at) } else { fs::remove_file(&at) }
+                .with_context(|| format!("leaving out {path}"))?;
+        }
+        if self.image != Image::No {
+            stage::normalise(&root)?;
+            store::root_to_image(&app)?;
+        }
+        if self.image == Image::Corrupt {
+            spoil(&app.join("root.img"))?;
+        }
+        Ok(app)
+    }
+}
+
+/// The first half of the file is data for sure: a hash tree is a hundredth of it.
+fn spoil(image: &Path) -> Result<()> {
+    let mut bytes = fs::read(image)?;
+    let half = bytes.len() / 2;
+    for byte in bytes.iter_mut().take(half).skip(100).step_by(4096) {
+        *byte ^= 0x55;
+    }
+    Ok(fs::write(image, bytes)?)
+}

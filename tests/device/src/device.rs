@@ -1,0 +1,306 @@
+//! A device under test, from the bench it is put together on to the disk it leaves behind.
+
+use crate::app::App;
+use crate::console::Console;
+use crate::images;
+use anyhow::{Context, Result, bail};
+use image::assemble::Bootable;
+use image::command::{output, tool};
+use image::paths::Tree;
+use image::qemu::{Machine, Running, blank_disk};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longest wait for anything that should come soon. Only a failed test waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One device at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Where a device is put together.
+#[derive(Debug)]
+pub struct Bench {
+    name: String,
+    apps: Vec<App>,
+    memory_mib: u32,
+    data_bytes: u64,
+    words: String,
+    spoiled: Vec<Vec<u8>>,
+}
+
+impl Bench {
+    /// For the test called `name`, which its console's log is called after.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            apps: Vec::new(),
+            memory_mib: 96,
+            data_bytes: 128 << 20,
+            words: String::new(),
+            spoiled: Vec::new(),
+        }
+    }
+
+    /// With this app in its store.
+    pub fn app(mut self, app: App) -> Self {
+        self.apps.push(app);
+        self
+    }
+
+    /// With so much memory.
+    pub fn memory_mib(mut self, memory_mib: u32) -> Self {
+        self.memory_mib = memory_mib;
+        self
+    }
+
+    /// With a data disk of this size.
+    pub fn data_bytes(mut self, data_bytes: u64) -> Self {
+        self.data_bytes = data_bytes;
+        self
+    }
+
+    /// With further words on the kernel's command line.
+    pub fn words(mut self, words: &str) -> Self {
+        self.words = format!("{} {words}", self.words);
+        self
+    }
+
+    /// With the store corrupted wherever `needle` stands in it, after its root hash was taken.
+    pub fn corrupt(mut self, needle: &[u8]) -> Self {
+        self.spoiled.push(needle.to_vec());
+        self
+    }
+
+    /// Makes the images and boots.
+    ///
+    /// # Errors
+    /// When a part cannot be built or QEMU does not start; not when the device does not come up.
+    pub fn boot(self) -> Result<Device> {
+        let tree = Tree::here()?;
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // Short, whatever the tree's path: a socket's may have 107 bytes.
+        let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
+        let bootable = images::bootable(&tree, &self.apps, place.path())?;
+        for needle in &self.spoiled {
+            images::spoil(&bootable.apps, needle)?;
+        }
+        blank_disk(&place.path().join("data.img"), self.data_bytes)?;
+        let logs = tree.target.join("device-logs");
+        fs::create_dir_all(&logs)?;
+        let log = logs.join(format!("{}.log", self.name));
+        File::create(&log)?;
+        Device::start(Parts { bench: self, bootable, place, log, _turn: turn })
+    }
+}
+
+/// What stays of a device when it is off.
+struct Parts {
+    bench: Bench,
+    bootable: Bootable,
+    place: TempDir,
+    log: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the device's console is kept in {}", self.log.display());
+        } else {
+            // It may be gone, which is what is wanted.
+            let _ = fs::remove_file(&self.log);
+        }
+    }
+}
+
+/// A running device. Dropping it cuts its power.
+pub struct Device {
+    machine: Running,
+    console: Console,
+    agent: Option<BufReader<UnixStream>>,
+    parts: Parts,
+}
+
+impl Device {
+    fn start(parts: Parts) -> Result<Self> {
+        let at = |name: &str| parts.place.path().join(name);
+        let mut machine = Machine::new(&parts.bootable, &at("data.img"), &at("qmp"));
+        machine.memory_mib = parts.bench.memory_mib;
+        machine.agent = Some(at("agent"));
+        machine.die_with_thread = true;
+        let words = parts.bootable.command_line();
+        machine.command_line = words.replace("init=/sbin/init", "init=/sbin/test-agent") + &parts.bench.words;
+        let mut machine = machine.spawn()?;
+        let source = machine.console().context("the console is a pipe")?;
+        let log = File::options().append(true).open(&parts.log)?;
+        Ok(Self { console: Console::collect(source, log), machine, agent: None, parts })
+    }
+
+    /// What it has said.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// Waits for a line that fits, said at any time; gives it. Panics when it does not come.
+    #[track_caller]
+    pub fn wait_for(&self, pattern: &str) -> String {
+        self.wait_after(0, pattern)
+    }
+
+    /// Waits for a line that fits, said after `mark`. Panics when it does not come.
+    #[track_caller]
+    pub fn wait_after(&self, mark: usize, pattern: &str) -> String {
+        self.must(self.console.wait(mark, pattern, PATIENCE))
+    }
+
+    /// Waits for so many lines that fit, said after `mark`. Panics when they do not come.
+    #[track_caller]
+    pub fn wait_count(&self, mark: usize, pattern: &str, count: usize, patience: Duration) -> String {
+        self.must(self.console.wait_count(mark, pattern, count, patience))
+    }
+
+    #[track_caller]
+    #[expect(clippy::panic, reason = "the failure of a test")]
+    fn must<T>(&self, result: Result<T>) -> T {
+        match result {
+            Ok(value) => value,
+            Err(error) => panic!("{error:#}"),
+        }
+    }
+
+    /// The pid in the newest `event started` or `adopted` of the app `id`, once there is one.
+    #[track_caller]
+    pub fn pid(&self, id: &str) -> u32 {
+        self.wait_for(&format!("gabion: event *ed id={id} uid=*pid="));
+        let lines = self.console.lines(0, &format!("gabion: event *ed id={id} uid=*pid="));
+        let pid = lines.last().and_then(|line| word(line, "pid")?.parse().ok());
+        self.must(pid.context("an event with a pid"))
+    }
+
+    /// Asks the agent; gives the lines of its answer. Panics when there is none within a minute.
+    #[track_caller]
+    pub fn agent(&mut self, command: &str) -> Vec<String> {
+        let answer = self.ask(command);
+        self.must(answer.with_context(|| format!("asking the agent to {command}")))
+    }
+
+    /// As [`Device::agent`], for what may be refused.
+    ///
+    /// # Errors
+    /// What the agent says went wrong.
+    pub fn ask(&mut self, command: &str) -> Result<Vec<String>> {
+        let agent = match &mut self.agent {
+            Some(agent) => agent,
+            None => self.agent.insert(connect(&self.parts.place.path().join("agent"))?),
+        };
+        writeln!(agent.get_mut(), "{command}")?;
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if agent.read_line(&mut line)? == 0 {
+                bail!("the agent's port is closed");
+            }
+            let line = line.trim_end();
+            if let Some(line) = line.strip_prefix("| ") {
+                lines.push(line.to_owned());
+            } else if line == "ok" {
+                return Ok(lines);
+            } else if let Some(why) = line.strip_prefix("error ") {
+                bail!("{why}");
+            }
+        }
+    }
+
+    /// The pids of processes with this owner and name.
+    #[track_caller]
+    pub fn pids(&mut self, uid: u32, comm: &str) -> Vec<u32> {
+        let mut found = Vec::new();
+        for line in self.agent("ps") {
+            if let [pid, owner, name] = line.splitn(3, ' ').collect::<Vec<_>>()[..]
+                && owner == uid.to_string()
+                && name == comm
+            {
+                found.extend(pid.parse::<u32>());
+            }
+        }
+        found
+    }
+
+    /// Presses the power button and waits for the device to be off. Panics when it does not end by itself.
+    #[track_caller]
+    pub fn power_button(self) -> Off {
+        self.must(self.machine.power_button());
+        self.ended()
+    }
+
+    /// Waits for the device to end by itself. Panics when it does not.
+    #[track_caller]
+    #[expect(clippy::panic, reason = "the failure of a test")]
+    pub fn ended(mut self) -> Off {
+        match self.machine.wait(PATIENCE) {
+            Ok(Some(status)) if status.success() => {}
+            other => panic!("the device did not switch itself off: {other:?}\n{}", self.said()),
+        }
+        // The console ends with QEMU; what is still in the pipe belongs to it.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.console.lines(0, "Power down").is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let Self { console, parts, .. } = self;
+        Off { console, parts }
+    }
+
+    fn said(&self) -> String {
+        self.console.lines(0, "").join("\n")
+    }
+}
+
+/// A device that is off.
+pub struct Off {
+    console: Console,
+    parts: Parts,
+}
+
+impl Off {
+    /// What it said.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// What `e2fsck -fn` says about its data disk; it must find nothing to do.
+    ///
+    /// # Errors
+    /// When it finds something.
+    pub fn check_data(&self) -> Result<String> {
+        output(tool("e2fsck").arg("-fn").arg(self.data()))
+    }
+
+    /// Its data disk.
+    pub fn data(&self) -> PathBuf {
+        self.parts.place.path().join("data.img")
+    }
+
+    /// Boots it again, with the same disks.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn boot(self) -> Result<Device> {
+        Device::start(self.parts)
+    }
+}
+
+fn connect(socket: &Path) -> Result<BufReader<UnixStream>> {
+    let stream = UnixStream::connect(socket).context("the agent's port")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(BufReader::new(stream))
+}
+
+/// The value of `key=value` in an event.
+pub fn word<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.split_whitespace().find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
+}

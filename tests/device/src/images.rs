@@ -1,0 +1,109 @@
+//! What a device under test boots: this tree's system with the agent added, and the test's own app store.
+
+use crate::app::App;
+use anyhow::{Context, Result, bail};
+use image::assemble::{self, Bootable};
+use image::command::{tool, visibly};
+use image::paths::Tree;
+use image::stamp::Stamp;
+use image::verity::{self, Verified};
+use image::{binaries, erofs, stage, store};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+const UUID: &str = "67616269-6f6e-4000-8000-746573740000";
+
+/// The system that every test of this process boots, made once.
+static SYSTEM: Mutex<Option<(PathBuf, Verified)>> = Mutex::new(None);
+
+/// One of this package's own programs, static. Built with the system.
+pub(crate) fn program(tree: &Tree, name: &str) -> Result<PathBuf> {
+    Ok(programs(tree).join(binaries::TARGET).join("release").join(name))
+        .and_then(|path| if path.exists() { Ok(path) } else { bail!("{} was not built", path.display()) })
+}
+
+fn programs(tree: &Tree) -> PathBuf {
+    tree.target.join("device-test")
+}
+
+/// The kernel and the root image with the agent.
+pub(crate) fn system(tree: &Tree) -> Result<(PathBuf, Verified)> {
+    let mut made = SYSTEM.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(system) = made.as_ref() {
+        return Ok(system.clone());
+    }
+    build_programs(tree)?;
+    let (kernel, root) = assemble::system(tree)?;
+    let system = (kernel.bzimage, with_agent(tree, &root)?);
+    *made = Some(system.clone());
+    Ok(system)
+}
+
+fn build_programs(tree: &Tree) -> Result<()> {
+    visibly(
+        tool("cargo")
+            .current_dir(&tree.root)
+            .args(["build", "--quiet", "--release", "--target", binaries::TARGET])
+            .args(["-p", "gabion-device-test", "--no-default-features", "--bins"])
+            .env("CARGO_TARGET_DIR", programs(tree))
+            .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+            .env_remove("RUSTFLAGS"),
+    )
+}
+
+/// The root as it ships and one file more: the agent. Everything that is there is what the root image was made of.
+fn with_agent(tree: &Tree, root: &Verified) -> Result<Verified> {
+    let _lock = assemble::lock(tree)?;
+    let agent = program(tree, "test-agent")?;
+    let image = tree.out().join("test-root.img");
+    let words = image.with_extension("verity");
+    let stamp = Stamp::new("test root 1").text(&root.root_hash).path(&agent)?;
+    if stamp.fits(&image)
+        && let Some(made) =
+            fs::read_to_string(&words).ok().and_then(|text| Verified::from_text(&image, &text))
+    {
+        return Ok(made);
+    }
+    let staged = image.with_extension("staged");
+    stage::fresh(&staged)?;
+    stage::copy(&root.image.with_extension("staged"), &staged).context("the root image's files")?;
+    stage::copy(&agent, &staged.join("sbin/test-agent"))?;
+    stage::normalise(&staged)?;
+    erofs::format(&staged, UUID, &image)?;
+    let made = verity::append(&image, UUID)?;
+    fs::write(&words, made.to_text())?;
+    stamp.keep(&image)?;
+    Ok(made)
+}
+
+/// A bootable set with a store of `apps`, made in `place`.
+pub(crate) fn bootable(tree: &Tree, apps: &[App], place: &Path) -> Result<Bootable> {
+    let (kernel, root) = system(tree)?;
+    let directories =
+        apps.iter().map(|app| app.lay_out(tree, &place.join("apps"))).collect::<Result<Vec<_>>>()?;
+    let apps = store::build(&directories, &place.join("apps.img"))?;
+    Ok(Bootable { kernel, root, apps })
+}
+
+/// Changes the first byte of each place where `needle` stands in the data of `image`.
+pub(crate) fn spoil(image: &Verified, needle: &[u8]) -> Result<()> {
+    let mut bytes = fs::read(&image.image)?;
+    let data = usize::try_from(image.data_blocks * verity::BLOCK)?.min(bytes.len());
+    let found: Vec<usize> = bytes
+        .get(..data)
+        .unwrap_or_default()
+        .windows(needle.len())
+        .enumerate()
+        .filter_map(|(at, window)| (window == needle).then_some(at))
+        .collect();
+    if found.is_empty() {
+        bail!("what is to be corrupted is not in {}", image.image.display());
+    }
+    for at in found {
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= 0x55;
+        }
+    }
+    Ok(fs::write(&image.image, bytes)?)
+}

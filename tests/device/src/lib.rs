@@ -1,0 +1,19 @@
+//! Whole devices under test: build what they boot, boot them in QEMU, talk to them, keep their console when it went wrong.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`app`] | small apps, written where the test is |
+//! | [`images`] | the system with the test agent, and an app store per test |
+//! | [`device`] | a running device; one at a time, since QEMU's interpreter takes all processors |
+//! | [`console`] | what the device said, and waiting for it to say something |
+//!
+//! Waits end by what the device says; their limits are only there to end a test that has failed.
+#![cfg(feature = "host")]
+
+pub mod app;
+pub mod console;
+pub mod device;
+pub mod images;
+
+pub use app::App;
+pub use device::{Bench, Device, Off, word};

@@ -1,0 +1,44 @@
+//! A program for test apps, where Debian's busybox has no words for what is to be done.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+    match words.as_slice() {
+        // Feeds its watchdog so many times, then is silent for ever.
+        ["pet", times] => pet(times.parse().unwrap_or(1)),
+        // Touches so many MiB of memory and keeps them.
+        ["hold", mebibytes] => hold(mebibytes.parse().unwrap_or(1)),
+        _ => eprintln!("probe: what?"),
+    }
+}
+
+fn pet(times: u32) {
+    let socket = std::env::var("NOTIFY_SOCKET");
+    println!("pet: socket {socket:?}");
+    let said = UnixDatagram::unbound().and_then(|datagram| {
+        datagram.connect(socket.unwrap_or_default())?;
+        datagram.send(b"READY=1")?;
+        for _ in 0..times {
+            datagram.send(b"WATCHDOG=1")?;
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        Ok(())
+    });
+    println!("pet: silent from now: {said:?}");
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+fn hold(mebibytes: usize) {
+    let mut held = Vec::new();
+    for count in 1..=mebibytes {
+        held.push(vec![0xa5_u8; 1 << 20]);
+        println!("hold: {count} MiB");
+    }
+    std::thread::sleep(Duration::from_secs(3600));
+    println!("hold: {}", held.len());
+}
