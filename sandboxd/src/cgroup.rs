@@ -67,14 +67,15 @@ impl Group {
             ("cpu.max", cpu),
         ];
         for (file, value) in set {
-            fs::write(self.0.join(file), value).map_err(|e| BoxError::NoController(file.into(), e))?;
+            self.put(file, &value).map_err(|e| BoxError::NoController(file.into(), e))?;
         }
-        // Only there when the kernel can swap at all; creating it elsewhere would be refused as EACCES.
-        let swap = self.0.join("memory.swap.max");
-        if swap.exists() {
-            fs::write(swap, "0").map_err(|e| BoxError::NoController("memory.swap.max".into(), e))?;
+        // Only there when the kernel can swap at all.
+        match self.put("memory.swap.max", "0") {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(BoxError::NoController("memory.swap.max".into(), e))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes one control file. Never makes it: on cgroupfs that would fail with another error than "not there".
