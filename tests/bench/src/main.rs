@@ -1,0 +1,67 @@
+//! `make bench`: every number the README promises, measured here and printed against its limit.
+//!
+//! `gabion-bench [--part NAME]... [--rounds N]`. Each bar is one line, `bar: NAME value=V limit=L ok|SHORT`, after
+//! the medians it comes from. A bar that is missed is no error: what fails this program is not being able to measure.
+//! Needs root. Times are compared within one run only; absolute ones are this machine's.
+
+#[path = "../../../init/src/backoff.rs"]
+mod backoff;
+#[path = "../../../init/src/boxes.rs"]
+#[expect(dead_code, reason = "shutting down is not measured")]
+mod boxes;
+#[path = "../../../init/src/control.rs"]
+#[expect(dead_code, reason = "shutting down is not measured")]
+mod control;
+mod keeper;
+mod launching;
+mod peer;
+#[path = "../../../init/src/poller.rs"]
+mod poller;
+mod programs;
+#[path = "../../../init/src/report.rs"]
+mod report;
+mod restarting;
+mod stat;
+mod subject;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::geteuid;
+
+use programs::Programs;
+
+const PARTS: [&str; 2] = ["box", "restart"];
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let (mut parts, mut rounds) = (Vec::new(), None);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--part" => parts.push(args.next().context("--part needs a name")?),
+            "--rounds" => rounds = Some(args.next().context("--rounds needs a number")?.parse()?),
+            "--keeper" => {
+                let (mode, fd) =
+                    args.next().zip(args.next()).context("--keeper is for this program itself")?;
+                return keeper::run(&mode, sys::inherit::take(fd.parse()?)?);
+            }
+            other => bail!(
+                "unknown argument {other}; usage: gabion-bench [--part {}] [--rounds N]",
+                PARTS.join("|")
+            ),
+        }
+    }
+    ensure!(geteuid().is_root(), "boxes are built by root: run this as root");
+    if parts.is_empty() {
+        parts = PARTS.map(String::from).to_vec();
+    }
+    parts.iter().try_for_each(|part| measure(part, rounds))
+}
+
+fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("gabion-bench").tempdir()?;
+    let programs = Programs::compile(dir.path())?;
+    match part {
+        "box" => launching::run(dir.path(), &programs, rounds.unwrap_or(300)),
+        "restart" => restarting::run(dir.path(), &programs, rounds.unwrap_or(20)),
+        other => bail!("no part {other}: there are {}", PARTS.join(", ")),
+    }
+}

@@ -1,0 +1,64 @@
+//! Samples, their median and spread, and the lines a bar is reported in.
+//!
+//! A bar is a ratio of medians of times taken in turn in one run, so that what the machine does meanwhile falls on
+//! both. The spread is the middle half (p25 to p75); where it is wide, say so and measure again.
+
+/// Times of one thing, µs.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Samples(Vec<f64>);
+
+impl Samples {
+    pub(crate) fn push(&mut self, us: f64) {
+        self.0.push(us);
+    }
+
+    /// 0 when there is none.
+    pub(crate) fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    fn quantile(&self, q: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().saturating_sub(1) as f64;
+        sorted.get((last * q).round() as usize).copied().unwrap_or_default()
+    }
+
+    /// One human line.
+    pub(crate) fn print(&self, what: &str) {
+        println!(
+            "  {what:<52} median {:>9.0} µs   p25..p75 {:>9.0} .. {:<9.0} n={}",
+            self.median(),
+            self.quantile(0.25),
+            self.quantile(0.75),
+            self.0.len()
+        );
+    }
+}
+
+/// Prints a bar of which less is better. The form of this line is what scripts match.
+pub(crate) fn bar(name: &str, value: f64, limit: f64) {
+    let verdict = if value <= limit { "ok" } else { "SHORT" };
+    println!("bar: {name} value={value:.2} limit={limit:.2} {verdict}");
+}
+
+/// A bar that this run could not measure.
+pub(crate) fn not_measured(name: &str, why: &str) {
+    println!("bar: {name} not measured: {why}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_odd_number_are_samples() {
+        let samples = Samples(vec![5.0, 1.0, 3.0, 2.0, 4.0]);
+        assert_eq!((samples.quantile(0.25), samples.median(), samples.quantile(0.75)), (2.0, 3.0, 4.0));
+    }
+
+    #[test]
+    fn median_of_nothing_is_zero() {
+        assert!(Samples::default().median().abs() < f64::EPSILON);
+    }
+}
