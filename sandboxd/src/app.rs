@@ -145,6 +145,7 @@ impl App {
     /// Still on its way up.
     pub fn busy(&self) -> bool {
         matches!(self.state, State::Reading | State::Starting)
+            || self.pid().is_some() && self.awaits_ready
             || matches!(self.state, State::Down(Next::Restart(_)))
     }
 

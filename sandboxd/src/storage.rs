@@ -72,12 +72,12 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> StorageError {
 
 /// Mounts the file system on `device` at `at`, making it from `template` first when the device is blank. True when
 /// it was made now.
-pub fn mount_data(device: &Path, template: &Path, at: &Path) -> Result<bool, StorageError> {
+pub fn mount_data(device: &Path, template: &Path, at: &Path, quota: Quota) -> Result<bool, StorageError> {
     let disk =
         OpenOptions::new().read(true).write(true).open(device).map_err(failed("open the data device"))?;
     let made = format_if_blank(&disk, template)?;
     let block = read_superblock(&disk)?;
-    mount_ext4(device, at).map_err(failed("mount the data file system"))?;
+    mount_ext4(device, at, quota).map_err(failed("mount the data file system"))?;
     let root = File::open(at).map_err(failed("open the data file system"))?;
     // Both are done again after a power cut between them.
     if block.bytes < ext4::device_bytes(&disk).map_err(failed("size the data device"))? {
@@ -143,10 +143,13 @@ fn read_superblock(disk: &File) -> Result<Superblock, StorageError> {
     Ok(Superblock { bytes: blocks.saturating_mul(block_size), block_size, uuid })
 }
 
-fn mount_ext4(device: &Path, at: &Path) -> io::Result<()> {
+fn mount_ext4(device: &Path, at: &Path, quota: Quota) -> io::Result<()> {
     let device = device.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     let context = FsContext::open(c"ext4")?;
-    context.string("source", device)?.flag("prjquota")?.string("errors", "remount-ro")?;
+    context.string("source", device)?.string("errors", "remount-ro")?;
+    if quota == Quota::Enforced {
+        context.flag("prjquota")?;
+    }
     let attr = MountAttr::NOSUID.with(MountAttr::NODEV).with(MountAttr::NOEXEC);
     let mount = context.mount(attr)?;
     attach_at(mount.as_fd(), at)

@@ -90,7 +90,7 @@ fn prepare_storage(config: &Config) -> Option<Registry> {
         return None;
     }
     if let Some(device) = config.data_device.as_ref().filter(|_| !storage::is_mounted(&config.data)) {
-        match storage::mount_data(device, &config.template, &config.data) {
+        match storage::mount_data(device, &config.template, &config.data, config.quota) {
             Ok(true) => say(format_args!("first boot: made a file system on {}", device.display())),
             Ok(false) => {}
             Err(e) => {

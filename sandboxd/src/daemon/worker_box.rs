@@ -69,6 +69,12 @@ impl Daemon {
         let mut message = vec![0; MESSAGE_MAX];
         while let Some(socket) = &self.worker.socket {
             let Ok(n) = nix::unistd::read(socket, &mut message) else { return Ok(()) };
+            if n == 0 {
+                // Nobody holds the other end: its box could not be built.
+                self.poller.forget(socket);
+                self.worker.socket = None;
+                return Ok(());
+            }
             let answer = message.get(..n).and_then(|m| self.worker.queue.answer(m));
             if let Some((uid, verdict)) = answer {
                 // The worker reads the next one while we build this one's box.
