@@ -90,6 +90,13 @@ impl Daemon {
     fn install(&mut self, uid: u32, plan: &Plan, root: &Path, stdin: Option<OwnedFd>) -> io::Result<()> {
         match self.build(uid, plan, root, stdin) {
             Ok(built) => self.hand_over(uid, plan, built),
+            Err(BoxError::DeviceHeld(path, holder)) => {
+                let owner = self.apps.get(&holder).map_or("another app", |a| a.id.as_str()).to_owned();
+                let help =
+                    format!("a device belongs to one app: remove {path} from one of the two manifests");
+                self.problem(uid, &format!("{path} is held by {owner}"), &help);
+                Ok(())
+            }
             Err(e) => {
                 self.problem(uid, &e.to_string(), &e.help());
                 Ok(())
