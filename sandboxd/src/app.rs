@@ -99,6 +99,15 @@ impl App {
         self.oom_seen = self.group.oom_kills();
     }
 
+    /// It was launched `starts` times while another sandboxd looked after it; `pid` is 0 when it is down.
+    pub fn adopted(&mut self, pid: u32, starts: u32) {
+        self.starts = starts;
+        self.state = match pid {
+            0 => State::Down(Next::Stopped),
+            pid => State::Up { pid },
+        };
+    }
+
     /// The notify socket, to be polled.
     pub fn notify_socket(&self) -> Option<BorrowedFd<'_>> {
         self.notify.as_ref().map(AsFd::as_fd)

@@ -14,7 +14,7 @@ use sys::mount::{FsContext, MountAttr};
 
 use super::Daemon;
 use super::worker_box::WorkerBox;
-use crate::app::{App, State};
+use crate::app::App;
 use crate::config::Config;
 use crate::console::{problem, say};
 use crate::devices::Holders;
@@ -99,6 +99,10 @@ fn prepare_storage(config: &Config) -> Option<Registry> {
             }
         }
     }
+    load_registry(config)
+}
+
+fn load_registry(config: &Config) -> Option<Registry> {
     let path = config.data.join("gabion/identity");
     let data_exists = std::fs::read_dir(config.data.join("apps")).is_ok_and(|mut d| d.next().is_some());
     match std::fs::create_dir_all(config.data.join("gabion")).map(|()| Registry::load(&path, data_exists)) {
@@ -198,11 +202,7 @@ impl Daemon {
         }
         let logs = (system.is_none()).then(|| self.config.data.join("logs"));
         let mut app = App::new(uid, id, system.is_some(), &self.config.cgroups, logs.as_deref());
-        app.starts = starts;
-        app.state = match pid {
-            0 => State::Down(sys::bundle::Next::Stopped),
-            pid => State::Up { pid },
-        };
+        app.adopted(pid, starts);
         say(format_args!("event adopted id={id} uid={uid} pid={pid} starts={starts}"));
         self.apps.insert(uid, app);
         self.schedule.changed(now);
