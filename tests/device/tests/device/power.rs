@@ -1,16 +1,13 @@
-//! Whole devices, booted in QEMU. One runs at a time; a failed test leaves its console in `target/device-logs`.
-#![expect(clippy::unwrap_used, reason = "tests")]
+//! Switching off and on: data, uids and file systems survive.
 
+use crate::heart;
 use device_test::{App, Bench, word};
-
-/// Says that it lives, for ever.
-const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
 
 #[test]
 fn device_switched_off_by_its_button_is_clean_and_keeps_data_and_uids() {
     let keeper = "n=$(cat /data/count || echo 0); n=$((n+1)); echo $n > /data/count; sync; echo count $n; exec sleep 1000";
     let first = Bench::new("power")
-        .app(App::shell("org.test.heart", HEART))
+        .app(heart())
         .app(App::shell("org.test.keeper", keeper).resources("memory = \"4MiB\"\nstorage = \"1MiB\"\n"))
         .boot()
         .unwrap();

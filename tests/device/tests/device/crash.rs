@@ -1,0 +1,127 @@
+//! Killing what runs: the manager, apps, and both at once. Nobody else may notice.
+
+use crate::heart;
+use device_test::{App, Bench, Device, word};
+use std::time::Duration;
+
+const IDLE: &str = "echo up; while true; do sleep 1000; done";
+
+/// The manager's process.
+fn sandboxd(device: &mut Device) -> Option<u32> {
+    device.pids(0, "sandboxd").first().copied()
+}
+
+/// Waits for a manager other than `old`.
+fn next_sandboxd(device: &mut Device, old: Option<u32>) -> u32 {
+    for _ in 0..600 {
+        match sandboxd(device) {
+            Some(pid) if Some(pid) != old => return pid,
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    panic!("no new sandboxd within a minute");
+}
+
+fn uid(device: &Device, id: &str) -> u32 {
+    let line = device.wait_for(&format!("event started id={id} "));
+    word(&line, "uid").unwrap().parse().unwrap()
+}
+
+#[test]
+fn sandboxd_killed_apps_live_on_and_are_adopted() {
+    let mut device =
+        Bench::new("sandboxd-killed").app(heart()).app(App::shell("org.test.idle", IDLE)).boot().unwrap();
+    device.wait_for("gabion: ready");
+    let (heart, idle) = (device.pid("org.test.heart"), device.pid("org.test.idle"));
+    for _ in 0..2 {
+        let mark = device.console().mark();
+        let old = next_sandboxd(&mut device, None);
+        device.agent(&format!("kill {old} SIGKILL"));
+        device.wait_after(mark, "event manager-exited");
+        device.wait_after(mark, &format!("event adopted id=org.test.heart uid=* pid={heart} starts=1"));
+        device.wait_after(mark, &format!("event adopted id=org.test.idle uid=* pid={idle} starts=1"));
+        device.wait_count(mark, "[org.test.heart] beat", 3, Duration::from_secs(30));
+        device.wait_after(mark, "gabion: end of boxes");
+    }
+    assert!(device.console().lines(0, "event exited id=org.test.").is_empty());
+    // What it took back, it still manages.
+    let mark = device.console().mark();
+    device.agent(&format!("kill {idle} SIGKILL"));
+    device.wait_after(
+        mark,
+        &format!("event exited id=org.test.idle pid={idle} reason=signal detail=\"signal=SIGKILL\""),
+    );
+    device.wait_after(mark, "event started id=org.test.idle * starts=2");
+    device.power_button().check_data().unwrap();
+}
+
+#[test]
+fn app_killed_while_sandboxd_stands_still_is_started_again() {
+    let mut device = Bench::new("sandboxd-stopped").app(App::shell("org.test.idle", IDLE)).boot().unwrap();
+    device.wait_for("gabion: ready");
+    let (manager, first) = (next_sandboxd(&mut device, None), device.pid("org.test.idle"));
+    let uid = uid(&device, "org.test.idle");
+    device.agent(&format!("kill {manager} SIGSTOP"));
+    let mark = device.console().mark();
+    device.agent(&format!("kill {first} SIGKILL"));
+    let mut shells = vec![first];
+    for _ in 0..600 {
+        shells = device.pids(uid, "sh");
+        if !shells.is_empty() && !shells.contains(&first) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(!shells.is_empty() && !shells.contains(&first), "{shells:?}");
+    assert!(device.console().lines(mark, "event ").is_empty(), "sandboxd was to stand still");
+    device.agent(&format!("kill {manager} SIGCONT"));
+    device.wait_after(mark, &format!("event exited id=org.test.idle pid={first}"));
+    device.wait_after(mark, &format!("event started id=org.test.idle uid={uid} pid={} starts=2", shells[0]));
+}
+
+#[test]
+fn app_killed_quickly_backs_off_and_runs_again() {
+    let mut device =
+        Bench::new("back-off").app(heart()).app(App::shell("org.test.idle", IDLE)).boot().unwrap();
+    device.wait_for("gabion: ready");
+    for round in 1..=5 {
+        device.wait_count(0, "event started id=org.test.idle", round, Duration::from_secs(60));
+        let pid = device.pid("org.test.idle");
+        device.agent(&format!("kill {pid} SIGKILL"));
+        device.wait_for(&format!("event exited id=org.test.idle pid={pid} "));
+    }
+    let ends = device.console().lines(0, "event exited id=org.test.idle");
+    assert!(ends[0].contains("next=restart in 0 ms"), "{ends:?}");
+    assert!(ends[2].contains("next=back-off 1000 ms"), "{ends:?}");
+    assert!(ends[4].contains("next=back-off 4000 ms"), "{ends:?}");
+    device.wait_count(0, "event started id=org.test.idle", 6, Duration::from_secs(60));
+    assert!(device.console().lines(0, "event exited id=org.test.heart").is_empty());
+}
+
+#[test]
+fn sandboxd_killed_six_times_in_a_row_leads_to_safe_mode() {
+    let mut device = Bench::new("safe-mode").app(heart()).boot().unwrap();
+    device.wait_for("gabion: ready");
+    let uid = uid(&device, "org.test.heart");
+    let mut killed = None;
+    for _ in 0..6 {
+        let pid = next_sandboxd(&mut device, killed);
+        device.agent(&format!("kill {pid} SIGKILL"));
+        killed = Some(pid);
+    }
+    device.wait_for("gabion: event safe-mode");
+    device.wait_for("gabion: safe mode: no app is started until the next boot");
+    let mut left = vec![0];
+    for _ in 0..100 {
+        left = device.pids(uid, "sh");
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(left.is_empty(), "apps in safe mode: {left:?}");
+    let off = device.power_button();
+    off.check_data().unwrap();
+    let device = off.boot().unwrap();
+    device.wait_for("[org.test.heart] beat");
+}

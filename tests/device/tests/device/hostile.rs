@@ -1,0 +1,51 @@
+//! Apps that take all they can get, all at once; and two neighbours that must not notice.
+
+use crate::heart;
+use device_test::{App, Bench, word};
+use std::time::Duration;
+
+#[test]
+fn apps_that_take_all_they_can_get_meet_their_limits_and_neighbours_go_on() {
+    let scribe = "while true; do n=$((n+1)); echo $n > /data/n && echo wrote $n; sleep 1; done";
+    let filler = "dd if=/dev/zero of=/data/big bs=64k count=1000; echo filled; sleep 1000";
+    let storage = "memory = \"8MiB\"\nstorage = \"1MiB\"\n";
+    let mut device = Bench::new("hostile")
+        .app(heart())
+        .app(App::shell("org.test.scribe", scribe).resources(storage))
+        .app(App::shell("org.test.bomb", "while true; do sleep 1000 & done"))
+        .app(App::probe("org.test.hog", &["hold", "64"]))
+        .app(App::shell("org.test.flood", "exec yes flood"))
+        .app(App::shell("org.test.filler", filler).resources(storage))
+        .app(
+            App::shell(
+                "org.test.inodes",
+                "while true; do n=$((n+1)); : > /data/$n || break; done; echo out of files; sleep 1000",
+            )
+            .resources(storage),
+        )
+        .boot()
+        .unwrap();
+
+    device.wait_for("[org.test.bomb!] * can't fork");
+    device.wait_for("event exited id=org.test.hog * reason=oom detail=\"oom_kills=");
+    device.wait_for("[org.test.filler!] dd: error writing '/data/big'");
+    device.wait_for("[org.test.filler] filled");
+    device.wait_for("gabion: log id=org.test.flood dropped=");
+
+    let tasks = device.agent("cat /sys/fs/cgroup/apps/org.test.bomb/pids.max");
+    assert_eq!(tasks, ["8"]);
+    let refused = device.agent("cat /sys/fs/cgroup/apps/org.test.bomb/pids.events");
+    assert!(refused.iter().any(|line| line.starts_with("max ") && line != "max 0"), "{refused:?}");
+
+    let mark = device.console().mark();
+    device.wait_count(mark, "[org.test.heart] beat", 5, Duration::from_secs(60));
+    device.wait_count(mark, "[org.test.scribe] wrote", 5, Duration::from_secs(60));
+    for id in ["org.test.heart", "org.test.scribe"] {
+        assert!(device.console().lines(0, &format!("event exited id={id}")).is_empty());
+    }
+    // The flood is held up, not killed.
+    let flood = device.wait_for("event started id=org.test.flood");
+    assert_eq!(word(&flood, "starts"), Some("1"));
+    assert!(device.console().lines(0, "event exited id=org.test.flood").is_empty());
+    device.power_button().check_data().unwrap();
+}

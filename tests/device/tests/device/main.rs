@@ -1,0 +1,27 @@
+//! Whole devices, booted in QEMU. One runs at a time; a failed test leaves its console in `target/device-logs`.
+//!
+//! | module | what is done to the device |
+//! |---|---|
+//! | `power` | it is switched off and on |
+//! | `crash` | its manager and its apps are killed |
+//! | `hostile` | apps take all they can get |
+//! | `ends` | apps end in every way there is |
+//! | `inside` | an app looks around in its box |
+//! | `input` | its store, its disk and its kernel are not as they should be |
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod crash;
+mod ends;
+mod hostile;
+mod input;
+mod inside;
+mod power;
+
+/// A script that says that it lives, for ever.
+const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
+
+/// The healthy neighbour of most tests.
+fn heart() -> device_test::App {
+    device_test::App::shell("org.test.heart", HEART)
+}
