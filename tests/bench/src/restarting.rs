@@ -155,7 +155,6 @@ impl Supervised {
     /// Waits for a start; when `main` ran, ns.
     fn started(&mut self) -> Result<i64> {
         let mut stamp = [[0; 8]; 2];
-        if let Pids::Events(s) = &self.pids { eprintln!("DBG {:?}", keeper::next_event(s)); }
         keeper::wait_readable(&self.stamps).with_context(|| self.what)?;
         self.stamps.read_exact(stamp.as_flattened_mut()).with_context(|| self.what)?;
         let [main, own] = stamp.map(i64::from_ne_bytes);
