@@ -69,8 +69,11 @@ fn answer(words: &[&str]) -> io::Result<String> {
         ["ps"] => processes(),
         ["cat", path] => fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ")),
         ["ls", path] => names(path),
+        ["size", path] => fs::metadata(path).map(|about| about.len().to_string()),
+        ["mkdir", path] => fs::create_dir(path).map(|()| String::new()),
+        ["write", path, text] => fs::write(path, text).map(|()| String::new()),
         ["kill", pid, signal] => send(pid, signal).map(|()| String::new()),
-        _ => Err(io::Error::other("write ping, ps, cat PATH, ls PATH or kill PID SIGNAL")),
+        _ => Err(io::Error::other("ping, ps, cat, ls, size, mkdir PATH, write PATH WORD or kill PID SIGNAL")),
     }
 }
 

@@ -62,6 +62,19 @@ impl Console {
         self.wait_count(mark, pattern, 1, patience)
     }
 
+    /// Waits for the last line.
+    ///
+    /// # Errors
+    /// When lines still may come after `patience`.
+    pub fn wait_end(&self, patience: Duration) -> Result<()> {
+        let (said, _) = self
+            .0
+            .1
+            .wait_timeout_while(self.said(), patience, |said| !said.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        if said.ended { Ok(()) } else { bail!("the console does not end") }
+    }
+
     /// Waits until `count` lines after `mark` fit; gives the last one.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::console::Console;
 use crate::images;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use image::assemble::Bootable;
 use image::command::{output, tool};
 use image::paths::Tree;
@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Longest wait for anything that should come soon. Only a failed test waits so long.
@@ -111,7 +111,7 @@ impl Drop for Parts {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the device's console is kept in {}", self.log.display());
-        } else {
+        } else if std::env::var_os("GABION_KEEP_LOGS").is_none() {
             // It may be gone, which is what is wanted.
             let _ = fs::remove_file(&self.log);
         }
@@ -238,19 +238,22 @@ impl Device {
         self.ended()
     }
 
-    /// Waits for the device to end by itself. Panics when it does not.
+    /// Cuts its power, as far as the device is concerned; what it has written to its disks is there.
+    pub fn cut_power(mut self) -> Off {
+        self.machine.kill();
+        let Self { console, parts, .. } = self;
+        Off { console, parts }
+    }
+
+    /// Waits for the device to switch itself off. Panics when it does not.
     #[track_caller]
-    #[expect(clippy::panic, reason = "the failure of a test")]
     pub fn ended(mut self) -> Off {
-        match self.machine.wait(PATIENCE) {
-            Ok(Some(status)) if status.success() => {}
-            other => panic!("the device did not switch itself off: {other:?}\n{}", self.said()),
+        let ended = self.machine.wait(PATIENCE);
+        if !matches!(&ended, Ok(Some(status)) if status.success()) {
+            self.must::<()>(Err(anyhow!("the device did not end ({ended:?}); it said:\n{}", self.said())));
         }
         // The console ends with QEMU; what is still in the pipe belongs to it.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while self.console.lines(0, "Power down").is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.must(self.console.wait_end(PATIENCE));
         let Self { console, parts, .. } = self;
         Off { console, parts }
     }
@@ -278,6 +281,27 @@ impl Off {
     /// When it finds something.
     pub fn check_data(&self) -> Result<String> {
         output(tool("e2fsck").arg("-fn").arg(self.data()))
+    }
+
+    /// The text of a file on its data disk, by its path from the disk's root.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_file(&self, path: &str) -> Result<String> {
+        output(tool("debugfs").arg("-R").arg(format!("cat {path}")).arg(self.data()))
+    }
+
+    /// Writes a file of its data disk anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, path: &str, text: &str) -> Result<()> {
+        let source = self.parts.place.path().join("file");
+        fs::write(&source, text)?;
+        for request in [format!("rm {path}"), format!("write {} {path}", source.display())] {
+            output(tool("debugfs").args(["-w", "-R", &request]).arg(self.data()))?;
+        }
+        Ok(())
     }
 
     /// Its data disk.

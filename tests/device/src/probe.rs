@@ -1,5 +1,7 @@
 //! A program for test apps, where Debian's busybox has no words for what is to be done.
 
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -13,6 +15,10 @@ fn main() {
         ["hold", mebibytes] => hold(mebibytes.parse().unwrap_or(1)),
         // Ends by the processor's own fault, which no signal sent to the first process of a namespace can do.
         ["fault"] => std::process::abort(),
+        // Says hello to whoever connects to this address; says what it cannot do.
+        ["serve", address] => println!("serve: {:?}", serve(address)),
+        // Connects to this address until it is told hello.
+        ["call", address] => call(address),
         _ => eprintln!("probe: what?"),
     }
 }
@@ -43,4 +49,22 @@ fn hold(mebibytes: usize) {
     }
     std::thread::sleep(Duration::from_secs(3600));
     println!("hold: {}", held.len());
+}
+
+fn serve(address: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    println!("serve: listening");
+    for stream in listener.incoming() {
+        stream?.write_all(b"hello")?;
+    }
+    Ok(())
+}
+
+fn call(address: &str) {
+    loop {
+        let mut text = String::new();
+        let answer = TcpStream::connect(address).and_then(|mut stream| stream.read_to_string(&mut text));
+        println!("call: {:?} {text}", answer.map_err(|error| error.kind()));
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }

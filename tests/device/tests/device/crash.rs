@@ -98,6 +98,43 @@ fn app_killed_quickly_backs_off_and_runs_again() {
     assert!(device.console().lines(0, "event exited id=org.test.heart").is_empty());
 }
 
+/// Two kills within ten seconds bring no back-off, three do: hence the pace.
+#[test]
+fn apps_killed_fifty_times_each_always_return_and_neighbours_go_on() {
+    const ROUNDS: usize = 50;
+    const PACE: Duration = Duration::from_millis(5_200);
+    let victims = ["org.test.one", "org.test.three", "org.test.two"];
+    let storage = "memory = \"8MiB\"\nstorage = \"1MiB\"\n";
+    let writer = "while true; do echo $((n+=1)) > /data/n; sleep 1; done";
+    let mut device = Bench::new("fifty-kills")
+        .app(heart())
+        .app(App::shell(victims[0], IDLE))
+        .app(App::shell(victims[1], "while true; do echo x; done > /dev/null"))
+        .app(App::shell(victims[2], writer).resources(storage))
+        .boot()
+        .unwrap();
+    device.wait_for("gabion: ready");
+    for round in 1..=ROUNDS {
+        for id in victims {
+            device.wait_count(0, &format!("event started id={id} "), round, Duration::from_secs(90));
+            let pid = device.pid(id);
+            device.agent(&format!("kill {pid} SIGKILL"));
+        }
+        std::thread::sleep(PACE);
+    }
+    for id in victims {
+        device.wait_for(&format!("event exited id={id} * reason=signal * count={ROUNDS} "));
+        device.wait_count(0, &format!("event started id={id} "), ROUNDS + 1, Duration::from_secs(90));
+    }
+    let mark = device.console().mark();
+    device.wait_after(mark, "[org.test.heart] beat");
+    assert!(device.console().lines(0, "event exited id=org.test.heart").is_empty());
+    // A beat takes one second and a little; the storm took 260 s.
+    let beats = device.console().lines(0, "[org.test.heart] beat").len();
+    assert!(beats > 130, "{beats} beats");
+    device.power_button().check_data().unwrap();
+}
+
 #[test]
 fn sandboxd_killed_six_times_in_a_row_leads_to_safe_mode() {
     let mut device = Bench::new("safe-mode").app(heart()).boot().unwrap();

@@ -17,11 +17,7 @@ fn apps_that_take_all_they_can_get_meet_their_limits_and_neighbours_go_on() {
         .app(App::shell("org.test.flood", "exec yes flood"))
         .app(App::shell("org.test.filler", filler).resources(storage))
         .app(
-            App::shell(
-                "org.test.inodes",
-                "while true; do n=$((n+1)); : > /data/$n || break; done; echo out of files; sleep 1000",
-            )
-            .resources(storage),
+            App::shell("org.test.inodes", "while true; do n=$((n+1)); : > /data/$n; done").resources(storage),
         )
         .boot()
         .unwrap();
@@ -31,6 +27,9 @@ fn apps_that_take_all_they_can_get_meet_their_limits_and_neighbours_go_on() {
     device.wait_for("[org.test.filler!] dd: error writing '/data/big'");
     device.wait_for("[org.test.filler] filled");
     device.wait_for("gabion: log id=org.test.flood dropped=");
+    device.wait_for("[org.test.inodes!] * can't create /data/*: Disk quota exceeded");
+    let log = device.agent("size /data/logs/org.test.flood/current");
+    assert!(log[0].parse::<u64>().unwrap() <= 1 << 20, "{log:?}");
 
     let tasks = device.agent("cat /sys/fs/cgroup/apps/org.test.bomb/pids.max");
     assert_eq!(tasks, ["8"]);
@@ -48,4 +47,29 @@ fn apps_that_take_all_they_can_get_meet_their_limits_and_neighbours_go_on() {
     assert_eq!(word(&flood, "starts"), Some("1"));
     assert!(device.console().lines(0, "event exited id=org.test.flood").is_empty());
     device.power_button().check_data().unwrap();
+}
+
+#[test]
+fn network_of_an_app_is_what_its_manifest_lists() {
+    let may = |way: &str, place: &str| format!("[network]\n{way} = [\"{place}/tcp\"]\n");
+    let call = ["call", "127.0.0.1:8080"];
+    let device = Bench::new("network")
+        .app(App::probe("org.test.server", &["serve", "127.0.0.1:8080"]).tables(&may("listen", "8080")))
+        .app(App::probe("org.test.friend", &call).tables(&may("connect", "localhost:8080")))
+        .app(App::probe("org.test.stranger", &call).tables(&may("connect", "localhost:9090")))
+        .app(App::probe("org.test.hermit", &call))
+        .app(
+            App::probe("org.test.squatter", &["serve", "127.0.0.1:8081"])
+                .tables(&may("listen", "8082"))
+                .lifecycle("restart = \"never\"\n"),
+        )
+        .boot()
+        .unwrap();
+    device.wait_for("[org.test.friend] call: Ok(5) hello");
+    let mark = device.console().mark();
+    for id in ["org.test.stranger", "org.test.hermit"] {
+        device.wait_count(mark, &format!("[{id}] call: Err(PermissionDenied)"), 2, Duration::from_secs(60));
+        assert!(device.console().lines(0, &format!("[{id}] call: Ok")).is_empty());
+    }
+    device.wait_for("[org.test.squatter] serve: Err(*PermissionDenied");
 }

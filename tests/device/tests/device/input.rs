@@ -153,3 +153,27 @@ fn disk_with_something_else_on_it_is_never_formatted() {
     let off = device.power_button();
     assert!(std::fs::read(off.data()).unwrap() == foreign, "the disk was written to");
 }
+
+/// The registry says whose data is whose. A guess could give one app's data to another.
+#[test]
+fn identity_registry_damaged_starts_no_app_and_is_left_as_it_is() {
+    let device = Bench::new("registry").app(heart()).boot().unwrap();
+    device.wait_for("[org.test.heart] beat 1");
+    let mut off = device.power_button();
+    let registry = off.read_file("/gabion/identity").unwrap();
+    for damaged in [&registry[..registry.len() / 2], &registry[..0], &registry.replace("10000", "10001")] {
+        off.write_file("/gabion/identity", damaged).unwrap();
+        let device = off.boot().unwrap();
+        let mark = 0;
+        device.wait_after(mark, "gabion: problem id=device the identity registry is corrupt");
+        device.wait_after(
+            mark,
+            "gabion: problem id=device *help: no app is started; restore data/gabion/identity",
+        );
+        device.wait_after(mark, "gabion: ready boxes=* running=0");
+        off = device.power_button();
+        assert_eq!(off.read_file("/gabion/identity").unwrap(), damaged);
+    }
+    off.write_file("/gabion/identity", &registry).unwrap();
+    off.boot().unwrap().wait_for("[org.test.heart] beat 1");
+}

@@ -25,3 +25,29 @@ fn device_switched_off_by_its_button_is_clean_and_keeps_data_and_uids() {
     assert_eq!(word(&started, "uid"), word(&again, "uid"));
     second.power_button().check_data().unwrap();
 }
+
+#[test]
+fn device_without_power_all_at_once_comes_back_with_what_was_synced() {
+    let keeper = "n=$(cat /data/count || echo 0); n=$((n+1)); echo $n > /data/count; sync; echo count $n; exec sleep 1000";
+    let keeper = App::shell("org.test.keeper", keeper).resources("memory = \"4MiB\"\nstorage = \"1MiB\"\n");
+    let mut device = Bench::new("power-cut").app(keeper).boot().unwrap();
+    for count in 1..=4 {
+        device.wait_for(&format!("[org.test.keeper] count {count}"));
+        device = device.cut_power().boot().unwrap();
+    }
+    device.wait_for("[org.test.keeper] count 5");
+    device.power_button().check_data().unwrap();
+}
+
+/// Frozen by its cgroup, PID 1 feeds the hardware watchdog no more.
+#[test]
+fn init_standing_still_is_ended_by_the_hardware_watchdog() {
+    let mut device = Bench::new("hardware-watchdog").app(heart()).boot().unwrap();
+    device.wait_for("gabion: ready");
+    device.agent("mkdir /sys/fs/cgroup/still");
+    device.agent("write /sys/fs/cgroup/still/cgroup.procs 1");
+    device.agent("write /sys/fs/cgroup/still/cgroup.freeze 1");
+    // QEMU ends instead of resetting.
+    let off = device.ended();
+    assert!(off.console().lines(0, "gabion: shutting down").is_empty());
+}
