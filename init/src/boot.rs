@@ -5,6 +5,7 @@ use std::io;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, setrlimit};
 
 /// Makes the mounts and the cgroup tree. On the device this is the first thing after the kernel; in a test it runs
 /// in the test's own mount namespace.
@@ -12,6 +13,8 @@ use nix::mount::{MsFlags, mount};
 /// # Errors
 /// A mount or cgroup controller that the kernel does not have, named.
 pub(crate) fn prepare() -> io::Result<()> {
+    // A box is up to 13 descriptors here and four in sandboxd, which inherits this: room for all that are kept.
+    setrlimit(Resource::RLIMIT_NOFILE, 8192, 8192).map_err(|e| named("descriptor limit", e))?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(|e| named("/ (private)", e))?;
     let closed = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;

@@ -136,6 +136,11 @@ impl Boxes {
         }
     }
 
+    /// The longest stop time of all boxes.
+    pub(crate) fn longest_stop_ms(&self) -> u64 {
+        self.0.values().map(|k| u64::from(k.prepared.spec.stop_timeout_ms)).max().unwrap_or(0)
+    }
+
     /// Whether any box runs.
     pub(crate) fn any_up(&self) -> bool {
         self.0.values().any(|k| matches!(k.state, State::Up(_)))
@@ -233,7 +238,10 @@ impl Kept {
 
 fn launch(kept: &Kept, id: BoxId, poller: &Poller, now_ms: u64) -> io::Result<Running> {
     let Launched { pid, pidfd, status } = kept.prepared.launch()?;
-    poller.watch(&status, Ready::Launch(id))?;
+    poller.watch(&status, Ready::Launch(id)).inspect_err(|_| {
+        // Nobody would reap it as this box: it must not live on untracked.
+        let _ = kept.prepared.cgroup().and_then(process::kill_cgroup);
+    })?;
     Ok(Running { pid, pidfd, status: Some(status), refused: None, since_ms: now_ms, kill_at_ms: None })
 }
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use sys::bundle::{Event, Power, Request};
+use sys::bundle::{BoxSpec, Event, Power, Request};
 use sys::channel;
 use sys::launch::Prepared;
 
@@ -16,6 +16,17 @@ use crate::report::say;
 
 /// PID 1's end of the socket.
 pub(crate) struct Control(pub(crate) OwnedFd);
+
+/// What PID 1 is doing while it serves a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Mode {
+    /// The time.
+    pub(crate) now_ms: u64,
+    /// The system failed repeatedly.
+    pub(crate) safe: bool,
+    /// The device is shutting down: nothing new is launched.
+    pub(crate) ending: bool,
+}
 
 /// What the caller has to do after one message.
 pub(crate) enum Outcome {
@@ -43,7 +54,7 @@ impl Control {
     }
 
     /// Takes and does one request.
-    pub(crate) fn serve(&self, boxes: &mut Boxes, poller: &Poller, now_ms: u64, safe_mode: bool) -> Outcome {
+    pub(crate) fn serve(&self, boxes: &mut Boxes, poller: &Poller, mode: Mode) -> Outcome {
         let (message, fds) = match channel::receive(&self.0) {
             Ok(Some(received)) => received,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Outcome::Empty,
@@ -58,11 +69,15 @@ impl Control {
             return Outcome::Closed;
         };
         let (id, done) = match request {
-            Request::Hello => return self.hello(boxes, safe_mode),
+            Request::Hello => return self.hello(boxes, mode.safe),
             Request::Power(power) => return Outcome::Power(power),
+            // A box started after the others were stopped would never be.
+            Request::Put(BoxSpec { id, .. }) | Request::Start(id) if mode.ending => {
+                (id, Err(libc::ESHUTDOWN))
+            }
             Request::Put(spec) => (spec.id, put(boxes, spec, fds)),
-            Request::Start(id) => (id, boxes.start(id, poller, now_ms)),
-            Request::Stop(id) => (id, boxes.stop(id, now_ms).map(|()| None)),
+            Request::Start(id) => (id, boxes.start(id, poller, mode.now_ms)),
+            Request::Stop(id) => (id, boxes.stop(id, mode.now_ms).map(|()| None)),
             Request::Kill(id) => (id, boxes.kill(id).map(|()| None)),
             Request::Remove(id) => (id, boxes.remove(id).map(|()| None)),
         };
@@ -80,7 +95,7 @@ impl Control {
     }
 }
 
-fn put(boxes: &mut Boxes, spec: sys::bundle::BoxSpec, fds: Vec<OwnedFd>) -> Result<Option<Event>, i32> {
+fn put(boxes: &mut Boxes, spec: BoxSpec, fds: Vec<OwnedFd>) -> Result<Option<Event>, i32> {
     let prepared = Prepared::new(spec, fds).map_err(|e| {
         say!("bundle refused: {e}");
         e.raw_os_error().unwrap_or(libc::EINVAL)

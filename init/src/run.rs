@@ -10,7 +10,7 @@ use sys::device::{self, Watchdog};
 use sys::process::{self, now_ms};
 
 use crate::boxes::Boxes;
-use crate::control::{Control, Outcome};
+use crate::control::{Control, Mode, Outcome};
 use crate::manager::Manager;
 use crate::poller::{Poller, Ready};
 use crate::report::say;
@@ -22,8 +22,8 @@ const PET_EVERY_MS: u64 = 5_000;
 
 enum Phase {
     Up,
-    /// Boxes are stopping.
-    Boxes(Power),
+    /// Boxes are stopping, until this time at the latest.
+    Boxes(Power, u64),
     /// `sandboxd` is stopping, until this time.
     Manager(Power, u64),
 }
@@ -107,13 +107,13 @@ impl Init {
                     self.control = Some(control);
                 }
             }
-            Phase::Boxes(power) if !self.boxes.any_up() => {
+            Phase::Boxes(power, deadline) if !self.boxes.any_up() || now >= deadline => {
                 if let Some(pid) = self.manager.pid() {
                     shutdown::ask(pid, Signal::SIGTERM);
                 }
                 self.phase = Phase::Manager(power, now + shutdown::MANAGER_MS);
             }
-            Phase::Boxes(_) => {}
+            Phase::Boxes(..) => {}
             Phase::Manager(power, deadline) => {
                 if self.manager.pid().is_none() || now >= deadline {
                     if let Some(watchdog) = self.watchdog.take() {
@@ -131,8 +131,7 @@ impl Init {
     fn wait_ms(&self, now: u64) -> u16 {
         let phase = match self.phase {
             Phase::Up => self.manager.deadline_ms(),
-            Phase::Boxes(_) if self.boxes.any_up() => None,
-            Phase::Boxes(_) => Some(now),
+            Phase::Boxes(_, deadline) => Some(if self.boxes.any_up() { deadline } else { now }),
             Phase::Manager(_, deadline) => Some(if self.manager.pid().is_none() { now } else { deadline }),
         };
         let first = [Some(self.pet_at_ms), self.boxes.deadline_ms(), phase].into_iter().flatten().min();
@@ -171,8 +170,9 @@ impl Init {
 
     fn requests(&mut self) -> io::Result<()> {
         while let Some(control) = &self.control {
-            let safe_mode = self.manager.safe_mode;
-            match control.serve(&mut self.boxes, &self.poller, now_ms(), safe_mode) {
+            let ending = !matches!(self.phase, Phase::Up);
+            let mode = Mode { now_ms: now_ms(), safe: self.manager.safe_mode, ending };
+            match control.serve(&mut self.boxes, &self.poller, mode) {
                 Outcome::Done => {}
                 Outcome::Empty => break,
                 Outcome::Power(power) => self.power(power),
@@ -208,8 +208,10 @@ impl Init {
     fn power(&mut self, power: Power) {
         if matches!(self.phase, Phase::Up) {
             say!("shutting down");
-            self.boxes.stop_all(now_ms());
-            self.phase = Phase::Boxes(power);
+            let now = now_ms();
+            self.boxes.stop_all(now);
+            let deadline = now + self.boxes.longest_stop_ms() + shutdown::MANAGER_MS;
+            self.phase = Phase::Boxes(power, deadline);
         }
     }
 }

@@ -22,6 +22,14 @@ pub(crate) fn ask(pid: u32, signal: Signal) {
 /// Ends everything. Does not return on the device; as the first process of a pid namespace the kernel ends us.
 pub(crate) fn end(power: Power) -> ! {
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    // Until they are gone they hold file systems open; a second at most, since one may hang in the kernel.
+    for _ in 0..100 {
+        while sys::process::reap().is_some() {}
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        if kill(Pid::from_raw(-1), None).is_err() {
+            break;
+        }
+    }
     sync();
     let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     for at in ["/data", "/apps", "/"] {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
-use policy::{Network, Plan};
+use policy::{Network, Plan, Proto};
 use sys::bundle::{BoxSpec, Request, Restart};
 
 use crate::boxroot::{self, BoxRoot};
@@ -98,6 +98,12 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
 fn choose_network(network: &Network, all: Networks<'_>) -> Result<(OwnedFd, bool), BoxError> {
     let (chosen, shared) = match network {
         Network::None => (all.empty, false),
+        // Landlock knows TCP ports only: until netd's firewall is there, nothing would hold a UDP port to the manifest.
+        Network::Local { listen, connect }
+            if listen.iter().chain(connect).any(|p| p.proto() == Proto::Udp) =>
+        {
+            return Err(BoxError::NeedsDaemon("netd"));
+        }
         Network::Local { .. } => (all.local, true),
         Network::Routed { .. } => return Err(BoxError::NeedsDaemon("netd")),
     };

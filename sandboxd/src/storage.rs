@@ -94,10 +94,11 @@ pub fn mount_data(device: &Path, template: &Path, at: &Path, quota: Quota) -> Re
 fn format_if_blank(disk: &File, template: &Path) -> Result<bool, StorageError> {
     let mut head = vec![0; BLANK_BYTES];
     disk.read_exact_at(&mut head, 0).map_err(failed("read the data device"))?;
-    if head.get(MAGIC_AT..MAGIC_AT + 2) == Some(&MAGIC) {
+    // The marker first: while it stands the copy was cut short and never mounted, whatever else is there.
+    let begun = head.starts_with(MARKER);
+    if !begun && head.get(MAGIC_AT..MAGIC_AT + 2) == Some(&MAGIC) {
         return Ok(false);
     }
-    let begun = head.starts_with(MARKER);
     if !begun && head.iter().any(|b| *b != 0) {
         return Err(StorageError::NotBlank);
     }
@@ -123,8 +124,14 @@ fn copy_template(source: &File, disk: &File, mut buffer: Vec<u8>) -> Result<(), 
         at += n as u64;
     }
     disk.sync_all().map_err(&write)?;
-    disk.write_all_at(&first, 0).and_then(|()| disk.sync_all()).map_err(&write)
+    // The marker's own sector goes last and alone: one sector is what every medium writes whole.
+    let (sector, rest) = first.split_at(SECTOR);
+    disk.write_all_at(rest, SECTOR as u64).and_then(|()| disk.sync_all()).map_err(&write)?;
+    disk.write_all_at(sector, 0).and_then(|()| disk.sync_all()).map_err(&write)
 }
+
+/// The smallest unit that any block device writes whole, bytes.
+const SECTOR: usize = 512;
 
 struct Superblock {
     bytes: u64,

@@ -67,7 +67,9 @@ impl Daemon {
 
     pub(super) fn worker_answers(&mut self, now: u64) -> io::Result<()> {
         let mut message = vec![0; MESSAGE_MAX];
-        while let Some(socket) = &self.worker.socket {
+        // Bounded, so that a worker that was taken over cannot keep us here by talking without pause.
+        for _ in 0..16 {
+            let Some(socket) = &self.worker.socket else { return Ok(()) };
             let Ok(n) = nix::unistd::read(socket, &mut message) else { return Ok(()) };
             if n == 0 {
                 // Nobody holds the other end: its box could not be built.
