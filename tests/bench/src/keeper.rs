@@ -163,7 +163,8 @@ impl Keeper {
     fn requests(&mut self) -> bool {
         loop {
             let now = self.now_ms();
-            match self.control.serve(&mut self.boxes, &self.poller, now, false) {
+            let mode = crate::control::Mode { now_ms: now, safe: false, ending: false };
+            match self.control.serve(&mut self.boxes, &self.poller, mode) {
                 Outcome::Done => {}
                 Outcome::Empty => return true,
                 Outcome::Closed | Outcome::Power(_) => return false,
