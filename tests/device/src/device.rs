@@ -1,122 +1,18 @@
-//! A device under test, from the bench it is put together on to the disk it leaves behind.
+//! A running device under test: its console, its agent, its power.
 
-use crate::app::App;
+use crate::bench::Parts;
 use crate::console::Console;
-use crate::images;
+use crate::off::Off;
 use anyhow::{Context, Result, anyhow, bail};
-use image::assemble::Bootable;
-use image::command::{output, tool};
-use image::paths::Tree;
-use image::qemu::{Machine, Running, blank_disk};
-use std::fs::{self, File};
+use image::qemu::{Machine, Running};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// Longest wait for anything that should come soon. Only a failed test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// One device at a time.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// Where a device is put together.
-#[derive(Debug)]
-pub struct Bench {
-    name: String,
-    apps: Vec<App>,
-    memory_mib: u32,
-    data_bytes: u64,
-    words: String,
-    spoiled: Vec<Vec<u8>>,
-}
-
-impl Bench {
-    /// For the test called `name`, which its console's log is called after.
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            apps: Vec::new(),
-            memory_mib: 96,
-            data_bytes: 128 << 20,
-            words: String::new(),
-            spoiled: Vec::new(),
-        }
-    }
-
-    /// With this app in its store.
-    pub fn app(mut self, app: App) -> Self {
-        self.apps.push(app);
-        self
-    }
-
-    /// With so much memory.
-    pub fn memory_mib(mut self, memory_mib: u32) -> Self {
-        self.memory_mib = memory_mib;
-        self
-    }
-
-    /// With a data disk of this size.
-    pub fn data_bytes(mut self, data_bytes: u64) -> Self {
-        self.data_bytes = data_bytes;
-        self
-    }
-
-    /// With further words on the kernel's command line.
-    pub fn words(mut self, words: &str) -> Self {
-        self.words = format!("{} {words}", self.words);
-        self
-    }
-
-    /// With the store corrupted wherever `needle` stands in it, after its root hash was taken.
-    pub fn corrupt(mut self, needle: &[u8]) -> Self {
-        self.spoiled.push(needle.to_vec());
-        self
-    }
-
-    /// Makes the images and boots.
-    ///
-    /// # Errors
-    /// When a part cannot be built or QEMU does not start; not when the device does not come up.
-    pub fn boot(self) -> Result<Device> {
-        let tree = Tree::here()?;
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        // Short, whatever the tree's path: a socket's may have 107 bytes.
-        let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
-        let bootable = images::bootable(&tree, &self.apps, place.path())?;
-        for needle in &self.spoiled {
-            images::spoil(&bootable.apps, needle)?;
-        }
-        blank_disk(&place.path().join("data.img"), self.data_bytes)?;
-        let logs = tree.target.join("device-logs");
-        fs::create_dir_all(&logs)?;
-        let log = logs.join(format!("{}.log", self.name));
-        File::create(&log)?;
-        Device::start(Parts { bench: self, bootable, place, log, _turn: turn })
-    }
-}
-
-/// What stays of a device when it is off.
-struct Parts {
-    bench: Bench,
-    bootable: Bootable,
-    place: TempDir,
-    log: PathBuf,
-    _turn: MutexGuard<'static, ()>,
-}
-
-impl Drop for Parts {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the device's console is kept in {}", self.log.display());
-        } else if std::env::var_os("GABION_KEEP_LOGS").is_none() {
-            // It may be gone, which is what is wanted.
-            let _ = fs::remove_file(&self.log);
-        }
-    }
-}
 
 /// A running device. Dropping it cuts its power.
 pub struct Device {
@@ -127,7 +23,7 @@ pub struct Device {
 }
 
 impl Device {
-    fn start(parts: Parts) -> Result<Self> {
+    pub(crate) fn start(parts: Parts) -> Result<Self> {
         let at = |name: &str| parts.place.path().join(name);
         let mut machine = Machine::new(&parts.bootable, &at("data.img"), &at("qmp"));
         machine.memory_mib = parts.bench.memory_mib;
@@ -260,61 +156,6 @@ impl Device {
 
     fn said(&self) -> String {
         self.console.lines(0, "").join("\n")
-    }
-}
-
-/// A device that is off.
-pub struct Off {
-    console: Console,
-    parts: Parts,
-}
-
-impl Off {
-    /// What it said.
-    pub fn console(&self) -> &Console {
-        &self.console
-    }
-
-    /// What `e2fsck -fn` says about its data disk; it must find nothing to do.
-    ///
-    /// # Errors
-    /// When it finds something.
-    pub fn check_data(&self) -> Result<String> {
-        output(tool("e2fsck").arg("-fn").arg(self.data()))
-    }
-
-    /// The text of a file on its data disk, by its path from the disk's root.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn read_file(&self, path: &str) -> Result<String> {
-        output(tool("debugfs").arg("-R").arg(format!("cat {path}")).arg(self.data()))
-    }
-
-    /// Writes a file of its data disk anew.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_file(&self, path: &str, text: &str) -> Result<()> {
-        let source = self.parts.place.path().join("file");
-        fs::write(&source, text)?;
-        for request in [format!("rm {path}"), format!("write {} {path}", source.display())] {
-            output(tool("debugfs").args(["-w", "-R", &request]).arg(self.data()))?;
-        }
-        Ok(())
-    }
-
-    /// Its data disk.
-    pub fn data(&self) -> PathBuf {
-        self.parts.place.path().join("data.img")
-    }
-
-    /// Boots it again, with the same disks.
-    ///
-    /// # Errors
-    /// When QEMU does not start.
-    pub fn boot(self) -> Result<Device> {
-        Device::start(self.parts)
     }
 }
 

@@ -86,6 +86,12 @@ pub(crate) fn bootable(tree: &Tree, apps: &[App], place: &Path) -> Result<Bootab
     Ok(Bootable { kernel, root, apps })
 }
 
+/// The shipped demo's store on the system with the agent.
+pub(crate) fn demo(tree: &Tree) -> Result<Bootable> {
+    let (kernel, root) = system(tree)?;
+    Ok(Bootable { kernel, root, ..assemble::demo(tree)? })
+}
+
 /// Changes the first byte of each place where `needle` stands in the data of `image`.
 pub(crate) fn spoil(image: &Verified, needle: &[u8]) -> Result<()> {
     let mut bytes = fs::read(&image.image)?;

@@ -4,16 +4,22 @@
 //! |---|---|
 //! | [`app`] | small apps, written where the test is |
 //! | [`images`] | the system with the test agent, and an app store per test |
-//! | [`device`] | a running device; one at a time, since QEMU's interpreter takes all processors |
+//! | [`bench`] | putting a device together; one at a time, since QEMU's interpreter takes all processors |
+//! | [`device`] | it runs |
+//! | [`off`] | it is off: its disk |
 //! | [`console`] | what the device said, and waiting for it to say something |
 //!
 //! Waits end by what the device says; their limits are only there to end a test that has failed.
 #![cfg(feature = "host")]
 
 pub mod app;
+pub mod bench;
 pub mod console;
 pub mod device;
 pub mod images;
+pub mod off;
 
 pub use app::App;
-pub use device::{Bench, Device, Off, word};
+pub use bench::Bench;
+pub use device::{Device, word};
+pub use off::Off;

@@ -3,6 +3,7 @@
 //! | module | what is done to the device |
 //! |---|---|
 //! | `power` | it is switched off and on |
+//! | `demo` | nothing: it runs what is shipped |
 //! | `crash` | its manager and its apps are killed |
 //! | `hostile` | apps take all they can get |
 //! | `ends` | apps end in every way there is |
@@ -12,6 +13,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod crash;
+mod demo;
 mod ends;
 mod hostile;
 mod input;

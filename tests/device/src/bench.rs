@@ -1,0 +1,123 @@
+//! Where a device is put together, and what stays of it when it is off.
+
+use crate::app::App;
+use crate::device::Device;
+use crate::images;
+use anyhow::Result;
+use image::assemble::Bootable;
+use image::paths::Tree;
+use image::qemu::blank_disk;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tempfile::TempDir;
+
+/// One device at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Where a device is put together.
+#[derive(Debug)]
+pub struct Bench {
+    name: String,
+    apps: Vec<App>,
+    demo: bool,
+    pub(crate) memory_mib: u32,
+    data_bytes: u64,
+    pub(crate) words: String,
+    spoiled: Vec<Vec<u8>>,
+}
+
+impl Bench {
+    /// For the test called `name`, which its console's log is called after.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            apps: Vec::new(),
+            demo: false,
+            memory_mib: 96,
+            data_bytes: 128 << 20,
+            words: String::new(),
+            spoiled: Vec::new(),
+        }
+    }
+
+    /// With this app in its store.
+    pub fn app(mut self, app: App) -> Self {
+        self.apps.push(app);
+        self
+    }
+
+    /// With the shipped demo's store instead of one of its own.
+    pub fn demo(mut self) -> Self {
+        self.demo = true;
+        self
+    }
+
+    /// With so much memory.
+    pub fn memory_mib(mut self, memory_mib: u32) -> Self {
+        self.memory_mib = memory_mib;
+        self
+    }
+
+    /// With a data disk of this size.
+    pub fn data_bytes(mut self, data_bytes: u64) -> Self {
+        self.data_bytes = data_bytes;
+        self
+    }
+
+    /// With further words on the kernel's command line.
+    pub fn words(mut self, words: &str) -> Self {
+        self.words = format!("{} {words}", self.words);
+        self
+    }
+
+    /// With the store corrupted wherever `needle` stands in it, after its root hash was taken.
+    pub fn corrupt(mut self, needle: &[u8]) -> Self {
+        self.spoiled.push(needle.to_vec());
+        self
+    }
+
+    /// Makes the images and boots.
+    ///
+    /// # Errors
+    /// When a part cannot be built or QEMU does not start; not when the device does not come up.
+    pub fn boot(self) -> Result<Device> {
+        let tree = Tree::here()?;
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // Short, whatever the tree's path: a socket's may have 107 bytes.
+        let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
+        let bootable = match self.demo {
+            true => images::demo(&tree)?,
+            false => images::bootable(&tree, &self.apps, place.path())?,
+        };
+        for needle in &self.spoiled {
+            images::spoil(&bootable.apps, needle)?;
+        }
+        blank_disk(&place.path().join("data.img"), self.data_bytes)?;
+        let logs = tree.target.join("device-logs");
+        fs::create_dir_all(&logs)?;
+        let log = logs.join(format!("{}.log", self.name));
+        File::create(&log)?;
+        Device::start(Parts { bench: self, bootable, place, log, _turn: turn })
+    }
+}
+
+/// What stays of a device when it is off.
+pub(crate) struct Parts {
+    pub(crate) bench: Bench,
+    pub(crate) bootable: Bootable,
+    pub(crate) place: TempDir,
+    pub(crate) log: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the device's console is kept in {}", self.log.display());
+        } else if std::env::var_os("GABION_KEEP_LOGS").is_none() {
+            // It may be gone, which is what is wanted.
+            let _ = fs::remove_file(&self.log);
+        }
+    }
+}

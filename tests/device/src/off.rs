@@ -1,0 +1,64 @@
+//! A device that is off: what it said, and its disk, which may be read, changed and booted again.
+
+use crate::bench::Parts;
+use crate::console::Console;
+use crate::device::Device;
+use anyhow::Result;
+use image::command::{output, tool};
+use std::fs;
+use std::path::PathBuf;
+
+/// A device that is off.
+pub struct Off {
+    pub(crate) console: Console,
+    pub(crate) parts: Parts,
+}
+
+impl Off {
+    /// What it said.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// What `e2fsck -fn` says about its data disk; it must find nothing to do.
+    ///
+    /// # Errors
+    /// When it finds something.
+    pub fn check_data(&self) -> Result<String> {
+        output(tool("e2fsck").arg("-fn").arg(self.data()))
+    }
+
+    /// The text of a file on its data disk, by its path from the disk's root.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_file(&self, path: &str) -> Result<String> {
+        output(tool("debugfs").arg("-R").arg(format!("cat {path}")).arg(self.data()))
+    }
+
+    /// Writes a file of its data disk anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, path: &str, text: &str) -> Result<()> {
+        let source = self.parts.place.path().join("file");
+        fs::write(&source, text)?;
+        for request in [format!("rm {path}"), format!("write {} {path}", source.display())] {
+            output(tool("debugfs").args(["-w", "-R", &request]).arg(self.data()))?;
+        }
+        Ok(())
+    }
+
+    /// Its data disk.
+    pub fn data(&self) -> PathBuf {
+        self.parts.place.path().join("data.img")
+    }
+
+    /// Boots it again, with the same disks.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn boot(self) -> Result<Device> {
+        Device::start(self.parts)
+    }
+}
