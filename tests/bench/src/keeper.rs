@@ -4,15 +4,16 @@
 //!
 //! * `rounds`: launches the bundle once per byte on standard input, as a [`crate::peer`] does, by `sys::launch`;
 //! * `init`: does what `init` does with it, restarts included, by `init`'s own modules (`boxes`, `backoff`,
-//!   `control`, `poller`), compiled into this program.
+//!   `poller`), compiled into this program; it launches at once, and answers with `init`'s events.
 //!
 //! Why not the binary `init`: it needs the memory, cpu and pids controllers on cgroup v2, which a developer's machine
-//! may lack. What is left out here is its manager, watchdog and power button; none is on the path from a crash to
+//! may lack. What is left out here is its manager, requests, watchdog and power button; none is on the path from a crash to
 //! the restart. The clock jumps by [`CALM_MS`] at each crash: `init` delays a box that crashes again and again, and
 //! what is measured is the restart without that delay.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -27,7 +28,6 @@ use sys::launch::{Prepared, outcome};
 use sys::{channel, process};
 
 use crate::boxes::Boxes;
-use crate::control::{Control, Outcome};
 use crate::peer::inherited;
 use crate::poller::{Poller, Ready};
 use crate::subject::Subject;
@@ -38,6 +38,7 @@ const CALM_MS: u64 = 20_000;
 /// The command that starts a keeper, made by `start` into a process; returns our end of its socket with the bundle
 /// already in it.
 pub(crate) fn start<T>(
+    program: &Path,
     mode: &str,
     subject: &Subject,
     start: impl FnOnce(Command) -> Result<T>,
@@ -45,7 +46,7 @@ pub(crate) fn start<T>(
     let (ours, theirs) = channel::pair()?;
     let (message, fds) = subject.built.put();
     channel::send(&ours, &message, &fds)?;
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(program);
     command.args(["--keeper", mode]).arg(theirs.as_raw_fd().to_string());
     let started = inherited(std::slice::from_ref(&theirs), || start(command))?;
     Ok((ours, started))
@@ -62,16 +63,13 @@ pub(crate) fn next_event(socket: &OwnedFd) -> Result<Event> {
 pub(crate) fn run(mode: &str, socket: OwnedFd) -> Result<()> {
     match mode {
         "rounds" => rounds(&socket),
-        "init" => Keeper::new(Control(socket))?.run(),
+        "init" => Keeper::new(socket)?.run(),
         other => bail!("unknown keeper {other}"),
     }
 }
 
 fn rounds(socket: &OwnedFd) -> Result<()> {
-    wait_readable(socket)?;
-    let (message, fds) = channel::receive(socket)?.context("no bundle")?;
-    let Some(Request::Put(spec)) = Request::decode(&message) else { bail!("not a bundle") };
-    let prepared = Prepared::new(spec, fds)?;
+    let prepared = receive(socket)?;
     let (mut ask, mut answer) = (io::stdin(), io::stdout());
     while let Ok(1) = ask.read(&mut [0]) {
         let ns = launch(&prepared).unwrap_or_else(|e| {
@@ -82,6 +80,13 @@ fn rounds(socket: &OwnedFd) -> Result<()> {
         answer.flush()?;
     }
     Ok(())
+}
+
+fn receive(socket: &OwnedFd) -> Result<Prepared> {
+    wait_readable(socket)?;
+    let (message, fds) = channel::receive(socket)?.context("no bundle")?;
+    let Some(Request::Put(spec)) = Request::decode(&message) else { bail!("not a bundle") };
+    Ok(Prepared::new(spec, fds)?)
 }
 
 /// From the call that launches to the end reaped, ns.
@@ -102,44 +107,46 @@ fn launch(prepared: &Prepared) -> Result<u64> {
 struct Keeper {
     poller: Poller,
     signals: SignalFd,
-    control: Control,
+    socket: OwnedFd,
     boxes: Boxes,
     jumped_ms: u64,
 }
 
 impl Keeper {
-    fn new(control: Control) -> Result<Keeper> {
+    fn new(socket: OwnedFd) -> Result<Keeper> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let poller = Poller::new()?;
         poller.watch(&signals, Ready::Signal)?;
-        poller.watch(&control.0, Ready::Control)?;
-        Ok(Keeper { poller, signals, control, boxes: Boxes::default(), jumped_ms: 0 })
+        poller.watch(&socket, Ready::Control)?;
+        Ok(Keeper { poller, signals, socket, boxes: Boxes::default(), jumped_ms: 0 })
     }
 
     /// The loop of `init`, less what is not about boxes.
     fn run(&mut self) -> Result<()> {
+        let prepared = receive(&self.socket)?;
+        let id = prepared.spec.id;
+        self.boxes.put(prepared).map_err(io::Error::from_raw_os_error)?;
+        let started =
+            self.boxes.start(id, &self.poller, self.now_ms()).map_err(io::Error::from_raw_os_error)?;
+        self.tell(started)?;
         loop {
             let now = self.now_ms();
             for event in self.boxes.tick(&self.poller, now) {
-                self.control.tell(&event, &[]);
+                self.tell(Some(event))?;
             }
             let wait = self.boxes.deadline_ms().map_or(5000, |at| at.saturating_sub(now));
             for ready in self.poller.wait(u16::try_from(wait).unwrap_or(u16::MAX))? {
                 match ready {
-                    Ready::Signal => self.reap(),
+                    Ready::Signal => self.reap()?,
                     Ready::Launch(id) => {
-                        if let Some(event) = self.boxes.decided(id) {
-                            self.control.tell(&event, &[]);
-                        }
+                        let event = self.boxes.decided(id);
+                        self.tell(event)?;
                     }
-                    _ => {
-                        if !self.requests() {
-                            return Ok(());
-                        }
-                    }
+                    // Our parent is gone: it never says anything.
+                    _ => return Ok(()),
                 }
             }
         }
@@ -149,27 +156,18 @@ impl Keeper {
         process::now_ms() + self.jumped_ms
     }
 
-    fn reap(&mut self) {
+    fn reap(&mut self) -> Result<()> {
         while let Ok(Some(_)) = self.signals.read_signal() {}
         while let Some(ended) = process::reap() {
             self.jumped_ms += CALM_MS;
-            if let Some(event) = self.boxes.ended(ended, self.now_ms()) {
-                self.control.tell(&event, &[]);
-            }
+            let event = self.boxes.ended(ended, self.now_ms());
+            self.tell(event)?;
         }
+        Ok(())
     }
 
-    /// False when the parent is gone.
-    fn requests(&mut self) -> bool {
-        loop {
-            let now = self.now_ms();
-            let mode = crate::control::Mode { now_ms: now, safe: false, ending: false };
-            match self.control.serve(&mut self.boxes, &self.poller, mode) {
-                Outcome::Done => {}
-                Outcome::Empty => return true,
-                Outcome::Closed | Outcome::Power(_) => return false,
-            }
-        }
+    fn tell(&self, event: Option<Event>) -> Result<()> {
+        Ok(event.map_or(Ok(()), |event| channel::send(&self.socket, &event.encode(), &[]))?)
     }
 }
 

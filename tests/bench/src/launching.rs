@@ -22,7 +22,8 @@ const UID: u32 = 19_901;
 /// Measures and reports.
 pub(crate) fn run(dir: &Path, programs: &Programs, rounds: usize) -> Result<()> {
     let subject = Subject::build(dir, UID, &programs.exit)?;
-    let (_socket, ours) = keeper::start("rounds", &subject, |c| Peer::start("complete box", c))?;
+    let (_socket, ours) =
+        keeper::start(&programs.keeper, "rounds", &subject, |c| Peer::start("complete box", c))?;
     let bare = inherited(&subject.built.fds, || {
         Peer::start("bare program, same kernel operations", bare_box(&programs.bare, "round", &subject))
     })?;

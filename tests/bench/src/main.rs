@@ -1,26 +1,24 @@
 //! `make bench`: every number the README promises, measured here and printed against its limit.
 //!
-//! `gabion-bench [--part NAME]... [--rounds N]`. Each bar is one line, `bar: NAME value=V limit=L ok|SHORT`, after
+//! `gabion-bench [[--part] NAME]... [--rounds N]`. Each bar is one line, `bar: NAME value=V limit=L ok|SHORT`, after
 //! the medians it comes from. A bar that is missed is no error: what fails this program is not being able to measure.
 //! Needs root. Times are compared within one run only; absolute ones are this machine's.
 
 #[path = "../../../init/src/backoff.rs"]
 mod backoff;
+mod boot;
 #[path = "../../../init/src/boxes.rs"]
-#[expect(dead_code, reason = "shutting down is not measured")]
+#[expect(dead_code, reason = "stopping and shutting down are not measured")]
 mod boxes;
-#[path = "../../../init/src/control.rs"]
-#[expect(dead_code, reason = "shutting down is not measured")]
-mod control;
 mod keeper;
 mod launching;
+mod memory;
 mod peer;
 #[path = "../../../init/src/poller.rs"]
 mod poller;
 mod programs;
-#[path = "../../../init/src/report.rs"]
-mod report;
 mod restarting;
+mod size;
 mod stat;
 mod subject;
 
@@ -29,7 +27,7 @@ use nix::unistd::geteuid;
 
 use programs::Programs;
 
-const PARTS: [&str; 2] = ["box", "restart"];
+const PARTS: [&str; 5] = ["box", "restart", "boot", "memory", "size"];
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -43,10 +41,10 @@ fn main() -> Result<()> {
                     args.next().zip(args.next()).context("--keeper is for this program itself")?;
                 return keeper::run(&mode, sys::inherit::take(fd.parse()?)?);
             }
-            other => bail!(
-                "unknown argument {other}; usage: gabion-bench [--part {}] [--rounds N]",
-                PARTS.join("|")
-            ),
+            part if PARTS.contains(&part) => parts.push(part.to_owned()),
+            other => {
+                bail!("unknown argument {other}; usage: gabion-bench [{}]... [--rounds N]", PARTS.join("|"))
+            }
         }
     }
     ensure!(geteuid().is_root(), "boxes are built by root: run this as root");
@@ -58,11 +56,17 @@ fn main() -> Result<()> {
 }
 
 fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
+    match part {
+        "memory" => return memory::run(),
+        "size" => return size::run(),
+        _ => {}
+    }
     let dir = tempfile::Builder::new().prefix("gabion-bench").tempdir()?;
     let programs = Programs::compile(dir.path())?;
     match part {
         "box" => launching::run(dir.path(), &programs, rounds.unwrap_or(300)),
         "restart" => restarting::run(dir.path(), &programs, rounds.unwrap_or(20)),
+        "boot" => boot::run(dir.path(), &programs, rounds.unwrap_or(5)),
         other => bail!("no part {other}: there are {}", PARTS.join(", ")),
     }
 }

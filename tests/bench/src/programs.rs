@@ -1,4 +1,5 @@
-//! The static C programs of the bench, compiled when it runs.
+//! The static programs of the bench, compiled when it runs: those in C, and the bench itself as the device's own
+//! programs are built, since a fork copies the page tables of whoever launches, and PID 1 is static and small.
 //!
 //! C, because the bare program needs raw system calls between clone and exec, and `unsafe` stays in `sys`; static,
 //! because a dynamic loader would be most of what is measured.
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use image::binaries;
+use image::paths::Tree;
 
 /// Paths of the compiled programs.
 pub(crate) struct Programs {
@@ -17,6 +20,8 @@ pub(crate) struct Programs {
     pub(crate) exit: PathBuf,
     /// Says when its `main` ran, and stays.
     pub(crate) stamp: PathBuf,
+    /// This program again, static: see [`crate::keeper`].
+    pub(crate) keeper: PathBuf,
 }
 
 impl Programs {
@@ -26,6 +31,7 @@ impl Programs {
             bare: compile(dir, "bare", include_str!("bare.c"))?,
             exit: compile(dir, "exit", include_str!("exit.c"))?,
             stamp: compile(dir, "stamp", include_str!("stamp.c"))?,
+            keeper: binaries::build(&Tree::here()?, &[&["gabion-bench"]])?.path("gabion-bench"),
         })
     }
 }
