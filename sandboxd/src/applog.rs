@@ -18,7 +18,7 @@ const KIB: (u32, u32) = (1024, 2048);
 /// Lines that are kept.
 const LINES: (u32, u32) = (200, 1000);
 /// Lines that are shown on the console.
-const SHOWN: (u32, u32) = (20, 60);
+const SHOWN: (u32, u32) = (50, 300);
 /// How long reading pauses when the bytes are used up, milliseconds.
 const PAUSE_MS: u64 = 100;
 /// Read at once; on the stack.
