@@ -28,6 +28,10 @@ fn main() {
         return;
     }
     let port = open_port();
+    // What comes before the port is open is lost, so the other side waits for this.
+    if reply(&port, Ok("ready".to_owned())).is_err() {
+        return;
+    }
     for line in BufReader::new(&port).lines() {
         let Ok(line) = line else { return };
         let words: Vec<&str> = line.split_whitespace().collect();

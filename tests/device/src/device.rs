@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for anything that should come soon. Only a failed test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,7 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Device {
     machine: Running,
     console: Console,
-    agent: Option<BufReader<UnixStream>>,
+    agent: BufReader<UnixStream>,
+    agent_ready: bool,
     parts: Parts,
 }
 
@@ -34,7 +35,9 @@ impl Device {
         let mut machine = machine.spawn()?;
         let source = machine.console().context("the console is a pipe")?;
         let log = File::options().append(true).open(&parts.log)?;
-        Ok(Self { console: Console::collect(source, log), machine, agent: None, parts })
+        let console = Console::collect(source, log);
+        let agent = connect(&parts.place.path().join("agent"))?;
+        Ok(Self { console, machine, agent, agent_ready: false, parts })
     }
 
     /// What it has said.
@@ -90,26 +93,12 @@ impl Device {
     /// # Errors
     /// What the agent says went wrong.
     pub fn ask(&mut self, command: &str) -> Result<Vec<String>> {
-        let agent = match &mut self.agent {
-            Some(agent) => agent,
-            None => self.agent.insert(connect(&self.parts.place.path().join("agent"))?),
-        };
-        writeln!(agent.get_mut(), "{command}")?;
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            if agent.read_line(&mut line)? == 0 {
-                bail!("the agent's port is closed");
-            }
-            let line = line.trim_end();
-            if let Some(line) = line.strip_prefix("| ") {
-                lines.push(line.to_owned());
-            } else if line == "ok" {
-                return Ok(lines);
-            } else if let Some(why) = line.strip_prefix("error ") {
-                bail!("{why}");
-            }
+        if !self.agent_ready {
+            answer(&mut self.agent).context("the agent does not come up")?;
+            self.agent_ready = true;
         }
+        writeln!(self.agent.get_mut(), "{command}")?;
+        answer(&mut self.agent)
     }
 
     /// The pids of processes with this owner and name.
@@ -159,10 +148,37 @@ impl Device {
     }
 }
 
+/// QEMU makes the socket; that takes a moment.
 fn connect(socket: &Path) -> Result<BufReader<UnixStream>> {
-    let stream = UnixStream::connect(socket).context("the agent's port")?;
+    let deadline = Instant::now() + PATIENCE;
+    let stream = loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => break stream,
+            Err(error) if Instant::now() >= deadline => return Err(error).context("the agent's port"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(BufReader::new(stream))
+}
+
+/// The next answer; the terminal's echo before it is passed over.
+fn answer(agent: &mut BufReader<UnixStream>) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if agent.read_line(&mut line)? == 0 {
+            bail!("the agent's port is closed");
+        }
+        let line = line.trim_end();
+        if let Some(line) = line.strip_prefix("| ") {
+            lines.push(line.to_owned());
+        } else if line == "ok" {
+            return Ok(lines);
+        } else if let Some(why) = line.strip_prefix("error ") {
+            bail!("{why}");
+        }
+    }
 }
 
 /// The value of `key=value` in an event.

@@ -56,6 +56,33 @@ fn sandboxd_killed_apps_live_on_and_are_adopted() {
 }
 
 #[test]
+fn sandboxd_killed_while_it_comes_up_starts_each_app_once() {
+    let ids = ["org.test.four", "org.test.one", "org.test.three", "org.test.two"];
+    let mut bench = Bench::new("sandboxd-killed-early");
+    for id in ids {
+        bench = bench.app(App::shell(id, IDLE));
+    }
+    let mut device = bench.boot().unwrap();
+    assert_eq!(device.agent("ping"), ["pong"]);
+    for moment in ["event started id=os.gabion.worker", "event started id=org.test."] {
+        device.wait_for(moment);
+        let manager = next_sandboxd(&mut device, None);
+        device.agent(&format!("kill {manager} SIGKILL"));
+        device.wait_for(&format!("event manager-exited pid={manager} "));
+    }
+    device.wait_for("gabion: ready boxes=5 running=4");
+    for id in ids {
+        let pid = device.pid(id);
+        // The uid of the event that told of this pid; `sh` waits for a child, `sleep`.
+        let line = device.wait_for(&format!("event *ed id={id} uid=* pid={pid} "));
+        let uid = word(&line, "uid").unwrap().parse().unwrap();
+        assert_eq!(device.pids(uid, "sh"), [pid], "{id}");
+    }
+    assert!(device.console().lines(0, "event exited id=org.test.").is_empty());
+    device.power_button().check_data().unwrap();
+}
+
+#[test]
 fn app_killed_while_sandboxd_stands_still_is_started_again() {
     let mut device = Bench::new("sandboxd-stopped").app(App::shell("org.test.idle", IDLE)).boot().unwrap();
     device.wait_for("gabion: ready");
