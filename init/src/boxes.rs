@@ -110,7 +110,7 @@ impl Boxes {
     pub(crate) fn kill(&mut self, id: BoxId) -> Result<(), i32> {
         let kept = self.0.get(&id).ok_or(libc::ENOENT)?;
         match &kept.state {
-            State::Up(_) => kept.prepared.cgroup().and_then(process::kill_cgroup).map_err(errno),
+            State::Up(running) => kept.prepared.kill(&running.pidfd).map_err(errno),
             _ => Err(libc::ESRCH),
         }
     }
@@ -151,7 +151,7 @@ impl Boxes {
         let up = |k: &Kept| matches!(&k.state, State::Up(r) if r.pid == ended.pid);
         let (&id, kept) = self.0.iter_mut().find(|(_, k)| up(k))?;
         // What else ran in the box ends with it, also where it shares the device's pids.
-        let _ = kept.prepared.cgroup().and_then(process::kill_cgroup);
+        let _ = kept.prepared.kill_rest();
         let State::Up(running) = &mut kept.state else { return None };
         // The end may be seen before the launch's verdict was read.
         let late = running.status.take().and_then(|s| outcome(&s)).and_then(Result::err);
@@ -189,11 +189,11 @@ impl Boxes {
         let due = |k: &Kept| matches!(k.state, State::Waiting(at) if at <= now_ms);
         let start: Vec<BoxId> = self.0.iter().filter(|(_, k)| due(k)).map(|(id, _)| *id).collect();
         for kept in self.0.values_mut() {
-            if let State::Up(Running { kill_at_ms: Some(at), .. }) = &mut kept.state
+            if let State::Up(Running { kill_at_ms: Some(at), pidfd, .. }) = &mut kept.state
                 && *at <= now_ms
             {
                 *at = now_ms + 1000;
-                let _ = kept.prepared.cgroup().and_then(process::kill_cgroup);
+                let _ = kept.prepared.kill(pidfd);
             }
         }
         start.into_iter().filter_map(|id| self.start(id, poller, now_ms).ok().flatten()).collect()
@@ -240,7 +240,7 @@ fn launch(kept: &Kept, id: BoxId, poller: &Poller, now_ms: u64) -> io::Result<Ru
     let Launched { pid, pidfd, status } = kept.prepared.launch()?;
     poller.watch(&status, Ready::Launch(id)).inspect_err(|_| {
         // Nobody would reap it as this box: it must not live on untracked.
-        let _ = kept.prepared.cgroup().and_then(process::kill_cgroup);
+        let _ = kept.prepared.kill(&pidfd);
     })?;
     Ok(Running { pid, pidfd, status: Some(status), refused: None, since_ms: now_ms, kill_at_ms: None })
 }

@@ -17,6 +17,7 @@ use libc::{c_int, c_long, c_ulong};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 
 use crate::bundle::{BOX_FDS, BoxSpec};
+use crate::process;
 use crate::step::Step;
 
 /// A bundle, checked and ready to be launched any number of times.
@@ -87,12 +88,26 @@ impl Prepared {
         &self.kept
     }
 
-    /// The box's cgroup directory.
+    /// SIGKILL to the whole box, whose first process is `pidfd`. That one's end takes its pid namespace with it; only
+    /// a box that shares the device's pids needs `cgroup.kill`, after which kernels without the mend of 6.12.117
+    /// (6.18.44 is one) kill whatever is cloned into the group.
     ///
     /// # Errors
-    /// Never, for a value made by [`Prepared::new`].
-    pub fn cgroup(&self) -> io::Result<BorrowedFd<'_>> {
-        fd_at(&self.fds, 0)
+    /// Those of `pidfd_send_signal(2)`, or of writing `cgroup.kill`.
+    pub fn kill(&self, pidfd: &OwnedFd) -> io::Result<()> {
+        if self.spec.host_pids { self.kill_group() } else { process::signal(pidfd, libc::SIGKILL) }
+    }
+
+    /// Ends what a box whose first process is gone has left behind: something only where it shares the device's pids.
+    ///
+    /// # Errors
+    /// Those of writing `cgroup.kill`.
+    pub fn kill_rest(&self) -> io::Result<()> {
+        if self.spec.host_pids { self.kill_group() } else { Ok(()) }
+    }
+
+    fn kill_group(&self) -> io::Result<()> {
+        process::kill_cgroup(fd_at(&self.fds, 0)?)
     }
 
     /// Launches the box. Returns as soon as the child exists; [`Launched::status`] tells how it went on.

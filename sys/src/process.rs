@@ -71,7 +71,7 @@ pub fn handles_sigterm(pid: u32) -> bool {
 ///
 /// # Errors
 /// Those of opening and writing the file.
-pub fn kill_cgroup(directory: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn kill_cgroup(directory: BorrowedFd<'_>) -> io::Result<()> {
     let flags = nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_CLOEXEC;
     let file = nix::fcntl::openat(directory, "cgroup.kill", flags, nix::sys::stat::Mode::empty())?;
     nix::unistd::write(&file, b"1")?;

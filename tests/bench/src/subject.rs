@@ -9,8 +9,6 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 use policy::{Board, Plan};
 use sandboxd::builder::{Built, Networks, Place, build_box};
 use sandboxd::cgroup::{Group, Limits};
@@ -29,7 +27,6 @@ pub(crate) struct Subject {
     /// Its `/run`.
     pub(crate) run: PathBuf,
     group: Group,
-    covered: PathBuf,
 }
 
 impl Subject {
@@ -43,7 +40,6 @@ impl Subject {
         let plan = plan()?;
         let parent = cgroup_root()?;
         let name = format!("gabion-bench-{}-{uid}", std::process::id());
-        cover_kill(&parent.join(&name))?;
         let group = Group::new(&parent, &name);
         let (empty, local) = (network::empty()?, network::local()?);
         let place = Place {
@@ -57,13 +53,12 @@ impl Subject {
             networks: Networks { empty: empty.as_fd(), local: local.as_fd() },
         };
         let built = build_box(&plan, &place, None).map_err(|e| anyhow!("{e}"))?;
-        Ok(Subject { built, plan, root, storage, run, group, covered: parent.join(name).join("cgroup.kill") })
+        Ok(Subject { built, plan, root, storage, run, group })
     }
 }
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        let _ = umount2(&self.covered, MntFlags::MNT_DETACH);
         // An instant after the last process the kernel may still say EBUSY; an empty group left behind harms nobody.
         let _ = self.group.remove();
     }
@@ -84,25 +79,6 @@ fn plan() -> Result<Plan> {
                 [resources]\nstorage = \"1MiB\"\n[lifecycle]\nrestart = \"always\"\n";
     let manifest = policy::check(text, &Board::default()).map_err(|e| anyhow!("{e:?}"))?;
     Ok(policy::compile(&manifest))
-}
-
-/// A mount namespace of our own, for [`cover_kill`]. While there is one thread.
-pub(crate) fn own_mounts() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let none = None::<&str>;
-    Ok(mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?)
-}
-
-/// Makes the box's `cgroup.kill` a file that does nothing.
-///
-/// PID 1 writes to it at every end of a box, and kernels of a developer's machine may have a fault the device's has
-/// not: what `CLONE_INTO_CGROUP` puts into a group that was once killed is killed at birth (seen on 6.18.44, mended
-/// in 6.12.117 by `kargs->kill_seq = dst_cgrp->kill_seq`). The write stays, what the kernel does for it is not
-/// measured.
-fn cover_kill(group: &Path) -> Result<()> {
-    fs::create_dir(group)?;
-    let none = None::<&str>;
-    Ok(mount(Some("/dev/null"), &group.join("cgroup.kill"), none, MsFlags::MS_BIND, none)?)
 }
 
 /// Where this machine has cgroup v2 mounted.
