@@ -8,15 +8,17 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 5] = [
+const MAY: [(&str, &[&str]); 7] = [
     ("sys", &[]),
     ("policy", &[]),
     ("init", &["policy", "sys"]),
-    ("sandboxd", &["policy", "sys"]),
-    ("cli", &["policy"]),
+    ("bus", &["sys"]),
+    ("bus/router", &["bus", "sys"]),
+    ("sandboxd", &["policy", "sys", "bus"]),
+    ("cli", &["policy", "bus"]),
 ];
 /// Nobody but tests and the image may name these: they are daemons.
-const DAEMONS: [&str; 2] = ["init", "sandboxd"];
+const DAEMONS: [&str; 3] = ["init", "sandboxd", "bus/router"];
 
 /// One of our crates.
 #[derive(Clone, Debug)]

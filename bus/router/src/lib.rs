@@ -1,0 +1,1 @@
+//! The capability router, as a library for its tests.

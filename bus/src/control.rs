@@ -1,0 +1,164 @@
+//! What `sandboxd` and the router say to each other: one `SOCK_SEQPACKET` message each, some with one descriptor.
+//!
+//! Both ends of the socket pair live as long as the router's box: `init` keeps them, so either side may be killed and
+//! the next one goes on with the same socket. What was under way to the one that died is recognised by its number
+//! and passed over:
+//!
+//! ```text
+//! router starts     router  ──Hello(n)──▶ sandboxd      answers with the whole state:
+//! sandboxd starts   sandboxd ──Sync(n)…──▶ router       sends it unasked, once it knows it
+//!
+//! state = Sync(n) · Listen* · Serve* · Stored* · SyncEnd(n)
+//! ```
+//!
+//! After a `Hello(n)` the router ignores everything before `Sync(n)`. Between `Sync` and `SyncEnd` a router that has
+//! state already only compares: what was not named by `SyncEnd` is revoked, with its connections; what was named
+//! again keeps its connections. `Sync(0)` is one that nobody asked for, after which the router repeats each of its
+//! connections as `Store`: the new `sandboxd` has none of them.
+//!
+//! Invariant: a connection is in `sandboxd`'s store before the server gets it, so that a router that died can be
+//! followed by one that still can revoke it. Neither side waits for the other: a router whose message does not fit
+//! into the socket accepts nothing until it does.
+
+use serde::{Deserialize, Serialize};
+
+/// Largest message, bytes. A grant is at most 64 methods of at most 64 bytes.
+pub const MESSAGE_MAX: usize = 16 * 1024;
+
+/// A listening socket: the box it was made for, and the interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// The box.
+    pub uid: u32,
+    /// The interface, as `os.gabion.Apps`.
+    pub interface: String,
+}
+
+/// What `sandboxd` tells the router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToRouter {
+    /// The state follows, as the answer to `Hello` with this number, or unasked (0).
+    Sync(u64),
+    /// A box's `/run/bus/INTERFACE`. With its listening socket (`SOCK_STREAM`) as descriptor. Named again with
+    /// another verdict it replaces the former one; a verdict that grants less ends the connections under it.
+    Listen {
+        /// Whose.
+        key: Key,
+        /// The app's id, for records and for the server.
+        app: String,
+        /// Whether the box is one of the image's own.
+        system: bool,
+        /// What who connects there gets.
+        verdict: Verdict,
+    },
+    /// A box's `/run/serve/INTERFACE`. With its listening socket (`SOCK_SEQPACKET`) as descriptor.
+    Serve {
+        /// Who serves what.
+        key: Key,
+        /// The app's id.
+        app: String,
+    },
+    /// A connection that a router before this one handed over. With a duplicate of it as descriptor.
+    Stored(Connection),
+    /// The state is complete.
+    SyncEnd(u64),
+    /// A listening socket is gone, with every connection accepted from it (`Listen`) or handed to it (`Serve`).
+    Revoke(Key),
+}
+
+/// What a listening socket gives to who connects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Not known yet: not all manifests are read. Connections wait.
+    Undecided,
+    /// Refused, for this reason; connections are accepted, recorded and closed.
+    Refused(String),
+    /// Granted.
+    Granted(Grant),
+}
+
+/// A capability: what one box may do with one interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The box that serves the interface.
+    pub server: u32,
+    /// The methods that may be called, without the interface's name. Sorted, not empty.
+    pub methods: Vec<String>,
+    /// What the box may make the server and the router keep.
+    pub limits: Limits,
+}
+
+/// Bounds of one grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Connections open at a time.
+    pub connections: u16,
+    /// Connections opened per second, on average; up to four times as many at once.
+    pub connections_per_s: u16,
+    /// Longest message that the server reads, bytes.
+    pub message_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 64, connections_per_s: 50, message_bytes: 64 * 1024 }
+    }
+}
+
+/// A connection handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Its number: unique on the device until the next boot, never 0.
+    pub serial: u64,
+    /// Where it was accepted.
+    pub key: Key,
+    /// The box it was handed to.
+    pub server: u32,
+}
+
+/// What the router tells `sandboxd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromRouter {
+    /// A router came up and asks for the state under this number, which is never 0.
+    Hello(u64),
+    /// Keep a duplicate. With the connection as descriptor.
+    Store(Connection),
+    /// The connection with this number is closed: forget the duplicate.
+    Forget(u64),
+    /// For the record.
+    Event(Event),
+}
+
+/// One line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The caller's box.
+    pub uid: u32,
+    /// The interface.
+    pub interface: String,
+    /// The connection, 0 when there is none.
+    pub serial: u64,
+    /// What is to be said about it besides: a reason, a method. Printable ASCII, at most 160 bytes.
+    pub detail: String,
+    /// How many like it were not told since the last one of its kind for this box and interface.
+    pub suppressed: u32,
+}
+
+/// Kinds of [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EventKind {
+    /// A connection was handed to the server.
+    Opened,
+    /// One of its ends closed it.
+    Closed,
+    /// A connection was not given, or the server refused a call.
+    Refused,
+    /// A connection was ended because its grant was.
+    Revoked,
+    /// The server ended a connection that broke the rules of the wire.
+    Dropped,
+    /// A call, told only while somebody monitors.
+    Called,
+}
