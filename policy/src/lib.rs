@@ -16,6 +16,7 @@
 
 mod amount;
 mod board;
+pub mod bus;
 mod capability;
 mod claims;
 mod explain;

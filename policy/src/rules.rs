@@ -5,8 +5,10 @@
 
 use crate::amount::{Bytes, Duration};
 use crate::board::Board;
+use crate::bus;
 use crate::capability;
 use crate::facts::Facts;
+use crate::name::{AppId, InterfaceName};
 use crate::place::DeviceClass;
 use std::collections::BTreeSet;
 
@@ -190,31 +192,40 @@ fn bus(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
                 format!("use at most {NAMES_MAX}"),
             );
         }
+        if bus::is_system_interface(interface.as_str()) {
+            for (index, method) in methods.iter().enumerate() {
+                if let Err(invalid) = bus::grantable(interface, method, system) {
+                    add(found, format!("{key}[{index}]"), invalid.message, invalid.help);
+                }
+            }
+        }
         repeated(&key, methods, found);
     }
     for (interface, apps) in &facts.provides {
-        let key = format!("provides.\"{interface}\"");
-        if interface.as_str().starts_with("os.gabion.") && !system {
-            add(
-                found,
-                key.as_str(),
-                "interfaces below os.gabion are the system's own",
-                "use a domain name of your own",
-            );
-        }
-        if apps.is_empty() {
-            add(
-                found,
-                key.as_str(),
-                "is provided to nobody",
-                "name the apps that may call it, or remove the line",
-            );
-        }
-        if apps.len() > NAMES_MAX {
-            add(found, key.as_str(), format!("{} apps", apps.len()), format!("use at most {NAMES_MAX}"));
-        }
-        repeated(&key, apps, found);
+        provided(interface, apps, system, found);
     }
+}
+
+fn provided(interface: &InterfaceName, apps: &[AppId], system: bool, found: &mut Vec<Broken>) {
+    let key = format!("provides.\"{interface}\"");
+    let own = bus::is_system_interface(interface.as_str());
+    if own && !system {
+        let help = "use a domain name of your own";
+        add(found, key.as_str(), "interfaces below os.gabion are the system's own", help);
+    }
+    if interface.as_str().starts_with("org.varlink.") {
+        let help = "remove it: every server has org.varlink.service";
+        add(found, key.as_str(), "interfaces below org.varlink are varlink's own", help);
+    }
+    // The system's own interfaces are for whoever the policy table lets name them.
+    if apps.is_empty() && !(own && system) {
+        let help = "name the apps that may call it, or remove the line";
+        add(found, key.as_str(), "is provided to nobody", help);
+    }
+    if apps.len() > NAMES_MAX {
+        add(found, key.as_str(), format!("{} apps", apps.len()), format!("use at most {NAMES_MAX}"));
+    }
+    repeated(&key, apps, found);
 }
 
 fn lifecycle(facts: &Facts, found: &mut Vec<Broken>) {

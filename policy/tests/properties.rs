@@ -102,7 +102,7 @@ fn sketch(grants: &[Grant]) -> Sketch {
             Grant::Uses(interface, method) => {
                 push(
                     "uses",
-                    format!("\"os.gabion.I{interface}\""),
+                    format!("\"com.example.U{interface}\""),
                     format!("\"{}\"", METHODS[usize::from(*method)]),
                 );
             }
@@ -135,14 +135,14 @@ fn acts(grants: &[Grant]) -> Vec<Act> {
         "/dev/ttyS0",
         "/dev/ttyS3",
         "/proc/self/mem",
-        "/run/bus/os.gabion.I1",
+        "/run/bus/com.example.U1",
     ] {
         for (write, execute) in [(false, false), (true, false), (false, true)] {
             acts.push(Act::Open { path: path.parse().unwrap(), write, execute });
         }
     }
     for interface in 0..3 {
-        let interface = format!("os.gabion.I{interface}");
+        let interface = format!("com.example.U{interface}");
         acts.extend(METHODS.map(|method| Act::Bus {
             interface: interface.parse().unwrap(),
             method: method.parse().unwrap(),
