@@ -14,7 +14,9 @@
 //! After a `Hello(n)` the router ignores everything before `Sync(n)`. Between `Sync` and `SyncEnd` a router that has
 //! state already only compares: what was not named by `SyncEnd` is revoked, with its connections; what was named
 //! again keeps its connections. `Sync(0)` is one that nobody asked for, after which the router repeats each of its
-//! connections as `Store`: the new `sandboxd` has none of them.
+//! connections as `Store`: the new `sandboxd` has none of them. Either way it says `Synced(n)` when that is done. A new
+//! `sandboxd` that hears `Hello` before it heard `Synced(0)` knows that both had died, and that connections may be
+//! open of which nobody has a duplicate.
 //!
 //! Invariant: a connection is in `sandboxd`'s store before the server gets it, so that a router that died can be
 //! followed by one that still can revoke it. Neither side waits for the other: a router whose message does not fit
@@ -121,6 +123,8 @@ pub struct Connection {
 pub enum FromRouter {
     /// A router came up and asks for the state under this number, which is never 0.
     Hello(u64),
+    /// The state under this number was taken over; what had to be repeated as `Store` came before.
+    Synced(u64),
     /// Keep a duplicate. With the connection as descriptor.
     Store(Connection),
     /// The connection with this number is closed: forget the duplicate.
