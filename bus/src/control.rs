@@ -166,3 +166,20 @@ pub enum EventKind {
     /// A call, told only while somebody monitors.
     Called,
 }
+
+macro_rules! message {
+    ($name:ident) => {
+        impl $name {
+            /// The message as bytes.
+            pub fn encode(&self) -> Vec<u8> {
+                postcard::to_stdvec(self).unwrap_or_default()
+            }
+            /// The message of `bytes`.
+            pub fn decode(bytes: &[u8]) -> Option<Self> {
+                postcard::from_bytes(bytes).ok()
+            }
+        }
+    };
+}
+message!(ToRouter);
+message!(FromRouter);

@@ -13,8 +13,9 @@ use nix::sys::resource::{Resource, setrlimit};
 /// # Errors
 /// A mount or cgroup controller that the kernel does not have, named.
 pub(crate) fn prepare() -> io::Result<()> {
-    // A box is up to 13 descriptors here and four in sandboxd, which inherits this: room for all that are kept.
-    setrlimit(Resource::RLIMIT_NOFILE, 8192, 8192).map_err(|e| named("descriptor limit", e))?;
+    // A box is 13 descriptors here, and one more for each of its interfaces; sandboxd inherits this and has one for
+    // each open connection of the bus besides.
+    setrlimit(Resource::RLIMIT_NOFILE, 16_384, 16_384).map_err(|e| named("descriptor limit", e))?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(|e| named("/ (private)", e))?;
     let closed = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;

@@ -166,4 +166,6 @@ pub(crate) struct ClaimedSystem {
     pub(crate) capabilities: Option<Texts>,
     /// Whether the box sees the pids of the whole device.
     pub(crate) host_pids: Option<Spanned<bool>>,
+    /// Whether the box waits until somebody uses what it provides.
+    pub(crate) on_demand: Option<Spanned<bool>>,
 }

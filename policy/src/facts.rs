@@ -82,6 +82,8 @@ pub struct SystemGrant {
     pub capabilities: u64,
     /// Whether the box shares the device's pid namespace.
     pub host_pids: bool,
+    /// Whether the box is started only once another box uses an interface that it provides.
+    pub on_demand: bool,
 }
 
 /// All that a manifest says, checked value by value.

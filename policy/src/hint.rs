@@ -17,7 +17,9 @@ pub(crate) fn wrong_kind_help(path: &str, written: &str) -> String {
         "lifecycle.watchdog" | "lifecycle.stop_timeout" => {
             format!("write a text with a unit, as \"{written}s\"")
         }
-        "process.jit" | "lifecycle.notify" | "system.host_pids" => "write true or false".to_owned(),
+        "process.jit" | "lifecycle.notify" | "system.host_pids" | "system.on_demand" => {
+            "write true or false".to_owned()
+        }
         _ => format!("write a text in quotes, as \"{}\"", written.trim_matches('"')),
     }
 }

@@ -290,7 +290,8 @@ impl Checker<'_, '_> {
     fn system(&mut self, claimed: Option<&ClaimedSystem>) -> Option<SystemGrant> {
         let claimed = claimed?;
         let host_pids = claimed.host_pids.as_ref().is_some_and(|claim| *claim.get_ref());
-        let mut grant = SystemGrant { capabilities: 0, host_pids };
+        let on_demand = claimed.on_demand.as_ref().is_some_and(|claim| *claim.get_ref());
+        let mut grant = SystemGrant { capabilities: 0, host_pids, on_demand };
         for claim in claimed.capabilities.iter().flat_map(|list| list.get_ref()) {
             match capability::number(claim.get_ref()) {
                 Ok(number) => grant.capabilities |= 1 << number,

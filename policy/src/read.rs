@@ -161,8 +161,11 @@ fn read_tables(reader: &mut Reader<'_>, mut document: DeTable<'_>) -> ClaimedMan
     section(reader, &mut document, "provides", |s| claimed.provides = read_text_table(s));
     section(reader, &mut document, "lifecycle", |s| claimed.lifecycle = read_lifecycle(s));
     section(reader, &mut document, "system", |s| {
-        claimed.system =
-            Some(ClaimedSystem { capabilities: s.texts("capabilities"), host_pids: s.take("host_pids") });
+        claimed.system = Some(ClaimedSystem {
+            capabilities: s.texts("capabilities"),
+            host_pids: s.take("host_pids"),
+            on_demand: s.take("on_demand"),
+        });
     });
     for (name, _) in document {
         let help = unknown_table_help(name.get_ref());

@@ -8,6 +8,7 @@ use sys::bundle::Next;
 
 use crate::applog::AppLog;
 use crate::cgroup::Group;
+use crate::endpoint::{self, Endpoint, Side};
 use crate::exits::ExitLog;
 use crate::logfile::LogFile;
 use crate::notify::{self, Notice};
@@ -63,6 +64,8 @@ pub struct App {
     pub awaits_ready: bool,
     oom_seen: u64,
     notify: Option<OwnedFd>,
+    endpoints: Vec<Endpoint>,
+    control: Option<OwnedFd>,
 }
 
 impl App {
@@ -86,16 +89,26 @@ impl App {
             awaits_ready: false,
             oom_seen: 0,
             notify: None,
+            endpoints: Vec::new(),
+            control: None,
         }
     }
 
-    /// Takes our ends of a bundle: log pipes and notify socket.
+    /// Takes our ends of a bundle: log pipes, notify socket, sockets of the bus.
     pub fn attach(&mut self, kept: Vec<OwnedFd>) {
         let mut kept = kept.into_iter();
         if let (Some(out), Some(err)) = (kept.next(), kept.next()) {
             self.log.attach(out, err);
         }
         self.notify = kept.next();
+        self.endpoints.clear();
+        for fd in kept {
+            match endpoint::identify(fd) {
+                endpoint::Kept::Endpoint(endpoint) => self.endpoints.push(endpoint),
+                endpoint::Kept::Control(fd) => self.control = Some(fd),
+                endpoint::Kept::Other(_) => {}
+            }
+        }
         self.oom_seen = self.group.oom_kills();
     }
 
@@ -111,6 +124,27 @@ impl App {
     /// The notify socket, to be polled.
     pub fn notify_socket(&self) -> Option<BorrowedFd<'_>> {
         self.notify.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Its listening socket for `interface`.
+    pub fn endpoint(&self, side: Side, interface: &str) -> Option<BorrowedFd<'_>> {
+        let found = self.endpoints.iter().find(|e| e.side == side && e.interface == interface);
+        found.map(|endpoint| endpoint.socket.as_fd())
+    }
+
+    /// The interfaces it has a socket for.
+    pub fn interfaces(&self, side: Side) -> impl Iterator<Item = &str> {
+        self.endpoints.iter().filter(move |e| e.side == side).map(|e| e.interface.as_str())
+    }
+
+    /// Whether it takes part in the bus.
+    pub fn has_endpoints(&self) -> bool {
+        !self.endpoints.is_empty()
+    }
+
+    /// Our end of the socket that is its standard input, once.
+    pub fn take_control(&mut self) -> Option<OwnedFd> {
+        self.control.take()
     }
 
     /// Its process when it runs.

@@ -18,7 +18,7 @@ use crate::boxroot::{self, BoxRoot};
 use crate::cgroup::{Bounds, Group, Limits};
 use crate::devices::Device;
 use crate::problem::{BoxError, Step};
-use crate::{notify_socket, rules};
+use crate::{endpoint, notify_socket, rules};
 
 /// The network namespaces there are to choose from.
 #[derive(Debug, Clone, Copy)]
@@ -57,8 +57,8 @@ pub struct Built {
     pub spec: BoxSpec,
     /// The box's eight descriptors in `sys::bundle`'s order.
     pub fds: Vec<OwnedFd>,
-    /// Our ends: standard output, standard error, notify socket, and the shared network when the box is on it.
-    /// `init` keeps duplicates of these.
+    /// Our ends: standard output, standard error, notify socket, the shared network when the box is on it, its sockets
+    /// on the bus. `init` keeps duplicates of these.
     pub kept: Vec<OwnedFd>,
 }
 
@@ -74,6 +74,7 @@ impl Built {
 pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Result<Built, BoxError> {
     let (network, shared) = choose_network(&plan.network, place.networks)?;
     let notify = notify_socket::make(place.run, place.uid).map_err(|e| BoxError::step(Step::Run, e))?;
+    let endpoints = endpoint::make(place.run, place.uid, plan).map_err(|e| BoxError::step(Step::Run, e))?;
     let parts = BoxRoot { root: place.root, storage: place.storage, run: place.run, devices: place.devices };
     let program = plan.argv.first().map(String::as_str).unwrap_or_default();
     let (mounts, ruleset) = boxroot::build(&parts, |root| {
@@ -90,6 +91,7 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
     if shared {
         kept.push(network.try_clone().map_err(|e| BoxError::step(Step::Network, e))?);
     }
+    kept.extend(endpoints);
     let fds = vec![cgroup, network, mounts, ruleset, seccomp, stdin, out, err];
     Ok(Built { spec: spec(plan, place.uid), fds, kept })
 }

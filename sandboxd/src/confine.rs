@@ -61,7 +61,6 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_setresgid,
     libc::SYS_setgroups,
     libc::SYS_connect,
-    libc::SYS_listen,
     libc::SYS_accept4,
     libc::SYS_chroot,
     libc::SYS_syslog,

@@ -15,6 +15,7 @@
 
 pub mod app;
 pub mod applog;
+pub mod audit_log;
 pub mod audit_record;
 pub mod boxroot;
 pub mod builder;
@@ -25,7 +26,9 @@ pub mod confine;
 pub mod console;
 pub mod daemon;
 pub mod devices;
+pub mod endpoint;
 pub mod exits;
+pub mod grants;
 pub mod init_link;
 pub mod line;
 pub mod logfile;
@@ -36,6 +39,7 @@ pub mod poller;
 pub mod problem;
 pub mod rate;
 pub mod registry;
+pub mod router_link;
 pub mod rules;
 pub mod storage;
 pub mod store;

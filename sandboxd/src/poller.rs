@@ -17,6 +17,8 @@ pub enum Ready {
     Worker,
     /// A record from the kernel.
     Audit,
+    /// A message from the bus's router.
+    Router,
     /// Output of the box with this uid.
     Out(u32),
     /// Its error output.
@@ -72,6 +74,7 @@ fn token(ready: Ready) -> u64 {
         Ready::Signal => (1, 0),
         Ready::Worker => (2, 0),
         Ready::Audit => (3, 0),
+        Ready::Router => (7, 0),
         Ready::Out(uid) => (4, uid),
         Ready::Err(uid) => (5, uid),
         Ready::Notify(uid) => (6, uid),
@@ -86,6 +89,7 @@ fn meaning(token: u64) -> Option<Ready> {
         1 => Ready::Signal,
         2 => Ready::Worker,
         3 => Ready::Audit,
+        7 => Ready::Router,
         4 => Ready::Out(uid),
         5 => Ready::Err(uid),
         6 => Ready::Notify(uid),
@@ -104,6 +108,7 @@ mod tests {
             Ready::Signal,
             Ready::Worker,
             Ready::Audit,
+            Ready::Router,
             Ready::Out(1),
             Ready::Err(u32::MAX),
             Ready::Notify(9),
@@ -111,6 +116,6 @@ mod tests {
         for ready in all {
             assert_eq!(meaning(token(ready)), Some(ready));
         }
-        assert_eq!(meaning(7 << 32), None);
+        assert_eq!(meaning(99 << 32), None);
     }
 }

@@ -11,11 +11,13 @@ use policy::{Board, Plan};
 
 /// The manifest worker's id.
 pub const WORKER: &str = "os.gabion.worker";
+/// The bus's router.
+pub const ROUTER: &str = "os.gabion.bus";
 /// Uids of the system's boxes. Below the apps' ([`crate::registry::FIRST_UID`]), above a distribution's daemons.
 const UIDS: [(&str, u32); 6] = [
     (WORKER, 1000),
     ("os.gabion.testagent", 1001),
-    ("os.gabion.bus", 1002),
+    (ROUTER, 1002),
     ("os.gabion.net", 1003),
     ("os.gabion.update", 1004),
     ("os.gabion.attest", 1005),

@@ -10,7 +10,7 @@
 //! | 3 | Landlock ruleset |
 //! | 4 | seccomp programs, sealed memfd (`u32` count ≤ 4, `u32` length of each, then the instructions) |
 //! | 5, 6, 7 | stdin, stdout, stderr |
-//! | 8… | up to four that `init` only keeps, and gives back in `Kept` |
+//! | 8… | those that `init` only keeps, and gives back in `Kept`: log pipes, notify socket, network, sockets of the bus |
 //!
 //! Trust: `sandboxd` is trusted to choose what a box may do, not to be free of bugs: everything is length-checked.
 //! Strings in `argv` and `env` were chosen by an app's author; `init` passes them on and never looks inside.
@@ -21,8 +21,9 @@ use crate::codec::{Reader, Writer};
 pub const MESSAGE_MAX: usize = 64 * 1024;
 /// Descriptors that make a box; see the table above.
 pub const BOX_FDS: usize = 8;
-/// Descriptors that `init` keeps for the builder.
-pub const KEPT_FDS_MAX: usize = 4;
+/// Descriptors that `init` keeps for the builder: two log pipes, notify socket, network, the bus router's control
+/// socket, and a listening socket for each of 32 interfaces used and 32 provided.
+pub const KEPT_FDS_MAX: usize = 5 + 64;
 
 /// A box's number: its uid. `init` knows boxes by nothing else.
 pub type BoxId = u32;

@@ -30,11 +30,13 @@ impl Daemon {
             self.problem(uid, &text, "an app's directory is named by its id; correct one of the two");
             return Ok(());
         }
-        if app.notify_socket().is_some() {
+        let kept = app.notify_socket().is_some();
+        self.bus_party(uid, &plan);
+        if kept {
             return self.take_up(uid, &plan);
         }
         match self.app_root(&plan, uid) {
-            Ok(root) => self.install(uid, &plan, &root, None),
+            Ok(root) => self.install(uid, &plan, &root, Wiring::default()),
             Err(e) => {
                 self.problem(uid, &e.to_string(), &e.help());
                 Ok(())
@@ -80,15 +82,27 @@ impl Daemon {
         let uid = loaded.uid;
         let app = || App::new(uid, id, true, &self.config.cgroups, None);
         self.apps.entry(uid).or_insert_with(app);
-        let stdin = (id == system::WORKER).then(|| self.worker_socket()).transpose();
-        let done = stdin.and_then(|stdin| self.install(uid, &loaded.plan, &loaded.root, stdin));
+        let done =
+            self.system_wiring(id).and_then(|wiring| self.install(uid, &loaded.plan, &loaded.root, wiring));
         if let Err(e) = done {
             self.problem(uid, &e.to_string(), "see the kernel's log");
         }
     }
 
-    fn install(&mut self, uid: u32, plan: &Plan, root: &Path, stdin: Option<OwnedFd>) -> io::Result<()> {
-        match self.build(uid, plan, root, stdin) {
+    fn system_wiring(&mut self, id: &str) -> io::Result<Wiring> {
+        match id {
+            system::WORKER => Ok(Wiring { stdin: Some(self.worker_socket()?), kept: None }),
+            system::ROUTER => {
+                let (ours, theirs) = sys::channel::pair()?;
+                self.bus_router(ours.try_clone()?, true)?;
+                Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
+            }
+            _ => Ok(Wiring::default()),
+        }
+    }
+
+    fn install(&mut self, uid: u32, plan: &Plan, root: &Path, wiring: Wiring) -> io::Result<()> {
+        match self.build(uid, plan, root, wiring) {
             Ok(built) => self.hand_over(uid, plan, built),
             Err(BoxError::DeviceHeld(path, holder)) => {
                 let owner = self.apps.get(&holder).map_or("another app", |a| a.id.as_str()).to_owned();
@@ -104,13 +118,7 @@ impl Daemon {
         }
     }
 
-    fn build(
-        &mut self,
-        uid: u32,
-        plan: &Plan,
-        root: &Path,
-        stdin: Option<OwnedFd>,
-    ) -> Result<Built, BoxError> {
+    fn build(&mut self, uid: u32, plan: &Plan, root: &Path, wiring: Wiring) -> Result<Built, BoxError> {
         let devices = devices(plan, uid)?;
         self.holders.take(&devices)?;
         let app = self.apps.get(&uid).ok_or_else(|| BoxError::step(Step::Root, io::ErrorKind::NotFound))?;
@@ -125,7 +133,9 @@ impl Daemon {
             devices: &devices,
             networks: Networks { empty: self.empty_net.as_fd(), local: self.local_net.as_fd() },
         };
-        build_box(plan, &place, stdin)
+        let mut built = build_box(plan, &place, wiring.stdin)?;
+        built.kept.extend(wiring.kept);
+        Ok(built)
     }
 
     fn private_storage(&self, app: &App, plan: &Plan) -> Result<Option<PathBuf>, BoxError> {
@@ -141,7 +151,9 @@ impl Daemon {
     fn hand_over(&mut self, uid: u32, plan: &Plan, built: Built) -> io::Result<()> {
         let (message, fds) = built.put();
         self.init.send(&message, &fds)?;
+        self.bus_forget(uid);
         self.attach(uid, built.kept)?;
+        self.bus_refresh();
         if let Some(app) = self.apps.get_mut(&uid) {
             app.state = State::Starting;
             app.awaits_ready = plan.lifecycle.notify;
@@ -149,6 +161,13 @@ impl Daemon {
         }
         self.init.ask(&Request::Start(uid))
     }
+}
+
+/// What a system box gets besides: a socket as its standard input, and our end of it for `init` to keep.
+#[derive(Default)]
+struct Wiring {
+    stdin: Option<OwnedFd>,
+    kept: Option<OwnedFd>,
 }
 
 fn devices(plan: &Plan, uid: u32) -> Result<Vec<Device>, BoxError> {

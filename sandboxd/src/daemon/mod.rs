@@ -4,6 +4,7 @@
 //! does is charged to it and disturbs no other. All it holds can be rebuilt from `init`'s kept bundles, the
 //! registry and the store: it may be killed at any time.
 
+mod bus;
 mod events;
 mod intake;
 mod start;
@@ -26,6 +27,7 @@ use crate::devices::Holders;
 use crate::init_link::InitLink;
 use crate::poller::{Poller, Ready};
 use crate::table::Schedule;
+use bus::Bus;
 use worker_box::WorkerBox;
 
 /// Notify messages read from one app before others have their turn and it has to wait.
@@ -42,6 +44,9 @@ pub struct Daemon {
     audit: Option<AuditSocket>,
     apps: BTreeMap<u32, App>,
     worker: WorkerBox,
+    bus: Bus,
+    /// System boxes that are started once somebody uses what they serve.
+    on_demand: Vec<String>,
     holders: Holders,
     empty_net: OwnedFd,
     local_net: OwnedFd,
@@ -66,6 +71,7 @@ impl Daemon {
                     Ready::Signal => return self.terminate(now),
                     Ready::Worker => self.worker_answers(now)?,
                     Ready::Audit => self.audit_records(),
+                    Ready::Router => self.bus_messages()?,
                     Ready::Out(uid) => self.output(uid, Stream::Out, now),
                     Ready::Err(uid) => self.output(uid, Stream::Err, now),
                     Ready::Notify(uid) => self.notices(uid, now),

@@ -13,18 +13,21 @@ use sys::bundle::{Event, Request};
 use sys::mount::{FsContext, MountAttr};
 
 use super::Daemon;
+use super::bus::Bus;
 use super::worker_box::WorkerBox;
 use crate::app::App;
+use crate::audit_log::AuditLog;
 use crate::config::Config;
 use crate::console::{problem, say};
 use crate::devices::Holders;
 use crate::init_link::{Greeting, InitLink, Kept};
+use crate::logfile::LogFile;
 use crate::poller::{Poller, Ready};
 use crate::registry::Registry;
 use crate::table::Schedule;
-use crate::{confine, network, storage, store, system};
+use crate::{confine, endpoint, network, storage, store, system};
 
-/// Descriptor of a bundle's kept ones that is the shared network namespace.
+/// Descriptor of a bundle's kept ones that is the shared network namespace, if it is on it.
 const KEPT_NETWORK: usize = 3;
 
 pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<dyn std::error::Error>> {
@@ -47,7 +50,10 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     if let Some(audit) = &audit {
         poller.watch(audit, Ready::Audit)?;
     }
+    let audit_log = registry.is_some().then(|| LogFile::new(config.data.join("logs").join(system::ROUTER)));
     let mut daemon = Daemon {
+        bus: Bus::new(AuditLog::new(audit_log)),
+        on_demand: Vec::new(),
         config,
         init,
         poller,
@@ -76,7 +82,10 @@ fn termination() -> nix::Result<SignalFd> {
 }
 
 fn kept_network(kept: &mut [Kept]) -> Option<OwnedFd> {
-    kept.iter_mut().find_map(|(_, fds)| (fds.len() > KEPT_NETWORK).then(|| fds.remove(KEPT_NETWORK)))
+    kept.iter_mut().find_map(|(_, fds)| {
+        let network = fds.get(KEPT_NETWORK).is_some_and(|fd| !endpoint::is_socket(fd));
+        network.then(|| fds.remove(KEPT_NETWORK))
+    })
 }
 
 /// Mounts the store and the data, reads the registry. Without one of them no app is started, but the system is.
@@ -140,7 +149,7 @@ impl Daemon {
             }
         }
         match system::list(&self.config.system) {
-            Ok(ids) => ids.iter().for_each(|id| self.system_box(id)),
+            Ok(ids) => ids.iter().try_for_each(|id| self.system_box(id))?,
             Err(e) => {
                 problem("device", &format!("the system's boxes are missing: {e}"), "build the image again")
             }
@@ -213,11 +222,28 @@ impl Daemon {
         self.attach(uid, fds)
     }
 
-    fn system_box(&mut self, id: &str) {
-        let known = system::uid(id).is_some_and(|uid| self.apps.contains_key(&uid));
-        if !known {
+    fn system_box(&mut self, id: &str) -> io::Result<()> {
+        let plan = match system::load(&self.config.system, id) {
+            Ok(loaded) => {
+                self.bus_party(loaded.uid, &loaded.plan);
+                Some(loaded.plan)
+            }
+            // Installing it says what is wrong.
+            Err(_) => None,
+        };
+        let adopted = system::uid(id).and_then(|uid| self.apps.get_mut(&uid));
+        if let Some(app) = adopted {
+            return match app.take_control() {
+                Some(socket) if id == system::ROUTER => self.bus_router(socket, false),
+                _ => Ok(()),
+            };
+        }
+        if plan.and_then(|plan| plan.system).is_some_and(|grant| grant.on_demand) {
+            self.on_demand.push(id.to_owned());
+        } else {
             self.install_system(id);
         }
+        Ok(())
     }
 
     /// Gives every app of the store its uid and has its manifest read; those that run already come first.

@@ -21,6 +21,7 @@ impl Daemon {
             paused,
             self.schedule.deadline_ms(),
             self.worker.queue.deadline_ms(),
+            self.bus.deadline_ms(),
             self.settle_at_ms,
         ];
         all.into_iter().flatten().min()
@@ -30,6 +31,12 @@ impl Daemon {
     pub(super) fn tick(&mut self, now: u64) -> io::Result<()> {
         self.watchdogs(now)?;
         self.worker_patience(now)?;
+        if self.worker.queue.is_empty() && !self.bus.grants.is_complete() {
+            self.bus_complete();
+        }
+        if self.bus.deadline_ms().is_some_and(|at| at <= now) {
+            self.bus_flush();
+        }
         let (due, later) = self.paused.drain(..).partition(|(until, _)| *until <= now);
         self.paused = later;
         let due: Vec<_> = due;
