@@ -8,7 +8,7 @@
 //! router starts     router  ──Hello(n)──▶ sandboxd      answers with the whole state:
 //! sandboxd starts   sandboxd ──Sync(n)…──▶ router       sends it unasked, once it knows it
 //!
-//! state = Sync(n) · Listen* · Serve* · Stored* · SyncEnd(n)
+//! state = Sync(n) · Listen* · Serve* · Stored* · Monitor · SyncEnd(n)
 //! ```
 //!
 //! After a `Hello(n)` the router ignores everything before `Sync(n)`. Between `Sync` and `SyncEnd` a router that has
@@ -60,6 +60,8 @@ pub enum ToRouter {
         /// The app's id.
         app: String,
     },
+    /// Servers are to tell of every call from now on, or no longer.
+    Monitor(bool),
     /// A connection that a router before this one handed over. With a duplicate of it as descriptor.
     Stored(Connection),
     /// The state is complete.

@@ -8,6 +8,7 @@ use sys::bundle::Next;
 
 use crate::applog::AppLog;
 use crate::cgroup::Group;
+use crate::desk::Exit;
 use crate::endpoint::{self, Endpoint, Side};
 use crate::exits::ExitLog;
 use crate::logfile::LogFile;
@@ -66,6 +67,14 @@ pub struct App {
     notify: Option<OwnedFd>,
     endpoints: Vec<Endpoint>,
     control: Option<OwnedFd>,
+    /// Its version, once its manifest is read.
+    pub version: Option<String>,
+    /// W^X is lifted for it.
+    pub jit: bool,
+    /// What is wrong with it, and what to do about it.
+    pub problem: Option<String>,
+    /// How it last ended.
+    pub last_exit: Option<Exit>,
 }
 
 impl App {
@@ -91,6 +100,10 @@ impl App {
             notify: None,
             endpoints: Vec::new(),
             control: None,
+            version: None,
+            jit: false,
+            problem: None,
+            last_exit: None,
         }
     }
 

@@ -21,6 +21,8 @@ const LINES: (u32, u32) = (200, 1000);
 const SHOWN: (u32, u32) = (50, 300);
 /// How long reading pauses when the bytes are used up, milliseconds.
 const PAUSE_MS: u64 = 100;
+/// Most bytes that wait for who follows; more is in the log.
+const FOLLOWED_MAX: usize = crate::desk::TEXT_MAX;
 /// Read at once; on the stack.
 const CHUNK: usize = 8192;
 
@@ -61,6 +63,9 @@ pub struct AppLog {
     shown: Bucket,
     dropped: u64,
     hidden: u64,
+    lost: u64,
+    /// Lines for who follows, since they were taken last.
+    followed: Option<String>,
 }
 
 impl AppLog {
@@ -75,6 +80,8 @@ impl AppLog {
             shown: Bucket::new(SHOWN.0, SHOWN.1),
             dropped: 0,
             hidden: 0,
+            lost: 0,
+            followed: None,
         }
     }
 
@@ -156,6 +163,31 @@ impl AppLog {
         }
     }
 
+    /// Somebody follows from now on, or nobody any more.
+    pub fn follow(&mut self, on: bool) {
+        self.followed = on.then(|| self.followed.take().unwrap_or_default());
+    }
+
+    /// What is new for who follows, if there is something.
+    pub fn take_followed(&mut self) -> Option<String> {
+        self.followed.as_mut().filter(|text| !text.is_empty()).map(std::mem::take)
+    }
+
+    /// The newest lines on disk, at most `max` bytes of them.
+    pub fn tail(&self, max: usize) -> String {
+        self.file.as_ref().map(|file| file.tail(max)).unwrap_or_default()
+    }
+
+    /// All that is on disk; `None` where there is no place for it.
+    pub fn whole(&self) -> Option<Vec<u8>> {
+        self.file.as_ref().map(LogFile::whole)
+    }
+
+    /// Lines that were not kept since this sandboxd came up.
+    pub fn lost(&self) -> u64 {
+        self.lost + self.file.as_ref().map(LogFile::lost).unwrap_or_default()
+    }
+
     /// Whether [`AppLog::settle`] has something to say.
     pub fn unsettled(&self) -> bool {
         self.dropped + self.hidden > 0
@@ -177,6 +209,7 @@ impl AppLog {
     fn line(&mut self, stream: Stream, raw: &[u8], now_ms: u64, text: &mut Text) {
         if !self.lines.take(1, now_ms) {
             self.dropped = self.dropped.saturating_add(1);
+            self.lost = self.lost.saturating_add(1);
             return;
         }
         let line = escape(raw);
@@ -195,6 +228,9 @@ impl AppLog {
     fn write(&mut self, text: &Text) {
         if let Some(file) = self.file.as_mut().filter(|_| !text.kept.is_empty()) {
             file.append(&text.kept);
+        }
+        if let Some(followed) = self.followed.as_mut().filter(|f| f.len() + text.kept.len() <= FOLLOWED_MAX) {
+            followed.push_str(&text.kept);
         }
         if !text.shown.is_empty() {
             crate::console::write(&text.shown);

@@ -54,9 +54,10 @@ impl AuditLog {
         entry
     }
 
-    /// The entries after number `after`, oldest first.
-    pub fn after(&self, after: u64) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(move |entry| entry.number > after)
+    /// The newest `most` entries, oldest first, and how many there were before those in memory.
+    pub fn newest(&self, most: usize) -> (impl Iterator<Item = &Entry>, u64) {
+        let skip = self.entries.len().saturating_sub(most);
+        (self.entries.iter().skip(skip), self.last - self.entries.len() as u64)
     }
 }
 
@@ -110,8 +111,9 @@ mod tests {
         for _ in 0..KEPT + 10 {
             log.add("t".into(), "com.example.a", event("x"));
         }
-        assert_eq!(log.after(0).count(), KEPT);
-        assert_eq!(log.after(KEPT as u64 + 8).map(|e| e.number).collect::<Vec<_>>(), [521, 522]);
+        let (all, lost) = log.newest(usize::MAX);
+        assert_eq!((all.count(), lost), (KEPT, 10));
+        assert_eq!(log.newest(2).0.map(|e| e.number).collect::<Vec<_>>(), [521, 522]);
     }
 
     #[test]

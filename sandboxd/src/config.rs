@@ -25,6 +25,8 @@ pub struct Config {
     pub runtime: PathBuf,
     /// The cgroup v2 tree.
     pub cgroups: PathBuf,
+    /// A developer's device, which shows more of itself than one in production. Part of what was signed.
+    pub developer: bool,
     /// Start the system's boxes only.
     pub safe_mode: bool,
     /// Always enforced on a device; see [`Limits::NotEnforced`].
@@ -46,6 +48,7 @@ impl Config {
             system: "/usr/share/gabion/system".into(),
             runtime: "/run/gabion".into(),
             cgroups: "/sys/fs/cgroup".into(),
+            developer: std::env::var_os("GABION_DEVELOPER").is_some_and(|v| v == "1"),
             safe_mode: std::env::args().any(|a| a == "--safe-mode"),
             limits: Limits::Enforced,
             quota: Quota::Enforced,

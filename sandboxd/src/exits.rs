@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
 
+use crate::logfile::tail;
 use crate::syscalls;
 
 /// At this size the file of records becomes `exits.1` and a new one begins, bytes.
@@ -122,6 +123,13 @@ impl ExitLog {
             let _ = append(dir, &line);
         }
         count
+    }
+}
+
+impl ExitLog {
+    /// The newest records, at most `max` bytes of them.
+    pub fn tail(&self, max: usize) -> String {
+        self.dir.as_deref().map(|dir| tail(dir, "exits", max)).unwrap_or_default()
     }
 }
 

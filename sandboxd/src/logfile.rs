@@ -4,9 +4,9 @@
 //! lines, which are counted, and stops nobody. Nothing is synced: a log is not worth a write barrier per line.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Size at which a file is rotated, bytes. Two of them per app.
 pub const ROTATE_AT: u64 = 256 << 10;
@@ -39,6 +39,17 @@ impl LogFile {
         self.lost
     }
 
+    /// The newest whole lines, at most `max` bytes of them. Empty when there is none, or no reading.
+    pub fn tail(&self, max: usize) -> String {
+        tail(&self.dir, "current", max)
+    }
+
+    /// All that is kept, oldest first.
+    pub fn whole(&self) -> Vec<u8> {
+        let read = |name: &str| fs::read(self.dir.join(name)).unwrap_or_default();
+        [read("current.1"), read("current")].concat()
+    }
+
     fn write(&mut self, lines: &str) -> io::Result<()> {
         if self.size >= ROTATE_AT {
             self.file = None;
@@ -58,6 +69,35 @@ impl LogFile {
         self.size += lines.len() as u64;
         Ok(())
     }
+}
+
+/// The newest whole lines of `NAME.1` and `NAME` in `dir`, at most `max` bytes of them.
+pub(crate) fn tail(dir: &Path, name: &str, max: usize) -> String {
+    let mut text = end_of(&dir.join(name), max);
+    if text.len() < max {
+        let mut older = end_of(&dir.join(format!("{name}.1")), max - text.len());
+        older.append(&mut text);
+        text = older;
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The last `max` bytes of a file, without a first line that is cut.
+fn end_of(path: &Path, max: usize) -> Vec<u8> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let skip = file.metadata()?.len().saturating_sub(max as u64);
+        // One byte more, to see whether what is skipped ends a line.
+        file.seek(SeekFrom::Start(skip.saturating_sub(1)))?;
+        let mut bytes = Vec::new();
+        file.take(max as u64 + 1).read_to_end(&mut bytes)?;
+        if skip > 0 {
+            let cut = bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1);
+            bytes.drain(..cut);
+        }
+        Ok(bytes)
+    };
+    read().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -86,6 +126,21 @@ mod tests {
         LogFile::new(dir.path().into()).append("one\n");
         LogFile::new(dir.path().into()).append("two\n");
         assert_eq!(fs::read_to_string(dir.path().join("current")).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn tail_is_whole_lines_of_both_files() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("current.1"), "aaa\nbbb\n").unwrap();
+        fs::write(dir.path().join("current"), "ccc\nddd\n").unwrap();
+        let log = LogFile::new(dir.path().into());
+        assert_eq!(log.tail(100), "aaa\nbbb\nccc\nddd\n");
+        assert_eq!(log.tail(12), "bbb\nccc\nddd\n");
+        assert_eq!(log.tail(11), "ccc\nddd\n");
+        assert_eq!(log.tail(4), "ddd\n");
+        assert_eq!(log.tail(3), "");
+        assert_eq!(log.whole(), b"aaa\nbbb\nccc\nddd\n");
+        assert_eq!(LogFile::new("/proc/no-such".into()).tail(9), "");
     }
 
     #[test]

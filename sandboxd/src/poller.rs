@@ -19,6 +19,8 @@ pub enum Ready {
     Audit,
     /// A message from the bus's router.
     Router,
+    /// A question from `appsd`.
+    Desk,
     /// Output of the box with this uid.
     Out(u32),
     /// Its error output.
@@ -75,6 +77,7 @@ fn token(ready: Ready) -> u64 {
         Ready::Worker => (2, 0),
         Ready::Audit => (3, 0),
         Ready::Router => (7, 0),
+        Ready::Desk => (8, 0),
         Ready::Out(uid) => (4, uid),
         Ready::Err(uid) => (5, uid),
         Ready::Notify(uid) => (6, uid),
@@ -90,6 +93,7 @@ fn meaning(token: u64) -> Option<Ready> {
         2 => Ready::Worker,
         3 => Ready::Audit,
         7 => Ready::Router,
+        8 => Ready::Desk,
         4 => Ready::Out(uid),
         5 => Ready::Err(uid),
         6 => Ready::Notify(uid),
@@ -109,6 +113,7 @@ mod tests {
             Ready::Worker,
             Ready::Audit,
             Ready::Router,
+            Ready::Desk,
             Ready::Out(1),
             Ready::Err(u32::MAX),
             Ready::Notify(9),

@@ -13,14 +13,17 @@ use policy::{Board, Plan};
 pub const WORKER: &str = "os.gabion.worker";
 /// The bus's router.
 pub const ROUTER: &str = "os.gabion.bus";
+/// What serves the system's interfaces on the bus and asks sandboxd.
+pub const DESK: &str = "os.gabion.apps";
 /// Uids of the system's boxes. Below the apps' ([`crate::registry::FIRST_UID`]), above a distribution's daemons.
-const UIDS: [(&str, u32); 6] = [
+const UIDS: [(&str, u32); 7] = [
     (WORKER, 1000),
     ("os.gabion.testagent", 1001),
     (ROUTER, 1002),
     ("os.gabion.net", 1003),
     ("os.gabion.update", 1004),
     ("os.gabion.attest", 1005),
+    (DESK, 1006),
 ];
 /// Longest plan file read, bytes.
 const PLAN_MAX: u64 = policy::PLAN_MAX as u64;

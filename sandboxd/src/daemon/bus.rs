@@ -42,6 +42,8 @@ pub(super) struct Bus {
     /// does not name is revoked.
     asked: Option<u64>,
     retry_at_ms: Option<u64>,
+    /// Somebody monitors.
+    monitor: bool,
 }
 
 impl Bus {
@@ -56,6 +58,7 @@ impl Bus {
             accounted: true,
             asked: None,
             retry_at_ms: None,
+            monitor: false,
         }
     }
 
@@ -73,6 +76,10 @@ impl Bus {
 impl Daemon {
     /// A box's plan is known: it takes part in the bus.
     pub(super) fn bus_party(&mut self, uid: u32, plan: &Plan) {
+        if let Some(app) = self.apps.get_mut(&uid) {
+            app.version = Some(plan.version.to_string());
+            app.jit = plan.jit;
+        }
         for (interface, holder) in self.bus.grants.add(uid, Party::of(plan)) {
             let help = format!(
                 "an interface has one server on a device: remove {interface} from one of the two manifests"
@@ -166,6 +173,7 @@ impl Daemon {
         for (serial, (connection, _)) in &self.bus.store {
             link.push(ToRouter::Stored(connection.clone()), With::Connection(*serial));
         }
+        link.push(ToRouter::Monitor(self.bus.monitor), With::Nothing);
         link.push(ToRouter::SyncEnd(n), With::Nothing);
         self.bus_flush();
     }
@@ -215,6 +223,15 @@ impl Daemon {
         Ok(())
     }
 
+    /// Has servers tell of every call, or no longer.
+    pub(super) fn bus_monitor(&mut self, on: bool) {
+        self.bus.monitor = on;
+        if let Some(link) = &mut self.bus.link {
+            link.push(ToRouter::Monitor(on), With::Nothing);
+        }
+        self.bus_flush();
+    }
+
     /// A connection that we cannot keep is one that could not be revoked.
     fn bus_refuse_store(&mut self, key: Key) {
         self.bus.told.remove(&key);
@@ -246,6 +263,7 @@ impl Daemon {
     fn bus_event(&mut self, event: Event) {
         let app = self.apps.get(&event.uid).map_or("unknown", |app| app.id.as_str());
         let entry = self.bus.audit.add(clock::stamp(), app, event);
+        self.desk_audit(&entry);
         let event = &entry.event;
         if !matches!(event.kind, EventKind::Opened | EventKind::Closed | EventKind::Called) {
             console::say(format_args!(

@@ -12,6 +12,7 @@ use sys::step::Step;
 use super::Daemon;
 use crate::app::State;
 use crate::audit_record::{self, Denied};
+use crate::desk::Exit;
 use crate::exits::{Hints, Reason};
 use crate::{clock, console, syscalls, system};
 
@@ -31,6 +32,7 @@ impl Daemon {
             self.worker.up = true;
             return self.worker_next(now);
         }
+        self.desk_started(uid);
         Ok(())
     }
 
@@ -50,8 +52,10 @@ impl Daemon {
         }
         let hints = Hints { watchdog_ms: app.killed_for_ms.take(), oom_kills, syscall };
         let reason = Reason::of(code, status, &hints);
-        let count = app.exits.record(&clock::stamp(), pid, &reason, uptime_ms);
+        let time = clock::stamp();
+        let count = app.exits.record(&time, pid, &reason, uptime_ms);
         app.last = reason.short();
+        app.last_exit = Some(exit(time, &reason, uptime_ms, count));
         console::say(format_args!(
             "event exited id={} pid={pid} reason={} detail=\"{reason}\" count={count} uptime_ms={uptime_ms} next={}",
             app.id,
@@ -61,6 +65,9 @@ impl Daemon {
         if app.id == system::WORKER {
             return self.worker_ended(now);
         }
+        self.desk_lines(uid);
+        self.desk_exit(uid);
+        self.desk_ended(uid, next);
         Ok(())
     }
 
@@ -78,12 +85,16 @@ impl Daemon {
         app.starts = app.starts.saturating_add(1);
         let step = Step::from_number(step).map_or("unknown", Step::name);
         let reason = Reason::Refused(step, errno);
-        let count = app.exits.record(&clock::stamp(), 0, &reason, 0);
+        let time = clock::stamp();
+        let count = app.exits.record(&time, 0, &reason, 0);
         app.last = reason.short();
+        app.last_exit = Some(exit(time, &reason, 0, count));
         console::say(format_args!("event refused id={} {reason} count={count} next={}", app.id, then(next)));
         if app.id == system::WORKER {
             return self.worker_ended(now);
         }
+        self.desk_exit(uid);
+        self.desk_refused(uid, &format!("the launch was refused: {reason}"));
         Ok(())
     }
 
@@ -94,8 +105,12 @@ impl Daemon {
             Some(app) if errno == libc::ESRCH => app.killed_for_ms = None,
             Some(app) if matches!(app.state, State::Starting) => {
                 self.problem(uid, &format!("init can not take its box: {name:?}"), "see the kernel's log");
+                self.desk_refused(uid, &format!("init can not take its box: {name:?}"));
             }
-            Some(app) => console::say(format_args!("init can not do as asked id={} errno={name:?}", app.id)),
+            Some(app) => {
+                console::say(format_args!("init can not do as asked id={} errno={name:?}", app.id));
+                self.desk_refused(uid, &format!("init can not do it: {name:?}"));
+            }
             None => {}
         }
     }
@@ -153,6 +168,10 @@ impl Daemon {
         }
         None
     }
+}
+
+fn exit(time: String, reason: &Reason, uptime_ms: u64, count: u64) -> Exit {
+    Exit { time, reason: reason.word().to_owned(), detail: reason.to_string(), uptime_ms, count }
 }
 
 fn then(next: Next) -> String {

@@ -82,6 +82,7 @@ impl Daemon {
         let uid = loaded.uid;
         let app = || App::new(uid, id, true, &self.config.cgroups, None);
         self.apps.entry(uid).or_insert_with(app);
+        self.bus_party(uid, &loaded.plan);
         let done =
             self.system_wiring(id).and_then(|wiring| self.install(uid, &loaded.plan, &loaded.root, wiring));
         if let Err(e) = done {
@@ -95,6 +96,11 @@ impl Daemon {
             system::ROUTER => {
                 let (ours, theirs) = sys::channel::pair()?;
                 self.bus_router(ours.try_clone()?, true)?;
+                Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
+            }
+            system::DESK => {
+                let (ours, theirs) = sys::channel::pair()?;
+                self.desk_opened(ours.try_clone()?, true)?;
                 Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
             }
             _ => Ok(Wiring::default()),

@@ -5,6 +5,7 @@
 //! registry and the store: it may be killed at any time.
 
 mod bus;
+mod desk;
 mod events;
 mod intake;
 mod start;
@@ -28,11 +29,14 @@ use crate::init_link::InitLink;
 use crate::poller::{Poller, Ready};
 use crate::table::Schedule;
 use bus::Bus;
+use desk::Desk;
 use worker_box::WorkerBox;
 
 /// Notify messages read from one app before others have their turn and it has to wait.
 const NOTICES_AT_ONCE: usize = 16;
 const NOTICE_PAUSE_MS: u64 = 100;
+/// Characters of what is wrong with an app that are kept for who asks; the console has it all.
+const PROBLEM_MAX: usize = 2000;
 
 /// All of sandboxd's state.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ pub struct Daemon {
     apps: BTreeMap<u32, App>,
     worker: WorkerBox,
     bus: Bus,
+    desk: Desk,
     /// System boxes that are started once somebody uses what they serve.
     on_demand: Vec<String>,
     holders: Holders,
@@ -72,6 +77,7 @@ impl Daemon {
                     Ready::Worker => self.worker_answers(now)?,
                     Ready::Audit => self.audit_records(),
                     Ready::Router => self.bus_messages()?,
+                    Ready::Desk => self.desk_questions()?,
                     Ready::Out(uid) => self.output(uid, Stream::Out, now),
                     Ready::Err(uid) => self.output(uid, Stream::Err, now),
                     Ready::Notify(uid) => self.notices(uid, now),
@@ -127,6 +133,7 @@ impl Daemon {
                 app.log.detach(stream);
             }
         }
+        self.desk_lines(uid);
         if self.settle_at_ms.is_none() && self.apps.get(&uid).is_some_and(|a| a.log.unsettled()) {
             self.settle_at_ms = Some(now + tick::SETTLE_EVERY_MS);
         }
@@ -192,6 +199,7 @@ impl Daemon {
         self.schedule.changed(now);
         let Some(app) = self.apps.get_mut(&uid) else { return };
         crate::console::problem(&app.id, text, help);
+        app.problem = Some(format!("{text}\n{help}").trim_end().chars().take(PROBLEM_MAX).collect());
         if app.pid().is_none() {
             app.state = State::Problem;
             self.holders.release(uid);

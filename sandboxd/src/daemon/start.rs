@@ -14,6 +14,7 @@ use sys::mount::{FsContext, MountAttr};
 
 use super::Daemon;
 use super::bus::Bus;
+use super::desk::Desk;
 use super::worker_box::WorkerBox;
 use crate::app::App;
 use crate::audit_log::AuditLog;
@@ -53,6 +54,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let audit_log = registry.is_some().then(|| LogFile::new(config.data.join("logs").join(system::ROUTER)));
     let mut daemon = Daemon {
         bus: Bus::new(AuditLog::new(audit_log)),
+        desk: Desk::default(),
         on_demand: Vec::new(),
         config,
         init,
@@ -235,6 +237,7 @@ impl Daemon {
         if let Some(app) = adopted {
             return match app.take_control() {
                 Some(socket) if id == system::ROUTER => self.bus_router(socket, false),
+                Some(socket) if id == system::DESK => self.desk_opened(socket, false),
                 _ => Ok(()),
             };
         }

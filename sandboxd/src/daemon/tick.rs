@@ -10,6 +10,8 @@ use crate::table;
 
 /// How often dropped lines are told of.
 pub(super) const SETTLE_EVERY_MS: u64 = 2000;
+/// How soon an answer that did not fit into `appsd`'s socket is tried again.
+const DESK_RETRY_MS: u64 = 20;
 
 impl Daemon {
     /// The next time [`Daemon::tick`] has something to do.
@@ -22,6 +24,7 @@ impl Daemon {
             self.schedule.deadline_ms(),
             self.worker.queue.deadline_ms(),
             self.bus.deadline_ms(),
+            self.desk_waits().then(|| sys::process::now_ms() + DESK_RETRY_MS),
             self.settle_at_ms,
         ];
         all.into_iter().flatten().min()
@@ -33,6 +36,9 @@ impl Daemon {
         self.worker_patience(now)?;
         if self.worker.queue.is_empty() && !self.bus.grants.is_complete() {
             self.bus_complete();
+        }
+        if self.desk_waits() {
+            self.desk_flush();
         }
         if self.bus.deadline_ms().is_some_and(|at| at <= now) {
             self.bus_flush();

@@ -1,0 +1,322 @@
+//! What `appsd` and sandboxd say to each other, on the socket that is `appsd`'s standard input.
+//!
+//! `appsd` reads the varlink that apps write; what it wants done comes here in fixed form. It is not believed more than
+//! it may do anyway: it can list, start and stop apps, read their logs, and switch the device off. Every message is
+//! bounded, and names are looked up, never used as paths.
+//!
+//! ```text
+//! appsd ──Asked{number, ask}──▶ sandboxd        any number under way
+//! appsd ◀──Told::Answer(number, answer)──       one each, in whatever order they are ready; a file as descriptor
+//! appsd ◀──Told::News(news)──                   what was asked for by Follow, until the next Follow
+//! ```
+//!
+//! `init` keeps the socket with the box, so it outlives either side. A new sandboxd says `News::Again`: what was under
+//! way is lost, and what is followed has to be asked for anew. News that do not fit are counted, not kept.
+
+use bus::control::EventKind;
+use serde::{Deserialize, Serialize};
+
+/// Longest text in an answer, bytes; leaves room for the rest of the message.
+pub const TEXT_MAX: usize = 48 * 1024;
+/// Apps in one answer.
+pub const APPS_AT_ONCE: usize = 16;
+/// Grants in one answer.
+pub const GRANTS_AT_ONCE: usize = 8;
+
+/// A question with its number, which is `appsd`'s to choose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Repeated in the answer.
+    pub number: u32,
+    /// The question.
+    pub ask: Ask,
+}
+
+/// What is asked. Apps are named by id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Apps whose id comes after this one, sorted; [`APPS_AT_ONCE`] at most.
+    Apps(String),
+    /// One app.
+    App(String),
+    /// Start it; answered when it runs or can not.
+    Start(String),
+    /// End it; answered when nothing of it runs.
+    Stop(String),
+    /// End it and start it again; answered as `Start`.
+    Restart(String),
+    /// The end of its log.
+    Log(String),
+    /// Its whole log, as a sealed memfd.
+    ExportLog(String),
+    /// The end of the record of its exits.
+    Exits(String),
+    /// The newest events of the bus, so many at most.
+    Audit(u16),
+    /// Grants after this app and interface, sorted; [`GRANTS_AT_ONCE`] at most.
+    Grants(String, String),
+    /// May this app call that method of that interface?
+    Why(String, String, String),
+    /// The device.
+    Device,
+    /// Switch off, or start again.
+    Power {
+        /// Off, not again.
+        off: bool,
+        /// Who asked and why, for the record.
+        reason: String,
+    },
+    /// Send news of this from now on, and of nothing else.
+    Follow(Followed),
+}
+
+/// What is followed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Output of these apps.
+    pub logs: Vec<String>,
+    /// Events of the bus.
+    pub audit: bool,
+    /// Exits.
+    pub exits: bool,
+    /// Every call on the bus. Refused on a device that is not a developer's.
+    pub calls: bool,
+}
+
+/// What sandboxd says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// To the question with this number.
+    Answer(u32, Answer),
+    /// Unasked.
+    News(News),
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Apps` and `App`.
+    Apps(Vec<App>),
+    /// It is done, or was so already.
+    Done,
+    /// There is no app of this id.
+    NoApp,
+    /// It is the system's own and stays.
+    SystemApp,
+    /// It is being started or stopped already.
+    Busy,
+    /// It could not be done; why, for people.
+    Refused(String),
+    /// To `Log` and `Exits`: whole lines, oldest first.
+    Text {
+        /// The end of the file.
+        text: String,
+        /// Lines that were not kept since the device booted.
+        lost: u64,
+    },
+    /// To `ExportLog`, with the memfd; its length in bytes.
+    File(u64),
+    /// To `Audit`, oldest first.
+    Audit {
+        /// The events.
+        events: Vec<Audit>,
+        /// How many were lost because there was no room.
+        lost: u64,
+    },
+    /// To `Grants`.
+    Grants(Vec<GrantLine>),
+    /// To `Why`.
+    Why {
+        /// Whether it may.
+        allowed: bool,
+        /// The line that says so, or would.
+        because: String,
+    },
+    /// To `Device`.
+    Device(Device),
+}
+
+/// One app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its id.
+    pub id: String,
+    /// Its version, once its manifest is read.
+    pub version: Option<String>,
+    /// Whether it is the system's.
+    pub system: bool,
+    /// Where it stands.
+    pub state: AppState,
+    /// Its uid.
+    pub uid: u32,
+    /// Its first process.
+    pub pid: Option<u32>,
+    /// Memory charged to it, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Starts after the first.
+    pub restarts: u32,
+    /// Whether W^X is lifted for it.
+    pub jit: bool,
+    /// What it says of itself.
+    pub status: Option<String>,
+    /// How it last ended.
+    pub last_exit: Option<Exit>,
+    /// Why it failed.
+    pub problem: Option<String>,
+}
+
+/// Where an app stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppState {
+    /// Its manifest is being read.
+    Preparing,
+    /// It is being launched, or is not ready yet.
+    Starting,
+    /// It runs.
+    Running,
+    /// It is started again later.
+    Waiting,
+    /// It stays down.
+    Stopped,
+    /// It can not be started.
+    Failed,
+}
+
+/// How an app ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// RFC 3339.
+    pub time: String,
+    /// One word.
+    pub reason: String,
+    /// Details, one line.
+    pub detail: String,
+    /// How long it ran, milliseconds.
+    pub uptime_ms: u64,
+    /// How many ends of it were recorded.
+    pub count: u64,
+}
+
+/// One event of the bus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// From 1.
+    pub number: u64,
+    /// RFC 3339.
+    pub time: String,
+    /// The kind.
+    pub kind: EventKind,
+    /// The app's id.
+    pub app: String,
+    /// The interface.
+    pub interface: String,
+    /// The connection, or 0.
+    pub serial: u64,
+    /// Details, one line.
+    pub detail: String,
+    /// How many like it were not told.
+    pub suppressed: u32,
+}
+
+/// One grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantLine {
+    /// Who may call.
+    pub app: String,
+    /// What.
+    pub interface: String,
+    /// Which methods.
+    pub methods: Vec<String>,
+    /// Who serves it.
+    pub server: Option<String>,
+    /// Open connections.
+    pub connections: u32,
+}
+
+/// What only sandboxd can tell of the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// As the firmware names it.
+    pub board: String,
+    /// 32 hexadecimal digits.
+    pub boot_id: String,
+    /// System only.
+    pub safe_mode: bool,
+    /// Whether it is a developer's.
+    pub developer: bool,
+}
+
+/// News.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum News {
+    /// Lines of an app, as in its log.
+    Lines {
+        /// The app.
+        app: String,
+        /// Whole lines.
+        text: String,
+    },
+    /// An event of the bus.
+    Audit(Audit),
+    /// An app ended.
+    Exit {
+        /// The app.
+        app: String,
+        /// Whether it is the system's.
+        system: bool,
+        /// How.
+        exit: Exit,
+    },
+    /// So many news did not fit.
+    Lost(u32),
+    /// A new sandboxd: ask again for what is followed.
+    Again,
+}
+
+macro_rules! message {
+    ($name:ident) => {
+        impl $name {
+            /// The message as bytes.
+            pub fn encode(&self) -> Vec<u8> {
+                // Plain strings and numbers into a vector: nothing can fail.
+                postcard::to_stdvec(self).unwrap_or_default()
+            }
+
+            /// The message that is these bytes and no more.
+            pub fn decode(bytes: &[u8]) -> Option<Self> {
+                postcard::take_from_bytes(bytes)
+                    .ok()
+                    .and_then(|(message, rest)| rest.is_empty().then_some(message))
+            }
+        }
+    };
+}
+message!(Asked);
+message!(Told);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn message_encoded_decodes_to_itself_and_not_when_cut() {
+        let asked =
+            Asked { number: 7, ask: Ask::Why("com.example.a".into(), "os.gabion.Time".into(), "X".into()) };
+        let bytes = asked.encode();
+        assert_eq!(Asked::decode(&bytes), Some(asked));
+        for n in 0..bytes.len() {
+            assert_eq!(Asked::decode(&bytes[..n]), None);
+        }
+        let told = Told::Answer(7, Answer::Text { text: "x\n".into(), lost: 3 });
+        assert_eq!(Told::decode(&told.encode()), Some(told));
+    }
+
+    proptest! {
+        #[test]
+        fn decode_of_any_bytes_ends(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Asked::decode(&bytes);
+            let _ = Told::decode(&bytes);
+        }
+    }
+}
