@@ -8,7 +8,7 @@
 //! router starts     router  ──Hello(n)──▶ sandboxd      answers with the whole state:
 //! sandboxd starts   sandboxd ──Sync(n)…──▶ router       sends it unasked, once it knows it
 //!
-//! state = Sync(n) · Listen* · Serve* · Stored* · Monitor · SyncEnd(n)
+//! state = Sync(n) · Monitor? · Listen* · Serve* · Stored* · SyncEnd(n)
 //! ```
 //!
 //! After a `Hello(n)` the router ignores everything before `Sync(n)`. Between `Sync` and `SyncEnd` a router that has
@@ -18,9 +18,23 @@
 //! `sandboxd` that hears `Hello` before it heard `Synced(0)` knows that both had died, and that connections may be
 //! open of which nobody has a duplicate.
 //!
+//! A router that still waits for the answer to its `Hello` and hears `Sync(0)` asks again under another number: the
+//! `Hello` may have been read by a `sandboxd` that died before it answered.
+//!
+//! ```text
+//! one connection    accepted ──Store──▶ sandboxd    handed to the server    ──Handed──▶ sandboxd    …    ──Forget──▶
+//! ```
+//!
 //! Invariant: a connection is in `sandboxd`'s store before the server gets it, so that a router that died can be
-//! followed by one that still can revoke it. Neither side waits for the other: a router whose message does not fit
-//! into the socket accepts nothing until it does.
+//! followed by one that still can revoke it. A router that died between the two is followed by one that hands over
+//! what is `Stored` and not yet `Handed`; a server that has it already knows it by its number and closes the second.
+//! Neither side waits for the other: a router whose message does not fit into the socket accepts nothing until it
+//! does.
+//!
+//! What is left to `sandboxd`, because the router that would see it may be dead at that moment: when the first
+//! process of a box that serves ends, it shuts down its duplicates of what was handed to that box.
+
+mod wire;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +55,12 @@ pub struct Key {
 pub enum ToRouter {
     /// The state follows, as the answer to `Hello` with this number, or unasked (0).
     Sync(u64),
+    /// Whether servers shall tell of every call. Not named in a state: no.
+    Monitor(bool),
     /// A box's `/run/bus/INTERFACE`. With its listening socket (`SOCK_STREAM`) as descriptor. Named again with
-    /// another verdict it replaces the former one; a verdict that grants less ends the connections under it.
+    /// another verdict it replaces the former one. A verdict that refuses, grants a method or a byte less, or names
+    /// another server ends the connections under it; one that is undecided leaves them as they are. Another socket
+    /// than before ends them too.
     Listen {
         /// Whose.
         key: Key,
@@ -60,9 +78,7 @@ pub enum ToRouter {
         /// The app's id.
         app: String,
     },
-    /// Servers are to tell of every call from now on, or no longer.
-    Monitor(bool),
-    /// A connection that a router before this one handed over. With a duplicate of it as descriptor.
+    /// A connection of a router before this one. With a duplicate of it as descriptor.
     Stored(Connection),
     /// The state is complete.
     SyncEnd(u64),
@@ -92,7 +108,8 @@ pub struct Grant {
     pub limits: Limits,
 }
 
-/// Bounds of one grant.
+/// Bounds of what a box may open, none of them 0. The box is charged for all its interfaces together; where its grants
+/// differ, the widest holds. Narrower bounds end no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Connections open at a time.
@@ -109,15 +126,20 @@ impl Default for Limits {
     }
 }
 
-/// A connection handed over.
+/// An accepted connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// Its number: unique on the device until the next boot, never 0.
     pub serial: u64,
     /// Where it was accepted.
     pub key: Key,
-    /// The box it was handed to.
+    /// The box that it is for.
     pub server: u32,
+    /// What was granted with it, as a number that only the router understands: the next router ends the connection
+    /// if the grant is another one by then.
+    pub grant: u64,
+    /// Whether the server got it.
+    pub handed: bool,
 }
 
 /// What the router tells `sandboxd`.
@@ -127,20 +149,23 @@ pub enum FromRouter {
     Hello(u64),
     /// The state under this number was taken over; what had to be repeated as `Store` came before.
     Synced(u64),
-    /// Keep a duplicate. With the connection as descriptor.
+    /// Keep a duplicate. With the connection as descriptor. One with a number that is stored already replaces it.
     Store(Connection),
+    /// The connection with this number was handed to its server: keep `handed` with it.
+    Handed(u64),
     /// The connection with this number is closed: forget the duplicate.
     Forget(u64),
     /// For the record.
     Event(Event),
 }
 
-/// One line of the audit log.
+/// One line of the audit log. None is lost: what does not fit into the bounds of the router (some tens at once, then two
+/// a second for each box, interface and kind) is told by the next one's `suppressed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// The caller's box.
+    /// The caller's box; the server's, if it is about the server itself.
     pub uid: u32,
     /// The interface.
     pub interface: String,
@@ -168,20 +193,3 @@ pub enum EventKind {
     /// A call, told only while somebody monitors.
     Called,
 }
-
-macro_rules! message {
-    ($name:ident) => {
-        impl $name {
-            /// The message as bytes.
-            pub fn encode(&self) -> Vec<u8> {
-                postcard::to_stdvec(self).unwrap_or_default()
-            }
-            /// The message of `bytes`.
-            pub fn decode(bytes: &[u8]) -> Option<Self> {
-                postcard::from_bytes(bytes).ok()
-            }
-        }
-    };
-}
-message!(ToRouter);
-message!(FromRouter);

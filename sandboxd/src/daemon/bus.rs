@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use bus::control::{Connection, Event, EventKind, FromRouter, Key, ToRouter, Verdict};
+use nix::sys::socket::{Shutdown, shutdown};
 use policy::Plan;
 use sys::bundle::Request;
 
@@ -214,6 +215,11 @@ impl Daemon {
                     self.bus.store.insert(connection.serial, (connection, fd));
                 }
                 (FromRouter::Store(connection), _) => self.bus_refuse_store(connection.key),
+                (FromRouter::Handed(serial), _) => {
+                    if let Some((connection, _)) = self.bus.store.get_mut(&serial) {
+                        connection.handed = true;
+                    }
+                }
                 (FromRouter::Forget(serial), _) => {
                     self.bus.store.remove(&serial);
                 }
@@ -230,6 +236,17 @@ impl Daemon {
             link.push(ToRouter::Monitor(on), With::Nothing);
         }
         self.bus_flush();
+    }
+
+    /// A box that serves ended. Its callers must see the end of what was handed to it also while there is no router,
+    /// whose duplicates keep them open.
+    pub(super) fn bus_server_ended(&mut self, uid: u32) {
+        let handed =
+            self.bus.store.values().filter(|(connection, _)| connection.server == uid && connection.handed);
+        for (_, socket) in handed {
+            // Ended by the caller already: no news.
+            let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+        }
     }
 
     /// A connection that we cannot keep is one that could not be revoked.

@@ -65,6 +65,7 @@ impl Daemon {
         if app.id == system::WORKER {
             return self.worker_ended(now);
         }
+        self.bus_server_ended(uid);
         self.desk_lines(uid);
         self.desk_exit(uid);
         self.desk_ended(uid, next);
