@@ -12,7 +12,9 @@
 //!        ◀────────────── varlink, directly ──────────────▶
 //! ```
 //!
-//! [`control`] is what `sandboxd` and the router say to each other; [`handover`] is what the router says to a server.
+//! [`control`] is what `sandboxd` and the router say to each other; [`handover`] is what the router says to a server;
+//! [`desk`] is what `appsd`, which serves the system's own interfaces, asks of `sandboxd`.
 
 pub mod control;
+pub mod desk;
 pub mod handover;

@@ -8,13 +8,13 @@ use sys::bundle::Next;
 
 use crate::applog::AppLog;
 use crate::cgroup::Group;
-use crate::desk::Exit;
 use crate::endpoint::{self, Endpoint, Side};
 use crate::exits::ExitLog;
 use crate::logfile::LogFile;
 use crate::notify::{self, Notice};
 use crate::table::Row;
 use crate::watchdog::Watchdog;
+use bus::desk::Exit;
 
 /// Where a box stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

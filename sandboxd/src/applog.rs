@@ -22,7 +22,7 @@ const SHOWN: (u32, u32) = (50, 300);
 /// How long reading pauses when the bytes are used up, milliseconds.
 const PAUSE_MS: u64 = 100;
 /// Most bytes that wait for who follows; more is in the log.
-const FOLLOWED_MAX: usize = crate::desk::TEXT_MAX;
+const FOLLOWED_MAX: usize = bus::desk::TEXT_MAX;
 /// Read at once; on the stack.
 const CHUNK: usize = 8192;
 

@@ -25,7 +25,6 @@ pub mod config;
 pub mod confine;
 pub mod console;
 pub mod daemon;
-pub mod desk;
 pub mod devices;
 pub mod endpoint;
 pub mod exits;

@@ -13,9 +13,9 @@ use super::Daemon;
 use crate::app::{App, State};
 use crate::audit_log::Entry;
 use crate::console;
-use crate::desk::{self, Answer, Ask, Asked, Followed, GrantLine, News, TEXT_MAX, Told};
 use crate::poller::Ready;
 use bus::control::Verdict;
+use bus::desk::{self, Answer, Ask, Asked, Followed, GrantLine, News, TEXT_MAX, Told};
 use sys::bundle::Next;
 
 /// Questions taken before others have their turn.

@@ -12,9 +12,9 @@ use sys::step::Step;
 use super::Daemon;
 use crate::app::State;
 use crate::audit_record::{self, Denied};
-use crate::desk::Exit;
 use crate::exits::{Hints, Reason};
 use crate::{clock, console, syscalls, system};
+use bus::desk::Exit;
 
 /// Records of punished calls that are remembered.
 const DENIED_MAX: usize = 32;

@@ -13,7 +13,7 @@
 //! `init` keeps the socket with the box, so it outlives either side. A new sandboxd says `News::Again`: what was under
 //! way is lost, and what is followed has to be asked for anew. News that do not fit are counted, not kept.
 
-use bus::control::EventKind;
+use crate::control::EventKind;
 use serde::{Deserialize, Serialize};
 
 /// Longest text in an answer, bytes; leaves room for the rest of the message.
