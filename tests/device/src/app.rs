@@ -51,6 +51,13 @@ impl App {
         Self::of(id, &format!("[{}]", words.join(", ")))
     }
 
+    /// An app that runs the peer on the bus with these words.
+    pub fn peer(id: &str, words: &[&str]) -> Self {
+        let words: Vec<String> =
+            std::iter::once(&"/bin/test-bus-peer").chain(words).map(|w| format!("{w:?}")).collect();
+        Self::of(id, &format!("[{}]", words.join(", ")))
+    }
+
     fn of(id: &str, exec: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -139,7 +146,9 @@ impl App {
         let bin = root.join("bin");
         stage::copy(Path::new(BUSYBOX), &bin.join("busybox"))
             .context("Debian's busybox-static is needed; `make packages` installs it")?;
-        stage::copy(&images::program(tree, "test-probe")?, &bin.join("test-probe"))?;
+        for program in ["test-probe", "test-bus-peer"] {
+            stage::copy(&images::program(tree, program)?, &bin.join(program))?;
+        }
         for applet in APPLETS {
             symlink("busybox", bin.join(applet))?;
         }
