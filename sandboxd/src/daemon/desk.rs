@@ -96,7 +96,7 @@ impl Daemon {
                 self.with_app(&id, |app| Answer::Text { text: app.exits.tail(TEXT_MAX), lost: 0 })
             }
             Ask::Audit(newest) => {
-                let (events, lost) = self.bus.audit.newest(usize::from(newest).min(200));
+                let (events, lost) = self.bus.audit.newest(usize::from(newest.min(desk::AUDIT_AT_ONCE)));
                 Answer::Audit { events: events.map(told_entry).collect(), lost }
             }
             Ask::Grants(app, interface) => self.desk_grants(&app, &interface),

@@ -1,0 +1,100 @@
+//! The daemon: calls that wait, who follows what, and passing on what the desk says to whom it belongs.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use bus::desk::{Answer, Ask, News, Told};
+use bus::server::{CallId, Server};
+
+use crate::follow::Followers;
+use crate::link::Link;
+use crate::waiting::Waiting;
+
+/// See the module.
+pub(crate) struct Appsd {
+    pub(crate) link: Link,
+    waiting: BTreeMap<u32, (Ask, Waiting)>,
+    pub(crate) followers: Followers,
+}
+
+impl Appsd {
+    pub(crate) fn new() -> Self {
+        Self { link: Link::new(), waiting: BTreeMap::new(), followers: Followers::default() }
+    }
+
+    /// Asks the desk on behalf of a call.
+    pub(crate) fn ask(&mut self, ask: Ask, waiting: Waiting) {
+        let number = self.link.number();
+        self.waiting.insert(number, (ask.clone(), waiting));
+        // What is followed is said first, so that nothing is missed between an answer and the news after it.
+        self.follow();
+        self.link.ask(number, ask);
+    }
+
+    /// Tells the desk what is followed now, if that has changed.
+    pub(crate) fn follow(&mut self) {
+        if let Some(followed) = self.followers.wanted(self.waiting.values().map(|(_, waiting)| waiting)) {
+            let number = self.link.number();
+            let ask = Ask::Follow(followed);
+            self.waiting.insert(number, (ask.clone(), Waiting::Followed));
+            self.link.ask(number, ask);
+        }
+    }
+
+    /// A caller went away: nobody waits for the answer, or follows.
+    pub(crate) fn gone(&mut self, call: CallId) {
+        self.waiting.retain(|_, (_, waiting)| waiting.call() != Some(call));
+        self.followers.gone(call);
+        self.follow();
+    }
+
+    /// Takes what the desk says.
+    pub(crate) fn desk(&mut self, server: &mut Server<Self>) {
+        while let Some((told, file)) = self.link.receive() {
+            match told {
+                Told::Answer(number, answer) => {
+                    if let Some((_, waiting)) = self.waiting.remove(&number) {
+                        self.answered(server, waiting, answer, file);
+                    }
+                }
+                Told::News(News::Again) => self.again(),
+                Told::News(news) => self.followers.news(server, &news),
+            }
+        }
+    }
+
+    /// A new sandboxd, which knows nothing of what was asked of the one before: it is asked again.
+    fn again(&mut self) {
+        self.followers.untold();
+        let waiting = std::mem::take(&mut self.waiting);
+        for (ask, waiting) in waiting.into_values() {
+            if waiting.call().is_some() {
+                self.ask(ask, waiting);
+            }
+        }
+        self.follow();
+    }
+
+    fn answered(&mut self, server: &mut Server<Self>, waiting: Waiting, answer: Answer, file: Option<OwnedFd>) {
+        match waiting {
+            Waiting::Apps(pending, known) => self.apps_page(server, pending, known, answer),
+            Waiting::Status(pending, app) => self.status(server, pending, app, answer),
+            Waiting::Start(pending, app) => self.started(server, pending, app, answer),
+            Waiting::Stop(pending, app) => self.stopped(server, pending, app, answer),
+            Waiting::Restart(pending, app) => self.restarted(server, pending, app, answer),
+            Waiting::Log(pending, app, lines) => self.log(server, pending, app, lines, &answer),
+            Waiting::FollowLog(pending, app, lines) => self.log_begins(server, pending, app, lines, &answer),
+            Waiting::Export(pending, app) => self.exported(server, pending, app, answer, file),
+            Waiting::Audit(pending) => self.audit(server, pending, &answer),
+            Waiting::FollowAudit(pending) => self.audit_begins(server, pending, &answer),
+            Waiting::Grants(pending, known) => self.grants_page(server, pending, known, answer),
+            Waiting::Why(pending) => self.why_answered(server, pending, &answer),
+            Waiting::Monitor(pending) => self.monitor_begins(server, pending, &answer),
+            Waiting::Device(pending) => self.device(server, pending, &answer),
+            Waiting::Reboot(pending) => server.finish(pending, &bus::interface::Empty {}),
+            Waiting::PowerOff(pending) => server.finish(pending, &bus::interface::Empty {}),
+            Waiting::Crashes(whom, gathering) => self.crashes(server, whom, gathering, answer),
+            Waiting::Followed => {}
+        }
+    }
+}
