@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `power` | it is switched off and on |
 //! | `demo` | nothing: it runs what is shipped |
+//! | `bus` | apps call each other and the system, and some mean ill |
 //! | `crash` | its manager and its apps are killed |
 //! | `hostile` | apps take all they can get |
 //! | `ends` | apps end in every way there is |
@@ -12,6 +13,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod bus;
 mod crash;
 mod demo;
 mod ends;

@@ -1,0 +1,178 @@
+//! The bus on the device: who gets what, what becomes of it when something dies, and peers that mean ill.
+
+use device_test::{App, Bench, Device};
+use std::time::Duration;
+
+const BUSD: u32 = 1002;
+const APPSD: u32 = 1006;
+
+fn uses(interface: &str, method: &str) -> String {
+    format!("[uses]\n\"{interface}\" = [\"{method}\"]\n")
+}
+
+fn sensor() -> App {
+    App::peer("org.test.sensor", &["serve", "org.test.Temperature"])
+        .tables("[provides]\n\"org.test.Temperature\" = [\"org.test.display\", \"org.test.steady\"]\n")
+}
+
+#[test]
+fn bus_gives_each_app_what_its_manifest_names_and_nothing_else() {
+    let device = Bench::new("bus")
+        .app(
+            App::peer("org.test.caller", &["call", "os.gabion.Device", "GetInfo", "{}"])
+                .tables(&uses("os.gabion.Device", "GetInfo")),
+        )
+        .app(
+            App::peer("org.test.greedy", &["call", "os.gabion.Power", "PowerOff", "{\"reason\":\"x\"}"])
+                .tables(&uses("os.gabion.Power", "Reboot")),
+        )
+        .app(App::peer("org.test.looker", &["reach"]).tables(&uses("os.gabion.Time", "GetStatus")))
+        .app(
+            App::peer("org.test.forker", &["fork", "os.gabion.Time", "GetStatus"])
+                .tables(&uses("os.gabion.Time", "GetStatus")),
+        )
+        .app(
+            App::peer("org.test.early", &["call", "os.gabion.Update", "GetStatus", "{}"])
+                .tables(&uses("os.gabion.Update", "GetStatus")),
+        )
+        .app(App::peer("org.test.plain", &["reach"]))
+        .app(sensor())
+        .app(
+            App::peer("org.test.display", &["call", "org.test.Temperature", "Get", "{}"])
+                .tables(&uses("org.test.Temperature", "Get")),
+        )
+        .app(
+            App::peer("org.test.thief", &["call", "org.test.Temperature", "Get", "{}"])
+                .tables(&uses("org.test.Temperature", "Get")),
+        )
+        .boot()
+        .unwrap();
+
+    device.wait_for("[org.test.caller] peer: reply {\"parameters\":{\"os\":\"Gabion\"");
+    let refused =
+        device.wait_for("[org.test.greedy] peer: reply {\"error\":\"org.varlink.service.PermissionDenied\"");
+    assert!(refused.contains("[uses]") && refused.contains("PowerOff"), "{refused}");
+    device.wait_for("event bus-refused id=org.test.greedy interface=os.gabion.Power detail=*PowerOff");
+    device.wait_for("[org.test.looker] peer: reach /run/bus Ok([\"os.gabion.Time\"])");
+    device.wait_for("[org.test.looker] peer: reach /run/serve Err(NotFound)");
+    device.wait_for("[org.test.looker] peer: reach os.gabion.Power Err(NotFound)");
+    device.wait_for("[org.test.plain] peer: reach /run/bus Err(NotFound)");
+    device.wait_for("[org.test.forker] peer: child heard {\"parameters\":{\"realtime_us\"");
+    device.wait_for("[org.test.early] peer: reply ");
+    device.wait_for("event bus-refused id=org.test.early interface=os.gabion.Update detail=*no box");
+
+    let told = device.wait_for("[org.test.display] peer: reply {\"parameters\":{\"grant\":");
+    assert!(
+        told.contains("\"app\":\"org.test.display\"") && told.contains("\"methods\":[\"Get\"]"),
+        "{told}"
+    );
+    let stolen = device.wait_for("[org.test.thief] peer: reply");
+    assert!(!stolen.contains("grant"), "{stolen}");
+    let event = device.wait_for("event bus-refused id=org.test.thief interface=org.test.Temperature");
+    assert!(event.contains("org.test.sensor"), "{event}");
+    assert!(device.console().lines(0, "[org.test.sensor] peer: handed *org.test.thief").is_empty());
+    device.power_button().check_data().unwrap();
+}
+
+/// Waits until a caller that connects anew each second is answered again.
+fn answered_again(device: &Device, mark: usize) {
+    device.wait_count(mark, "[org.test.every] peer: Ok(\"{\\\"parameters\\\"", 3, Duration::from_secs(60));
+}
+
+fn kill_box(device: &mut Device, uid: u32, name: &str) {
+    let pids = device.pids(uid, name);
+    assert_eq!(pids.len(), 1, "{name}");
+    device.agent(&format!("kill {} SIGKILL", pids[0]));
+}
+
+#[test]
+fn bus_outlives_its_router_its_servers_and_sandboxd() {
+    let mut device = Bench::new("bus-kills")
+        .app(sensor())
+        .app(
+            App::peer("org.test.steady", &["many", "org.test.Temperature", "Get", "20000"])
+                .tables(&uses("org.test.Temperature", "Get")),
+        )
+        .app(
+            App::peer("org.test.every", &["every", "os.gabion.Time", "GetStatus", "{}"])
+                .tables(&uses("os.gabion.Time", "GetStatus")),
+        )
+        .boot()
+        .unwrap();
+    answered_again(&device, 0);
+    for _ in 0..3 {
+        let mark = device.console().mark();
+        kill_box(&mut device, BUSD, "busd");
+        answered_again(&device, mark);
+    }
+    let mark = device.console().mark();
+    kill_box(&mut device, APPSD, "appsd");
+    answered_again(&device, mark);
+    let mark = device.console().mark();
+    let sandboxd = device.pids(0, "sandboxd");
+    device.agent(&format!("kill {} SIGKILL", sandboxd[0]));
+    device.wait_after(mark, "gabion: event adopted id=os.gabion.bus");
+    answered_again(&device, mark);
+    // Not one call was lost on the connection that was open all the while.
+    device.wait_count(0, "[org.test.steady] peer: answered 20000 of 20000", 1, Duration::from_secs(300));
+    assert!(device.console().lines(0, "event exited id=org.test.steady").is_empty());
+
+    // Both at once: connections are unaccounted for, so the boxes that may hold them start again.
+    let mark = device.console().mark();
+    let router = device.pids(BUSD, "busd");
+    let sandboxd = device.pids(0, "sandboxd");
+    device.agent(&format!("kill {} SIGSTOP", sandboxd[0]));
+    device.agent(&format!("kill {} SIGKILL", router[0]));
+    device.agent(&format!("kill {} SIGKILL", sandboxd[0]));
+    device.wait_after(mark, "gabion: event bus-unaccounted");
+    device.wait_after(mark, "gabion: event exited id=org.test.sensor");
+    answered_again(&device, mark);
+    device.power_button().check_data().unwrap();
+}
+
+#[test]
+fn bus_peers_that_mean_ill_end_themselves_and_neighbours_are_answered() {
+    let time = uses("os.gabion.Time", "GetStatus");
+    let device = Bench::new("bus-hostile")
+        .app(App::peer("org.test.every", &["every", "os.gabion.Time", "GetStatus", "{}"]).tables(&time))
+        .app(App::peer("org.test.latency", &["latency", "os.gabion.Time", "GetStatus"]).tables(&time))
+        .app(App::peer("org.test.flood", &["flood", "os.gabion.Time"]).tables(&time))
+        .app(App::peer("org.test.hold", &["hold", "os.gabion.Time", "100"]).tables(&time))
+        .app(App::peer("org.test.bad", &["bad", "os.gabion.Time"]).tables(&time))
+        .app(App::peer("org.test.unread", &["unread", "os.gabion.Time", "GetStatus"]).tables(&time))
+        .boot()
+        .unwrap();
+    for what in ["deep", "utf8", "json", "empty", "twice", "http"] {
+        let line = device.wait_for(&format!("[org.test.bad] peer: bad {what} "));
+        assert!(line.ends_with("then Ok(\"\")") || line.contains("then Err("), "{line}");
+    }
+    let huge = device.wait_for("[org.test.bad] peer: bad huge ");
+    assert!(huge.contains("stopped=true"), "{huge}");
+    device.wait_for("[org.test.bad] peer: bad fds then ");
+    device.wait_for("[org.test.bad] peer: bad half then ");
+    device.wait_for("[org.test.bad] peer: bytewise true");
+    let held = device.wait_for("[org.test.hold] peer: hold open=");
+    assert!(held.contains("open=64 of 100"), "{held}");
+    device.wait_for("[org.test.unread] peer: unread sent>0=true then ");
+    device.wait_for("event bus-dropped id=org.test.unread interface=os.gabion.Time");
+    device.wait_for("event bus-dropped id=org.test.bad interface=os.gabion.Time");
+    let mark = device.console().mark();
+    answered_again(&device, mark);
+    device.wait_count(mark, "[org.test.latency] peer: median_us=", 2, Duration::from_secs(120));
+    for id in ["org.test.every", "org.test.latency", "os.gabion.bus", "os.gabion.apps"] {
+        assert!(device.console().lines(0, &format!("event exited id={id}")).is_empty(), "{id}");
+    }
+    device.power_button().check_data().unwrap();
+}
+
+#[test]
+fn bus_power_restarts_the_device_for_an_app_that_may() {
+    let reboot = ["call", "os.gabion.Power", "Reboot", "{\"reason\":\"a new part\"}"];
+    let device = Bench::new("bus-power")
+        .app(App::peer("org.test.boss", &reboot).tables(&uses("os.gabion.Power", "Reboot")))
+        .boot()
+        .unwrap();
+    device.wait_for("gabion: event reboot reason=\"org.test.boss: a new part\"");
+    device.wait_for("[org.test.boss] peer: reply {}");
+    device.ended().check_data().unwrap();
+}
