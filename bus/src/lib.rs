@@ -12,9 +12,33 @@
 //!        ◀────────────── varlink, directly ──────────────▶
 //! ```
 //!
-//! [`control`] is what `sandboxd` and the router say to each other; [`handover`] is what the router says to a server;
-//! [`desk`] is what `appsd`, which serves the system's own interfaces, asks of `sandboxd`.
+//! | who | uses |
+//! |---|---|
+//! | `sandboxd`, router | [`control`] |
+//! | router, servers | [`handover`] |
+//! | `sandboxd`, `appsd` | [`desk`] |
+//! | a daemon or app that serves | [`server`], and [`interfaces`] or its own made by `gabion-bus-codegen` |
+//! | a caller | the `Client` of an interface, on [`client`] |
+//!
+//! The wire itself has no I/O: [`envelope`], [`input`], [`output`] and [`session`] take bytes, time and descriptors as
+//! arguments. [`server`] and [`client`] are the shells around them.
 
+// What `gabion-bus-codegen` makes names this crate, be it used here or elsewhere.
+extern crate self as bus;
+
+pub mod client;
 pub mod control;
 pub mod desk;
+pub mod envelope;
 pub mod handover;
+pub mod input;
+pub mod interface;
+pub mod interfaces;
+pub mod output;
+pub mod server;
+pub mod session;
+
+#[doc(hidden)]
+pub use serde;
+#[doc(hidden)]
+pub use serde_json;

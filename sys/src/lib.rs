@@ -1,7 +1,8 @@
 //! The one crate with `unsafe`: what the kernel offers and no safe crate wraps.
 //!
 //! Each module is one family of kernel objects. The default part is what PID 1 needs and no more; what builds
-//! boxes (mounts, device mapper, quota) is behind the feature `builder`, so that PID 1 does not carry it.
+//! boxes (mounts, device mapper, quota) is behind the feature `builder`, and what talks on the bus behind `bus`, so that
+//! PID 1 does not carry it.
 
 pub mod bundle;
 pub mod channel;
@@ -21,9 +22,11 @@ pub mod ext4;
 pub mod inherit;
 #[cfg(feature = "builder")]
 pub mod loopdev;
-#[cfg(feature = "builder")]
+#[cfg(any(feature = "builder", feature = "bus"))]
 pub mod memfd;
 #[cfg(feature = "builder")]
 pub mod mount;
 #[cfg(feature = "builder")]
 pub mod quota;
+#[cfg(feature = "bus")]
+pub mod stream;

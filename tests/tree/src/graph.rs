@@ -8,11 +8,12 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 7] = [
+const MAY: [(&str, &[&str]); 8] = [
     ("sys", &[]),
     ("policy", &[]),
     ("init", &["policy", "sys"]),
-    ("bus", &["sys"]),
+    ("bus/codegen", &[]),
+    ("bus", &["sys", "bus/codegen"]),
     ("bus/router", &["bus", "sys"]),
     ("sandboxd", &["policy", "sys", "bus"]),
     ("cli", &["policy", "bus"]),
@@ -130,7 +131,7 @@ fn demo(place: &str) -> bool {
 pub fn builder_features_of_init(packages: &[Package]) -> Vec<String> {
     let init = packages.iter().filter(|p| p.place == "init");
     let sys = init.flat_map(|p| &p.dependencies).filter(|d| d.place.as_deref() == Some("sys"));
-    sys.flat_map(|d| &d.features).filter(|f| *f == "builder").cloned().collect()
+    sys.flat_map(|d| &d.features).filter(|f| ["builder", "bus"].contains(&f.as_str())).cloned().collect()
 }
 
 /// Crates that are not ours, by name and version, in the output of `cargo tree --prefix none`.
