@@ -5,21 +5,22 @@
 //! and passed over:
 //!
 //! ```text
-//! router starts     router  ──Hello(n)──▶ sandboxd      answers with the whole state:
-//! sandboxd starts   sandboxd ──Sync(n)…──▶ router       sends it unasked, once it knows it
+//! router starts     router  ──Hello(n)──▶ sandboxd      answers with the whole state, under the same number:
+//! sandboxd starts   sandboxd ──Sync(n)…──▶ router       sends it unasked, once it knows it, under a number of its own
 //!
 //! state = Sync(n) · Monitor? · Listen* · Serve* · Stored* · SyncEnd(n)
 //! ```
 //!
-//! After a `Hello(n)` the router ignores everything before `Sync(n)`. Between `Sync` and `SyncEnd` a router that has
-//! state already only compares: what was not named by `SyncEnd` is revoked, with its connections; what was named
-//! again keeps its connections. `Sync(0)` is one that nobody asked for, after which the router repeats each of its
-//! connections as `Store`: the new `sandboxd` has none of them. Either way it says `Synced(n)` when that is done. A new
-//! `sandboxd` that hears `Hello` before it heard `Synced(0)` knows that both had died, and that connections may be
-//! open of which nobody has a duplicate.
+//! After a `Hello(n)` the router ignores everything before the `Sync(n)` that answers it. Between `Sync` and `SyncEnd` a
+//! router that has state already only compares: what was not named by `SyncEnd` is revoked, with its connections; what
+//! was named again keeps its connections. After a state that it did not ask for it repeats each of its connections as
+//! `Store`: the new `sandboxd` has none of them. Either way it says `Synced(n)` when that is done. A new `sandboxd` that
+//! hears `Hello` before it heard `Synced` with its own number knows that both had died, and that connections may be open
+//! of which nobody has a duplicate. (With a number that each `sandboxd` uses, it could hear the answer to the one before
+//! it, which died before it read that.)
 //!
-//! A router that still waits for the answer to its `Hello` and hears `Sync(0)` asks again under another number: the
-//! `Hello` may have been read by a `sandboxd` that died before it answered.
+//! A router that still waits for the answer to its `Hello` and hears a state that it did not ask for asks again under
+//! another number: the `Hello` may have been read by a `sandboxd` that died before it answered.
 //!
 //! ```text
 //! one connection    accepted ──Store──▶ sandboxd    handed to the server    ──Handed──▶ sandboxd    …    ──Forget──▶
@@ -53,8 +54,13 @@ pub struct Key {
 /// What `sandboxd` tells the router.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToRouter {
-    /// The state follows, as the answer to `Hello` with this number, or unasked (0).
-    Sync(u64),
+    /// The state follows.
+    Sync {
+        /// That of the `Hello` which this answers; otherwise one that no `sandboxd` before has used since the boot.
+        number: u64,
+        /// Whether it is an answer.
+        asked: bool,
+    },
     /// Whether servers shall tell of every call. Not named in a state: no.
     Monitor(bool),
     /// A box's `/run/bus/INTERFACE`. With its listening socket (`SOCK_STREAM`) as descriptor. Named again with

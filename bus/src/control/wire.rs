@@ -36,7 +36,7 @@ impl ToRouter {
 
     fn is_valid(&self) -> bool {
         match self {
-            Self::Sync(_) | Self::SyncEnd(_) | Self::Monitor(_) => true,
+            Self::Sync { .. } | Self::SyncEnd(_) | Self::Monitor(_) => true,
             Self::Listen { key, app, verdict, .. } => {
                 key.is_valid() && is_name(app, APP_MAX) && verdict.is_valid()
             }

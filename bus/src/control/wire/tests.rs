@@ -37,7 +37,7 @@ fn connection() -> impl Strategy<Value = Connection> {
 fn to_router() -> impl Strategy<Value = ToRouter> {
     let app = "[a-z]{1,9}\\.[a-z]{1,9}\\.[a-z-]{1,40}";
     prop_oneof![
-        any::<u64>().prop_map(ToRouter::Sync),
+        (any::<u64>(), any::<bool>()).prop_map(|(number, asked)| ToRouter::Sync { number, asked }),
         any::<bool>().prop_map(ToRouter::Monitor),
         (key(), app, any::<bool>(), verdict()).prop_map(|(key, app, system, verdict)| ToRouter::Listen {
             key,
@@ -131,8 +131,9 @@ proptest! {
 
 #[test]
 fn number_written_longer_than_needed_is_refused() {
-    assert_eq!(ToRouter::decode(&ToRouter::Sync(1).encode()), Some(ToRouter::Sync(1)));
-    assert_eq!(ToRouter::decode(&[0, 0x81, 0]), None);
+    let sync = ToRouter::Sync { number: 1, asked: true };
+    assert_eq!(ToRouter::decode(&[0, 1, 1]), Some(sync));
+    assert_eq!(ToRouter::decode(&[0, 0x81, 0, 1]), None);
 }
 
 #[test]
