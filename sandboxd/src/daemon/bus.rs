@@ -39,6 +39,8 @@ pub(super) struct Bus {
     store: BTreeMap<u64, (Connection, OwnedFd)>,
     /// The store has every connection that is open.
     accounted: bool,
+    /// Number of the state that the router gets from us unasked.
+    own: u64,
     /// The router waits for the state under this number; it gets it once every manifest is read, because what a state
     /// does not name is revoked.
     asked: Option<u64>,
@@ -57,6 +59,7 @@ impl Bus {
             served: BTreeSet::new(),
             store: BTreeMap::new(),
             accounted: true,
+            own: 0,
             asked: None,
             retry_at_ms: None,
             monitor: false,
@@ -117,7 +120,9 @@ impl Daemon {
         self.poller.watch(&socket, Ready::Router)?;
         self.bus.link = Some(RouterLink::new(socket));
         self.bus.accounted = fresh;
-        self.bus.asked = (!fresh).then_some(0);
+        // The time: no sandboxd before us started at the same. A router's numbers never get that high.
+        self.bus.own = 1 << 63 | sys::process::now_ms();
+        self.bus.asked = (!fresh).then_some(self.bus.own);
         Ok(())
     }
 
@@ -166,7 +171,7 @@ impl Daemon {
         self.bus.asked = Some(n).filter(|_| !self.bus.grants.is_complete());
         let Some(link) = self.bus.link.as_mut().filter(|_| self.bus.asked.is_none()) else { return };
         link.clear();
-        link.push(ToRouter::Sync(n), With::Nothing);
+        link.push(ToRouter::Sync { number: n, asked: n != self.bus.own }, With::Nothing);
         self.bus.told.clear();
         self.bus.served.clear();
         self.bus_refresh();
@@ -210,7 +215,7 @@ impl Daemon {
                     }
                     self.bus_state(n);
                 }
-                (FromRouter::Synced(_), _) => self.bus.accounted = true,
+                (FromRouter::Synced(n), _) => self.bus.accounted |= n == self.bus.own,
                 (FromRouter::Store(connection), Some(fd)) if self.bus.store.len() < STORE_MAX => {
                     self.bus.store.insert(connection.serial, (connection, fd));
                 }
