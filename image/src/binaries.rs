@@ -46,7 +46,7 @@ pub fn build(tree: &Tree, sets: &[&[&str]]) -> Result<Binaries> {
 
 /// The programs of every root image.
 pub fn system(tree: &Tree) -> Result<Binaries> {
-    build(tree, &[&["gabion-init"], &["gabion-sandboxd"]])
+    build(tree, &[&["gabion-init"], &["gabion-sandboxd", "gabion-appsd", "gabion-busd"]])
 }
 
 /// Compiler flags; no path of this machine may end up in a binary.

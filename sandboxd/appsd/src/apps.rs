@@ -51,7 +51,8 @@ impl Handler for Appsd {
     }
 
     fn get_log(&mut self, call: Call<'_, GetLog>, parameters: GetLogParameters<'_>) -> Answer {
-        let Some(count) = usize::try_from(parameters.lines).ok().filter(|_| (1..=LINES_MAX).contains(&parameters.lines))
+        let Some(count) =
+            usize::try_from(parameters.lines).ok().filter(|_| (1..=LINES_MAX).contains(&parameters.lines))
         else {
             return call.invalid("lines");
         };
@@ -62,7 +63,8 @@ impl Handler for Appsd {
     }
 
     fn follow_log(&mut self, call: Call<'_, FollowLog>, parameters: FollowLogParameters<'_>) -> Answer {
-        let Some(count) = usize::try_from(parameters.lines).ok().filter(|_| parameters.lines <= LINES_MAX) else {
+        let Some(count) = usize::try_from(parameters.lines).ok().filter(|_| parameters.lines <= LINES_MAX)
+        else {
             return call.invalid("lines");
         };
         let app = parameters.app.into_owned();
@@ -96,28 +98,52 @@ impl Appsd {
         }
     }
 
-    pub(crate) fn status(&mut self, server: &mut Server<Self>, pending: Pending<GetStatus>, app: String, answer: Told) {
+    pub(crate) fn status(
+        &mut self,
+        server: &mut Server<Self>,
+        pending: Pending<GetStatus>,
+        app: String,
+        answer: Told,
+    ) {
         let Told::Apps(apps) = answer else { return server.fail(pending, &Error::AppNotFound { app }) };
         if let Some(found) = apps.first() {
             server.finish(pending, &GetStatusReply { status: shown(found) });
         }
     }
 
-    pub(crate) fn started(&mut self, server: &mut Server<Self>, pending: Pending<Start>, app: String, answer: Told) {
+    pub(crate) fn started(
+        &mut self,
+        server: &mut Server<Self>,
+        pending: Pending<Start>,
+        app: String,
+        answer: Told,
+    ) {
         match failure(app, answer) {
             None => server.finish(pending, &Empty {}),
             Some(error) => server.fail(pending, &error),
         }
     }
 
-    pub(crate) fn stopped(&mut self, server: &mut Server<Self>, pending: Pending<Stop>, app: String, answer: Told) {
+    pub(crate) fn stopped(
+        &mut self,
+        server: &mut Server<Self>,
+        pending: Pending<Stop>,
+        app: String,
+        answer: Told,
+    ) {
         match failure(app, answer) {
             None => server.finish(pending, &Empty {}),
             Some(error) => server.fail(pending, &error),
         }
     }
 
-    pub(crate) fn restarted(&mut self, server: &mut Server<Self>, pending: Pending<Restart>, app: String, answer: Told) {
+    pub(crate) fn restarted(
+        &mut self,
+        server: &mut Server<Self>,
+        pending: Pending<Restart>,
+        app: String,
+        answer: Told,
+    ) {
         match failure(app, answer) {
             None => server.finish(pending, &Empty {}),
             Some(error) => server.fail(pending, &error),

@@ -75,7 +75,13 @@ impl Appsd {
         self.follow();
     }
 
-    fn answered(&mut self, server: &mut Server<Self>, waiting: Waiting, answer: Answer, file: Option<OwnedFd>) {
+    fn answered(
+        &mut self,
+        server: &mut Server<Self>,
+        waiting: Waiting,
+        answer: Answer,
+        file: Option<OwnedFd>,
+    ) {
         match waiting {
             Waiting::Apps(pending, known) => self.apps_page(server, pending, known, answer),
             Waiting::Status(pending, app) => self.status(server, pending, app, answer),

@@ -38,7 +38,12 @@ impl Appsd {
         }
     }
 
-    pub(crate) fn audit_begins(&mut self, server: &mut Server<Self>, pending: Pending<Follow>, answer: &Told) {
+    pub(crate) fn audit_begins(
+        &mut self,
+        server: &mut Server<Self>,
+        pending: Pending<Follow>,
+        answer: &Told,
+    ) {
         if let Told::Audit { events, .. } = answer {
             server.push(&pending, &FollowReply { events: events.iter().map(told).collect() });
             self.followers.audit.push(pending);

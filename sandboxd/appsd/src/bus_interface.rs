@@ -52,7 +52,12 @@ impl Appsd {
         }
     }
 
-    pub(crate) fn monitor_begins(&mut self, server: &mut Server<Self>, pending: Pending<Monitor>, answer: &Told) {
+    pub(crate) fn monitor_begins(
+        &mut self,
+        server: &mut Server<Self>,
+        pending: Pending<Monitor>,
+        answer: &Told,
+    ) {
         match answer {
             Told::Device(device) if device.developer => {
                 self.followers.calls.push(pending);

@@ -19,7 +19,8 @@ impl Handler for Appsd {
     }
 
     fn follow(&mut self, call: Call<'_, Follow>, parameters: FollowParameters) -> Answer {
-        let Some(newest) = usize::try_from(parameters.newest).ok().filter(|newest| *newest <= NEWEST_MAX) else {
+        let Some(newest) = usize::try_from(parameters.newest).ok().filter(|newest| *newest <= NEWEST_MAX)
+        else {
             return call.invalid("newest");
         };
         let (pending, answer) = call.later();
@@ -74,7 +75,8 @@ impl Appsd {
             }
             CrashesFor::Follow(pending, newest) => {
                 let found = gathering.found.iter();
-                let each = found.flat_map(|(app, system, list)| list.iter().map(|exit| crash(app, *system, exit)));
+                let each =
+                    found.flat_map(|(app, system, list)| list.iter().map(|exit| crash(app, *system, exit)));
                 let mut crashes: Vec<Crash<'_>> = each.collect();
                 crashes.sort_by(|a, b| a.time.cmp(&b.time));
                 let crashes = records::newest(&crashes, newest).to_vec();

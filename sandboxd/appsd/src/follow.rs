@@ -44,8 +44,12 @@ impl Followers {
             }
         }
         followed.logs = logs.into_iter().collect();
-        let told = self.wanted.as_ref().unwrap_or(&Followed { logs: Vec::new(), audit: false, exits: false, calls: false })
-            == &followed;
+        let told = self.wanted.as_ref().unwrap_or(&Followed {
+            logs: Vec::new(),
+            audit: false,
+            exits: false,
+            calls: false,
+        }) == &followed;
         (!told).then(|| self.wanted.insert(followed).clone())
     }
 

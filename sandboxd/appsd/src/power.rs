@@ -12,14 +12,18 @@ const REASON_MAX: usize = 120;
 
 impl Handler for Appsd {
     fn reboot(&mut self, call: Call<'_, Reboot>, parameters: RebootParameters<'_>) -> Answer {
-        let Some(reason) = recorded(&call.caller().app, &parameters.reason) else { return call.invalid("reason") };
+        let Some(reason) = recorded(&call.caller().app, &parameters.reason) else {
+            return call.invalid("reason");
+        };
         let (pending, answer) = call.later();
         self.ask(Ask::Power { off: false, reason }, Waiting::Reboot(pending));
         answer
     }
 
     fn power_off(&mut self, call: Call<'_, PowerOff>, parameters: PowerOffParameters<'_>) -> Answer {
-        let Some(reason) = recorded(&call.caller().app, &parameters.reason) else { return call.invalid("reason") };
+        let Some(reason) = recorded(&call.caller().app, &parameters.reason) else {
+            return call.invalid("reason");
+        };
         let (pending, answer) = call.later();
         self.ask(Ask::Power { off: true, reason }, Waiting::PowerOff(pending));
         answer

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 8] = [
+const MAY: [(&str, &[&str]); 9] = [
     ("sys", &[]),
     ("policy", &[]),
     ("init", &["policy", "sys"]),
@@ -16,10 +16,11 @@ const MAY: [(&str, &[&str]); 8] = [
     ("bus", &["sys", "bus/codegen"]),
     ("bus/router", &["bus", "sys"]),
     ("sandboxd", &["policy", "sys", "bus"]),
+    ("sandboxd/appsd", &["bus", "sys"]),
     ("cli", &["policy", "bus"]),
 ];
 /// Nobody but tests and the image may name these: they are daemons.
-const DAEMONS: [&str; 3] = ["init", "sandboxd", "bus/router"];
+const DAEMONS: [&str; 4] = ["init", "sandboxd", "sandboxd/appsd", "bus/router"];
 
 /// One of our crates.
 #[derive(Clone, Debug)]
