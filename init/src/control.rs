@@ -95,10 +95,52 @@ impl Control {
     }
 }
 
-fn put(boxes: &mut Boxes, spec: BoxSpec, fds: Vec<OwnedFd>) -> Result<Option<Event>, i32> {
-    let prepared = Prepared::new(spec, fds).map_err(|e| {
+fn put(boxes: &mut Boxes, spec: BoxSpec, fds: channel::Descriptors) -> Result<Option<Event>, i32> {
+    let prepared = fds.and_then(|fds| Prepared::new(spec, fds)).map_err(|e| {
         say!("bundle refused: {e}");
         e.raw_os_error().unwrap_or(libc::EINVAL)
     })?;
     boxes.put(prepared).map(|()| None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use sys::bundle::{BOX_FDS, KEPT_FDS_MAX, Restart};
+
+    fn spec() -> BoxSpec {
+        BoxSpec {
+            id: 10_000,
+            capabilities: 0,
+            host_pids: false,
+            allow_wx: false,
+            tmp_bytes: 0,
+            open_files: 64,
+            restart: Restart::Never,
+            stop_timeout_ms: 0,
+            hostname: "box".into(),
+            directory: "/".into(),
+            argv: vec!["/bin/true".into()],
+            env: vec![],
+        }
+    }
+
+    #[test]
+    fn put_with_descriptors_cut_is_refused_and_the_conversation_goes_on() {
+        let (ours, theirs) = channel::pair().unwrap();
+        let (control, mut boxes, poller) = (Control(ours), Boxes::default(), Poller::new().unwrap());
+        let mode = Mode { now_ms: 0, safe: false, ending: false };
+        let null = File::open("/dev/null").unwrap();
+        let more_than_there_is_room_for = [null.as_raw_fd(); BOX_FDS + KEPT_FDS_MAX + 1];
+        channel::send(&theirs, &Request::Put(spec()).encode(), &more_than_there_is_room_for).unwrap();
+        channel::send(&theirs, &Request::Hello.encode(), &[]).unwrap();
+        for expected in
+            [Event::Failed { id: 10_000, errno: libc::EMFILE }, Event::KeptEnd { safe_mode: false }]
+        {
+            assert!(matches!(control.serve(&mut boxes, &poller, mode), Outcome::Done));
+            let (message, _) = channel::receive(&theirs).unwrap().unwrap();
+            assert_eq!(Event::decode(&message), Some(expected));
+        }
+    }
 }

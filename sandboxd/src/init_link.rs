@@ -49,12 +49,13 @@ impl InitLink {
         }
     }
 
-    /// The next event, `Ok(None)` when there is none now. An `init` that is gone or speaks nonsense is an error.
+    /// The next event, `Ok(None)` when there is none now. An `init` that is gone or speaks nonsense is an error, and so
+    /// are descriptors that did not get here: a box without its log pipes cannot be looked after.
     pub fn event(&self) -> io::Result<Option<(Event, Vec<OwnedFd>)>> {
         match channel::receive(&self.0) {
             Ok(Some((message, fds))) => {
                 let event = Event::decode(&message).ok_or(io::ErrorKind::InvalidData)?;
-                Ok(Some((event, fds)))
+                Ok(Some((event, fds?)))
             }
             Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),

@@ -68,7 +68,8 @@ impl RouterLink {
         loop {
             let (bytes, fds) = channel::receive(&self.socket).ok()??;
             if let Some(message) = FromRouter::decode(&bytes) {
-                return Some((message, fds.into_iter().next()));
+                // Cut at the limit of open files is as if none had come.
+                return Some((message, fds.unwrap_or_default().into_iter().next()));
             }
         }
     }

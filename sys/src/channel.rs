@@ -1,15 +1,13 @@
 //! `SOCK_SEQPACKET` messages with descriptors, both ends of the `init`–`sandboxd` socket.
 //!
-//! One `recvmsg` gives one whole message and exactly its descriptors: a message that was cut, or that carried more
-//! descriptors than there is room for, is an error and its descriptors are closed.
+//! One `recvmsg` gives one whole message and exactly its descriptors. A message that was cut is an error. Descriptors
+//! that were cut (this process has too many open, or there were more than a bundle has) are an error of their own: what
+//! the message asked for is still known, so that one request can be refused by name and the conversation goes on.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
-    socketpair,
-};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
 use crate::bundle::{BOX_FDS, KEPT_FDS_MAX, MESSAGE_MAX};
 
@@ -34,36 +32,56 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[RawFd]) -> io::Result<()> 
     Ok(())
 }
 
-/// Receives one message and its descriptors (close-on-exec). `Ok(None)` when the other end is gone.
+/// A message's descriptors (close-on-exec): all of them, or `EMFILE` when some were cut and the rest is closed.
+pub type Descriptors = io::Result<Vec<OwnedFd>>;
+
+/// Receives one message and its descriptors. `Ok(None)` when the other end is gone.
 ///
 /// # Errors
-/// Those of `recvmsg(2)`; `InvalidData` for a message or descriptor list that was cut.
-pub fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+/// Those of `recvmsg(2)`; `InvalidData` for a message that was cut.
+pub fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Descriptors)>> {
     let mut buffer = vec![0; MESSAGE_MAX];
-    let mut space = nix::cmsg_space!([RawFd; BOX_FDS + KEPT_FDS_MAX]);
-    let mut fds = Vec::new();
-    let (length, cut) = {
-        let mut io = [IoSliceMut::new(&mut buffer)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let got = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut io, Some(&mut space), flags)?;
-        let cut = got.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
-        if let Ok(control) = got.cmsgs() {
-            for message in control {
-                if let ControlMessageOwned::ScmRights(list) = message {
-                    // SAFETY: the kernel has just installed these descriptors for us; nobody else owns them.
-                    fds.extend(list.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-                }
-            }
-        }
-        (got.bytes, cut)
-    };
-    if cut {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "message or its descriptors were cut"));
+    let (length, flags, fds) = receive_into(socket.as_fd().as_raw_fd(), &mut buffer)?;
+    if flags & libc::MSG_TRUNC != 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "message was cut"));
     }
     if length == 0 {
         return Ok(None);
     }
     buffer.truncate(length);
     buffer.shrink_to_fit();
-    Ok(Some((buffer, fds)))
+    let whole = flags & libc::MSG_CTRUNC == 0;
+    Ok(Some((buffer, if whole { Ok(fds) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) })))
+}
+
+/// `recvmsg(2)`, with the descriptors that came, however many those are. By hand, since `nix` gives none of a list that
+/// was cut, and they would stay open.
+fn receive_into(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, i32, Vec<OwnedFd>)> {
+    /// In words of eight bytes, because a control header must be aligned.
+    const SPACE: usize = ((BOX_FDS + KEPT_FDS_MAX) * size_of::<RawFd>()).div_ceil(8) + 2;
+    let mut space = [0_u64; SPACE];
+    let mut fds = Vec::new();
+    // SAFETY: all zero is an empty msghdr; its pointers lead to locals that outlive the call, with their lengths. The
+    // walk is the kernel's own over what it wrote, and each descriptor was installed for us: nobody else owns it.
+    unsafe {
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = space.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&space) as _;
+        let length = libc::recvmsg(socket, &raw mut message, libc::MSG_CMSG_CLOEXEC);
+        let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        let mut control = libc::CMSG_FIRSTHDR(&raw const message);
+        while let Some(header) = control.as_ref() {
+            if header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SCM_RIGHTS {
+                let bytes = header.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+                let list = libc::CMSG_DATA(control).cast::<RawFd>();
+                let one = |at| OwnedFd::from_raw_fd(list.add(at).read_unaligned());
+                fds.extend((0..bytes / size_of::<RawFd>()).map(one));
+            }
+            control = libc::CMSG_NXTHDR(&raw const message, control);
+        }
+        Ok((length, message.msg_flags, fds))
+    }
 }

@@ -209,7 +209,7 @@ impl Rig {
                 );
                 return;
             };
-            self.request(Request::decode(&message).unwrap(), fds);
+            self.request(Request::decode(&message).unwrap(), fds.unwrap());
         }
     }
 

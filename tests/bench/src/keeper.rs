@@ -86,7 +86,7 @@ fn receive(socket: &OwnedFd) -> Result<Prepared> {
     wait_readable(socket)?;
     let (message, fds) = channel::receive(socket)?.context("no bundle")?;
     let Some(Request::Put(spec)) = Request::decode(&message) else { bail!("not a bundle") };
-    Ok(Prepared::new(spec, fds)?)
+    Ok(Prepared::new(spec, fds?)?)
 }
 
 /// From the call that launches to the end reaped, ns.

@@ -99,7 +99,7 @@ fn file(interface: &str, method: &str, parameters: &str) -> io::Result<()> {
     let (bytes, fds) = sys::channel::receive(&stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let text = String::from_utf8_lossy(&bytes).replace('\0', "");
     println!("peer: reply {text}");
-    let received = fds.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+    let received = fds?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
     let mut file = std::fs::File::from(received);
     println!("peer: writing is {:?}", file.write(b"x").map_err(|e| e.kind()));
     let mut text = String::new();
@@ -251,7 +251,7 @@ fn serve(interface: &str) -> io::Result<()> {
         let (grant, fds) = sys::channel::receive(&router)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let grant = String::from_utf8_lossy(&grant).into_owned();
         println!("peer: handed {grant}");
-        if let Some(caller) = fds.into_iter().next() {
+        if let Some(caller) = fds?.into_iter().next() {
             std::thread::spawn(move || answer(&mut UnixStream::from(caller), &grant));
         }
     }
