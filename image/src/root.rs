@@ -75,7 +75,8 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
     Ok(verified)
 }
 
-fn add_box(system: &Path, member: &SystemBox) -> Result<()> {
+/// Adds a box below `system`, the root image's directory of them: its plan and its root.
+pub fn add_box(system: &Path, member: &SystemBox) -> Result<()> {
     let plan = compile(&member.manifest)?;
     let program = plan.argv.first().map(|path| path.trim_start_matches('/')).unwrap_or_default();
     let root = system.join(plan.id.as_str());

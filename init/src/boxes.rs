@@ -127,9 +127,9 @@ impl Boxes {
         }
     }
 
-    /// Begins to stop every box.
-    pub(crate) fn stop_all(&mut self, now_ms: u64) {
-        let ids: Vec<BoxId> = self.0.keys().copied().collect();
+    /// Begins to stop every box that has this number or a higher one.
+    pub(crate) fn stop_from(&mut self, first: BoxId, now_ms: u64) {
+        let ids: Vec<BoxId> = self.0.range(first..).map(|(id, _)| *id).collect();
         for id in ids {
             // A box that ended meanwhile is reaped like any other.
             let _ = self.stop(id, now_ms);

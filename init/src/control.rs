@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use sys::bundle::{BoxSpec, Event, Power, Request};
+use sys::bundle::{BoxSpec, Event, FIRST_APP, Power, Request};
 use sys::channel;
 use sys::launch::Prepared;
 
@@ -22,7 +22,7 @@ pub(crate) struct Control(pub(crate) OwnedFd);
 pub(crate) struct Mode {
     /// The time.
     pub(crate) now_ms: u64,
-    /// The system failed repeatedly.
+    /// The system failed repeatedly: no app is launched.
     pub(crate) safe: bool,
     /// The device is shutting down: nothing new is launched.
     pub(crate) ending: bool,
@@ -72,7 +72,9 @@ impl Control {
             Request::Hello => return self.hello(boxes, mode.safe),
             Request::Power(power) => return Outcome::Power(power),
             // A box started after the others were stopped would never be.
-            Request::Put(BoxSpec { id, .. }) | Request::Start(id) if mode.ending => {
+            Request::Put(BoxSpec { id, .. }) | Request::Start(id)
+                if mode.ending || mode.safe && id >= FIRST_APP =>
+            {
                 (id, Err(libc::ESHUTDOWN))
             }
             Request::Put(spec) => (spec.id, put(boxes, spec, fds)),
@@ -141,6 +143,19 @@ mod tests {
             assert!(matches!(control.serve(&mut boxes, &poller, mode), Outcome::Done));
             let (message, _) = channel::receive(&theirs).unwrap().unwrap();
             assert_eq!(Event::decode(&message), Some(expected));
+        }
+    }
+
+    #[test]
+    fn start_in_safe_mode_is_refused_for_apps_alone() {
+        let (ours, theirs) = channel::pair().unwrap();
+        let (control, mut boxes, poller) = (Control(ours), Boxes::default(), Poller::new().unwrap());
+        let mode = Mode { now_ms: 0, safe: true, ending: false };
+        for (id, errno) in [(FIRST_APP, libc::ESHUTDOWN), (FIRST_APP - 1, libc::ENOENT)] {
+            channel::send(&theirs, &Request::Start(id).encode(), &[]).unwrap();
+            assert!(matches!(control.serve(&mut boxes, &poller, mode), Outcome::Done));
+            let (message, _) = channel::receive(&theirs).unwrap().unwrap();
+            assert_eq!(Event::decode(&message), Some(Event::Failed { id, errno }));
         }
     }
 }

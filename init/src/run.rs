@@ -5,7 +5,7 @@ use std::io;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use sys::bundle::{Event, Power};
+use sys::bundle::{Event, FIRST_APP, Power};
 use sys::device::{self, Watchdog};
 use sys::process::{self, now_ms};
 
@@ -156,10 +156,8 @@ impl Init {
                 self.control = None;
                 let stopping = !matches!(self.phase, Phase::Up);
                 if self.manager.ended(ended, stopping, now) {
-                    say!(
-                        "event safe-mode: sandboxd failed repeatedly; no app is started until the next boot"
-                    );
-                    self.boxes.stop_all(now);
+                    say!("event safe-mode: sandboxd failed repeatedly; no app runs until the next boot");
+                    self.boxes.stop_from(FIRST_APP, now);
                 }
             } else {
                 let event = self.boxes.ended(ended, now);
@@ -209,7 +207,7 @@ impl Init {
         if matches!(self.phase, Phase::Up) {
             say!("shutting down");
             let now = now_ms();
-            self.boxes.stop_all(now);
+            self.boxes.stop_from(0, now);
             let deadline = now + self.boxes.longest_stop_ms() + shutdown::MANAGER_MS;
             self.phase = Phase::Boxes(power, deadline);
         }

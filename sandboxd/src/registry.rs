@@ -23,7 +23,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The first app uid. Below are the system's (see `system.rs`).
-pub const FIRST_UID: u32 = 10_000;
+pub const FIRST_UID: u32 = sys::bundle::FIRST_APP;
 /// The last: above 2^31 some tools take uids for negative.
 pub const LAST_UID: u32 = 0x7fff_ffff;
 /// No registry is longer: 16,384 apps of 200 bytes.

@@ -5,6 +5,7 @@
 mod rig;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use rig::Rig;
@@ -142,6 +143,41 @@ fn registry_damaged_starts_no_app_and_is_not_reset() {
     rig.until("ready boxes=1 running=0");
     assert!(!rig.console().contains("com.example.a"));
     assert!(fs::read_to_string(rig.path("data/gabion/identity")).unwrap().ends_with("0 com.example.a\n"));
+}
+
+#[test]
+fn safe_mode_starts_the_systems_boxes_and_no_app() {
+    let mut rig = Rig::new();
+    rig.add_app("com.example.a", "echo up; sleep 100", "");
+    let sleeper = [(Path::new("/bin/sleep"), "bin/sleep")];
+    rig.add_system_box("os.gabion.testagent", &sleeper, "[\"/bin/sleep\", \"100\"]");
+    rig.safe_mode = true;
+    rig.start_manager();
+    rig.until("safe mode: no app is started until the next boot");
+    rig.until("event started id=os.gabion.testagent uid=1001 ");
+    rig.until("ready boxes=2 running=1");
+    let pid = rig.pid_of(1001).unwrap();
+    rig.kill_manager();
+    rig.start_manager();
+    rig.until(&format!("event adopted id=os.gabion.testagent uid=1001 pid={pid} starts=1"));
+    rig.until("ready boxes=2 running=1");
+    assert_eq!(rig.pid_of(1001), Some(pid));
+    assert!(!rig.console().contains("com.example.a"));
+}
+
+/// A manager that dies between the bundle and the word to start it leaves a box that nobody started.
+#[test]
+fn system_box_put_and_never_started_is_started_by_the_next_manager() {
+    let mut rig = Rig::new();
+    let sleeper = [(Path::new("/bin/sleep"), "bin/sleep")];
+    rig.add_system_box("os.gabion.testagent", &sleeper, "[\"/bin/sleep\", \"100\"]");
+    rig.start_manager();
+    rig.until("event started id=os.gabion.testagent ");
+    rig.kill_manager();
+    rig.forget_start(1001);
+    rig.start_manager();
+    rig.until("event adopted id=os.gabion.testagent uid=1001 pid=0 starts=0");
+    rig.until("event started id=os.gabion.testagent uid=1001 ");
 }
 
 #[test]

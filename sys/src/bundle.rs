@@ -27,6 +27,9 @@ pub const KEPT_FDS_MAX: usize = 5 + 64;
 
 /// A box's number: its uid. `init` knows boxes by nothing else.
 pub type BoxId = u32;
+/// Numbers from here up are apps', those below the system's own: they run in safe mode too, and only they may hold
+/// capabilities or see the device's pids. Part of `/data`'s format: a lower one would give an app's data to the system.
+pub const FIRST_APP: BoxId = 10_000;
 
 /// When a box that ended is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,8 +337,10 @@ impl BoxSpec {
             argv: list(r)?,
             env: list(r)?,
         };
-        // A box as root is never what anybody asked for: refuse it here, whatever the builder says.
-        (spec.id != 0 && !spec.argv.is_empty() && spec.hostname.len() <= 64).then_some(spec)
+        // A box as root, or an app with the system's means, is never what anybody asked for: refuse it here, whatever
+        // the builder says.
+        let modest = spec.id < FIRST_APP || spec.capabilities == 0 && !spec.host_pids;
+        (spec.id != 0 && modest && !spec.argv.is_empty() && spec.hostname.len() <= 64).then_some(spec)
     }
 }
 
@@ -420,6 +425,17 @@ mod tests {
     #[test]
     fn put_for_uid_0_is_refused() {
         assert_eq!(Request::decode(&Request::Put(BoxSpec { id: 0, ..spec() }).encode()), None);
+    }
+
+    #[test]
+    fn put_for_an_app_with_the_systems_means_is_refused() {
+        let of = |id, capabilities, host_pids| BoxSpec { id, capabilities, host_pids, ..spec() };
+        for (bad, good) in
+            [(of(FIRST_APP, 1, false), of(FIRST_APP - 1, 1, false)), (of(FIRST_APP, 0, true), of(1, 0, true))]
+        {
+            assert_eq!(Request::decode(&Request::Put(bad).encode()), None);
+            assert!(Request::decode(&Request::Put(good).encode()).is_some());
+        }
     }
 
     #[test]

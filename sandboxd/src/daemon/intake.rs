@@ -45,7 +45,7 @@ impl Daemon {
     }
 
     /// A box that `init` kept for us: it is not touched, only looked after again.
-    fn take_up(&mut self, uid: u32, plan: &Plan) -> io::Result<()> {
+    pub(super) fn take_up(&mut self, uid: u32, plan: &Plan) -> io::Result<()> {
         let now = sys::process::now_ms();
         let devices = devices(plan, uid).unwrap_or_default();
         // It has them already; this only tells the others.

@@ -224,6 +224,7 @@ impl Daemon {
         self.attach(uid, fds)
     }
 
+    /// Starts a box of the system, in safe mode too, or looks after the one that `init` kept.
     fn system_box(&mut self, id: &str) -> io::Result<()> {
         let plan = match system::load(&self.config.system, id) {
             Ok(loaded) => {
@@ -233,20 +234,23 @@ impl Daemon {
             // Installing it says what is wrong.
             Err(_) => None,
         };
-        let adopted = system::uid(id).and_then(|uid| self.apps.get_mut(&uid));
-        if let Some(app) = adopted {
-            return match app.take_control() {
-                Some(socket) if id == system::ROUTER => self.bus_router(socket, false),
-                Some(socket) if id == system::DESK => self.desk_opened(socket, false),
-                _ => Ok(()),
-            };
+        let Some(uid) = system::uid(id).filter(|uid| self.apps.contains_key(uid)) else {
+            if plan.and_then(|plan| plan.system).is_some_and(|grant| grant.on_demand) {
+                self.on_demand.push(id.to_owned());
+            } else {
+                self.install_system(id);
+            }
+            return Ok(());
+        };
+        // The worker is being stopped, to be built anew.
+        if let Some(plan) = plan.filter(|_| id != system::WORKER) {
+            self.take_up(uid, &plan)?;
         }
-        if plan.and_then(|plan| plan.system).is_some_and(|grant| grant.on_demand) {
-            self.on_demand.push(id.to_owned());
-        } else {
-            self.install_system(id);
+        match self.apps.get_mut(&uid).and_then(App::take_control) {
+            Some(socket) if id == system::ROUTER => self.bus_router(socket, false),
+            Some(socket) if id == system::DESK => self.desk_opened(socket, false),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Gives every app of the store its uid and has its manifest read; those that run already come first.

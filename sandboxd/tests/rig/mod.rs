@@ -76,6 +76,8 @@ pub(crate) struct Rig {
     boxes: BTreeMap<u32, Box_>,
     manager: Option<(Pid, OwnedFd)>,
     seen: usize,
+    /// What the stand-in says to `Hello`.
+    pub(crate) safe_mode: bool,
 }
 
 impl Rig {
@@ -88,7 +90,7 @@ impl Rig {
             fs::create_dir_all(cgroups.join(sub)).unwrap();
         }
         fs::write(dir.path().join("cgroups"), cgroups.to_str().unwrap()).unwrap();
-        let rig = Self { dir, boxes: BTreeMap::new(), manager: None, seen: 0 };
+        let rig = Self { dir, boxes: BTreeMap::new(), manager: None, seen: 0, safe_mode: false };
         for sub in ["apps", "data", "run"] {
             fs::create_dir(rig.path(sub)).unwrap();
         }
@@ -101,12 +103,18 @@ impl Rig {
     }
 
     fn add_worker(&self) {
-        let id = "os.gabion.worker";
-        let root = self.path("system").join(id);
-        make_root(&root, &[(Path::new(env!("CARGO_BIN_EXE_manifest-worker")), "bin/manifest-worker")]);
-        let text = "[app]\nid = \"os.gabion.worker\"\nversion = \"1.0.0\"\nexec = [\"/bin/manifest-worker\"]\n\
-            [resources]\nmemory = \"16MiB\"\ncpu = \"100%\"\ntasks = 4\n[lifecycle]\nrestart = \"always\"\n";
-        let manifest = policy::check_system(text, &Board::default()).unwrap_or_else(|p| panic!("{p:?}"));
+        let program = (Path::new(env!("CARGO_BIN_EXE_manifest-worker")), "bin/manifest-worker");
+        self.add_system_box("os.gabion.worker", &[program], "[\"/bin/manifest-worker\"]");
+    }
+
+    /// Adds a box of the system that runs `exec`.
+    pub(crate) fn add_system_box(&self, id: &str, programs: &[(&Path, &str)], exec: &str) {
+        make_root(&self.path("system").join(id), programs);
+        let text = format!(
+            "[app]\nid = \"{id}\"\nversion = \"1.0.0\"\nexec = {exec}\n\
+             [resources]\nmemory = \"16MiB\"\ncpu = \"100%\"\ntasks = 4\n[lifecycle]\nrestart = \"always\"\n"
+        );
+        let manifest = policy::check_system(&text, &Board::default()).unwrap_or_else(|p| panic!("{p:?}"));
         let plan = policy::compile_system(&manifest).encode();
         fs::write(self.path("system").join(format!("{id}.plan")), plan).unwrap();
     }
@@ -181,6 +189,15 @@ impl Rig {
         self.boxes.get(&uid)?.running.as_ref().map(|(l, _)| l.pid)
     }
 
+    /// As if the box had been put, and its start never asked for.
+    pub(crate) fn forget_start(&mut self, uid: u32) {
+        let b = self.boxes.get_mut(&uid).unwrap();
+        let (launched, _) = b.running.take().unwrap();
+        sys::process::signal(&launched.pidfd, 9).unwrap();
+        waitpid(Pid::from_raw(launched.pid as i32), None).unwrap();
+        b.starts = 0;
+    }
+
     fn tell(&self, event: Event, fds: &[OwnedFd]) {
         use std::os::fd::AsRawFd;
         let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
@@ -220,7 +237,7 @@ impl Rig {
                     let pid = b.running.as_ref().map_or(0, |(l, _)| l.pid);
                     self.tell(Event::Kept { id: *id, pid, starts: b.starts }, b.prepared.kept());
                 }
-                self.tell(Event::KeptEnd { safe_mode: false }, &[]);
+                self.tell(Event::KeptEnd { safe_mode: self.safe_mode }, &[]);
             }
             Request::Put(spec) => {
                 let id = spec.id;

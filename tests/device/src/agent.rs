@@ -1,8 +1,8 @@
 //! The test agent: what a test asks of the inside of a device, over the second serial port.
 //!
-//! It is no box. A box could not do this: Landlock scopes its signals to itself, and safe mode stops it. Test images
-//! have it in `/sbin`, and the kernel starts it as `init=`: it leaves a copy of itself behind and becomes the real
-//! `/sbin/init`, which never learns of it. No shipped image has it.
+//! It is no box. A box could not do this: Landlock scopes its signals to itself. Test images have it in `/sbin`, and
+//! the kernel starts it as `init=`: it leaves a copy of itself behind and becomes the real `/sbin/init`, which never
+//! learns of it. No shipped image has it.
 //!
 //! A line in, lines out: each line of an answer begins with `| `, and the last one is `ok` or `error WHY`. The
 //! terminal's echo has no such beginning and is ignored by the other side.

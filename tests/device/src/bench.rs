@@ -21,6 +21,7 @@ pub struct Bench {
     name: String,
     apps: Vec<App>,
     demo: bool,
+    system_box: bool,
     pub(crate) memory_mib: u32,
     data_bytes: u64,
     pub(crate) words: String,
@@ -34,6 +35,7 @@ impl Bench {
             name: name.to_owned(),
             apps: Vec::new(),
             demo: false,
+            system_box: false,
             memory_mib: 96,
             data_bytes: 128 << 20,
             words: String::new(),
@@ -50,6 +52,12 @@ impl Bench {
     /// With the shipped demo's store instead of one of its own.
     pub fn demo(mut self) -> Self {
         self.demo = true;
+        self
+    }
+
+    /// With `os.gabion.testagent` among the system's boxes: it beats as the heart does, and feeds a watchdog.
+    pub fn system_box(mut self) -> Self {
+        self.system_box = true;
         self
     }
 
@@ -88,7 +96,7 @@ impl Bench {
         let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
         let bootable = match self.demo {
             true => images::demo(&tree)?,
-            false => images::bootable(&tree, &self.apps, place.path())?,
+            false => images::bootable(&tree, &self.apps, self.system_box, place.path())?,
         };
         for needle in &self.spoiled {
             images::spoil(&bootable.apps, needle)?;

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use image::assemble::{self, Bootable};
 use image::command::{tool, visibly};
 use image::paths::Tree;
+use image::root::{self, SystemBox};
 use image::stamp::Stamp;
 use image::verity::{self, Verified};
 use image::{binaries, erofs, stage, store};
@@ -14,8 +15,8 @@ use std::sync::Mutex;
 
 const UUID: &str = "67616269-6f6e-4000-8000-746573740000";
 
-/// The system that every test of this process boots, made once.
-static SYSTEM: Mutex<Option<(PathBuf, Verified)>> = Mutex::new(None);
+/// What every test of this process boots, made once: the kernel, the root as it ships, the same with the agent.
+static SYSTEM: Mutex<Option<(PathBuf, Verified, Verified)>> = Mutex::new(None);
 
 /// One of this package's own programs, static. Built with the system.
 pub(crate) fn program(tree: &Tree, name: &str) -> Result<PathBuf> {
@@ -27,17 +28,22 @@ fn programs(tree: &Tree) -> PathBuf {
     tree.target.join("device-test")
 }
 
-/// The kernel and the root image with the agent.
-pub(crate) fn system(tree: &Tree) -> Result<(PathBuf, Verified)> {
+/// The kernel and the root image with the agent; with a box of the system that says that it lives, if `system_box`.
+pub(crate) fn system(tree: &Tree, system_box: bool) -> Result<(PathBuf, Verified)> {
     let mut made = SYSTEM.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(system) = made.as_ref() {
-        return Ok(system.clone());
+    if made.is_none() {
+        build_programs(tree)?;
+        let (kernel, root) = assemble::system(tree)?;
+        let with_agent = with_agent(tree, &root, None)?;
+        *made = Some((kernel.bzimage, root, with_agent));
     }
-    build_programs(tree)?;
-    let (kernel, root) = assemble::system(tree)?;
-    let system = (kernel.bzimage, with_agent(tree, &root)?);
-    *made = Some(system.clone());
-    Ok(system)
+    let (kernel, root, with_agent) = made.clone().context("made above")?;
+    if !system_box {
+        return Ok((kernel, with_agent));
+    }
+    let manifest = tree.root.join("tests/device/system/testagent.toml");
+    let member = SystemBox { manifest, program: program(tree, "test-probe")? };
+    Ok((kernel, self::with_agent(tree, &root, Some(&member))?))
 }
 
 fn build_programs(tree: &Tree) -> Result<()> {
@@ -52,13 +58,17 @@ fn build_programs(tree: &Tree) -> Result<()> {
     )
 }
 
-/// The root as it ships and one file more: the agent. Everything that is there is what the root image was made of.
-fn with_agent(tree: &Tree, root: &Verified) -> Result<Verified> {
+/// The root as it ships and one file more, the agent, and `member`. Everything that is there is what the root image was
+/// made of.
+fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>) -> Result<Verified> {
     let _lock = assemble::lock(tree)?;
     let agent = program(tree, "test-agent")?;
-    let image = tree.out().join("test-root.img");
+    let image = tree.out().join(if member.is_some() { "test-root-system.img" } else { "test-root.img" });
     let words = image.with_extension("verity");
-    let stamp = Stamp::new("test root 1").text(&root.root_hash).path(&agent)?;
+    let mut stamp = Stamp::new("test root 2").text(&root.root_hash).path(&agent)?;
+    if let Some(member) = member {
+        stamp = stamp.path(&member.manifest)?.path(&member.program)?;
+    }
     if stamp.fits(&image)
         && let Some(made) =
             fs::read_to_string(&words).ok().and_then(|text| Verified::from_text(&image, &text))
@@ -69,6 +79,9 @@ fn with_agent(tree: &Tree, root: &Verified) -> Result<Verified> {
     stage::fresh(&staged)?;
     stage::copy(&root.image.with_extension("staged"), &staged).context("the root image's files")?;
     stage::copy(&agent, &staged.join("sbin/test-agent"))?;
+    if let Some(member) = member {
+        root::add_box(&staged.join("usr/share/gabion/system"), member)?;
+    }
     stage::normalise(&staged)?;
     erofs::format(&staged, UUID, &image)?;
     let made = verity::append(&image, UUID)?;
@@ -78,8 +91,8 @@ fn with_agent(tree: &Tree, root: &Verified) -> Result<Verified> {
 }
 
 /// A bootable set with a store of `apps`, made in `place`.
-pub(crate) fn bootable(tree: &Tree, apps: &[App], place: &Path) -> Result<Bootable> {
-    let (kernel, root) = system(tree)?;
+pub(crate) fn bootable(tree: &Tree, apps: &[App], system_box: bool, place: &Path) -> Result<Bootable> {
+    let (kernel, root) = system(tree, system_box)?;
     let directories =
         apps.iter().map(|app| app.lay_out(tree, &place.join("apps"))).collect::<Result<Vec<_>>>()?;
     let apps = store::build(&directories, &place.join("apps.img"))?;
@@ -88,7 +101,7 @@ pub(crate) fn bootable(tree: &Tree, apps: &[App], place: &Path) -> Result<Bootab
 
 /// The shipped demo's store on the system with the agent.
 pub(crate) fn demo(tree: &Tree) -> Result<Bootable> {
-    let (kernel, root) = system(tree)?;
+    let (kernel, root) = system(tree, false)?;
     Ok(Bootable { kernel, root, ..assemble::demo(tree)? })
 }
 

@@ -11,6 +11,8 @@ fn main() {
     match words.as_slice() {
         // Feeds its watchdog so many times, then is silent for ever.
         ["pet", times] => pet(times.parse().unwrap_or(1)),
+        // Is ready at once, and feeds its watchdog and says so once a second for ever.
+        ["beat"] => println!("beat: {:?}", beat()),
         // Touches so many MiB of memory and keeps them.
         ["hold", mebibytes] => hold(mebibytes.parse().unwrap_or(1)),
         // Ends by the processor's own fault, which no signal sent to the first process of a namespace can do.
@@ -39,6 +41,18 @@ fn pet(times: u32) {
     loop {
         std::thread::sleep(Duration::from_secs(60));
     }
+}
+
+fn beat() -> io::Result<()> {
+    let datagram = UnixDatagram::unbound()?;
+    datagram.connect(std::env::var("NOTIFY_SOCKET").map_err(io::Error::other)?)?;
+    datagram.send(b"READY=1")?;
+    for count in 1.. {
+        datagram.send(b"WATCHDOG=1")?;
+        println!("beat {count}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
 }
 
 fn hold(mebibytes: usize) {

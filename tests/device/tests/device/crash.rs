@@ -164,9 +164,11 @@ fn apps_killed_fifty_times_each_always_return_and_neighbours_go_on() {
 
 #[test]
 fn sandboxd_killed_six_times_in_a_row_leads_to_safe_mode() {
-    let mut device = Bench::new("safe-mode").app(heart()).boot().unwrap();
+    let mut device = Bench::new("safe-mode").app(heart()).system_box().boot().unwrap();
     device.wait_for("gabion: ready");
+    device.wait_for("[os.gabion.testagent] beat");
     let uid = uid(&device, "org.test.heart");
+    let system = device.pid("os.gabion.testagent");
     let mut killed = None;
     for _ in 0..6 {
         let pid = next_sandboxd(&mut device, killed);
@@ -184,6 +186,17 @@ fn sandboxd_killed_six_times_in_a_row_leads_to_safe_mode() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(left.is_empty(), "apps in safe mode: {left:?}");
+
+    // The system's own boxes never noticed, and are still looked after: by `init`, and by a sandboxd that is there.
+    assert_eq!(device.pids(1001, "test-probe"), [system]);
+    let mark = device.console().mark();
+    device.wait_after(mark, "[os.gabion.testagent] beat");
+    assert!(device.console().lines(0, "event exited id=os.gabion.testagent").is_empty());
+    device.agent(&format!("kill {system} SIGKILL"));
+    device.wait_after(mark, &format!("event exited id=os.gabion.testagent pid={system} reason=signal"));
+    device.wait_after(mark, "event started id=os.gabion.testagent uid=1001 * starts=2");
+    device.wait_after(mark, "[os.gabion.testagent] beat 2");
+    assert!(device.console().lines(mark, "event started id=org.test.heart").is_empty());
     let off = device.power_button();
     off.check_data().unwrap();
     let device = off.boot().unwrap();
