@@ -11,9 +11,10 @@ use sys::step::Step;
 
 use crate::backoff::Backoff;
 use crate::poller::{Poller, Ready};
+use crate::unheard::Unheard;
 
 /// Most boxes one device keeps: bounds what a confused `sandboxd` can make PID 1 hold.
-const BOXES_MAX: usize = 256;
+pub(crate) const BOXES_MAX: usize = 256;
 
 enum State {
     Idle,
@@ -38,6 +39,7 @@ struct Kept {
     state: State,
     starts: u32,
     backoff: Backoff,
+    unheard: Unheard,
 }
 
 /// All kept boxes.
@@ -59,10 +61,8 @@ impl Boxes {
             }
             None if !room => Err(libc::ENOSPC),
             None => {
-                self.0.insert(
-                    id,
-                    Kept { prepared, state: State::Idle, starts: 0, backoff: Backoff::default() },
-                );
+                let (state, backoff) = (State::Idle, Backoff::default());
+                self.0.insert(id, Kept { prepared, state, starts: 0, backoff, unheard: Unheard::new() });
                 Ok(())
             }
         }
@@ -127,6 +127,11 @@ impl Boxes {
         }
     }
 
+    /// So many ends of a box are recorded.
+    pub(crate) fn heard(&mut self, id: BoxId, count: u32) -> Result<(), i32> {
+        self.0.get_mut(&id).map(|kept| kept.unheard.heard(count)).ok_or(libc::ENOENT)
+    }
+
     /// Begins to stop every box that has this number or a higher one.
     pub(crate) fn stop_from(&mut self, first: BoxId, now_ms: u64) {
         let ids: Vec<BoxId> = self.0.range(first..).map(|(id, _)| *id).collect();
@@ -165,7 +170,7 @@ impl Boxes {
         let next = kept.backoff.next(policy, failed, uptime_ms, now_ms);
         kept.down(next, now_ms);
         let Ended { pid, code, status } = ended;
-        Some(Event::Exited { id, pid, code, status, uptime_ms, next })
+        Some(kept.unheard.keep(now_ms, Event::Exited { id, pid, code, status, uptime_ms, next }))
     }
 
     /// A launch's pipe became readable.
@@ -213,7 +218,8 @@ impl Boxes {
     pub(crate) fn kept(&self) -> impl Iterator<Item = (Event, &[OwnedFd])> {
         self.0.iter().map(|(&id, kept)| {
             let pid = if let State::Up(r) = &kept.state { r.pid } else { 0 };
-            (Event::Kept { id, pid, starts: kept.starts }, kept.prepared.kept())
+            let (ends, more) = kept.unheard.all();
+            (Event::Kept { id, pid, starts: kept.starts, ends, more }, kept.prepared.kept())
         })
     }
 }
@@ -232,7 +238,7 @@ impl Kept {
         let policy = if stopping { Restart::Never } else { self.prepared.spec.restart };
         let next = self.backoff.next(policy, true, 0, now_ms);
         self.down(next, now_ms);
-        Event::Refused { id, step, errno, next }
+        self.unheard.keep(now_ms, Event::Refused { id, step, errno, next })
     }
 }
 

@@ -15,6 +15,7 @@ mod poller;
 mod report;
 mod run;
 mod shutdown;
+mod unheard;
 
 use report::say;
 

@@ -63,7 +63,7 @@ impl Manager {
         let pid = process::spawn_manager(PATH, args, &theirs)?;
         self.pid = Some(pid);
         into_manager_cgroup(pid)?;
-        Ok(Control(ours))
+        Ok(Control::new(ours))
     }
 
     /// Whether this pid is the manager's.

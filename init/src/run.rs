@@ -103,7 +103,7 @@ impl Init {
         match self.phase {
             Phase::Up => {
                 if let Some(control) = self.manager.tick(now) {
-                    self.poller.watch(&control.0, Ready::Control)?;
+                    self.poller.watch(&control.socket, Ready::Control)?;
                     self.control = Some(control);
                 }
             }
@@ -167,7 +167,7 @@ impl Init {
     }
 
     fn requests(&mut self) -> io::Result<()> {
-        while let Some(control) = &self.control {
+        while let Some(control) = &mut self.control {
             let ending = !matches!(self.phase, Phase::Up);
             let mode = Mode { now_ms: now_ms(), safe: self.manager.safe_mode, ending };
             match control.serve(&mut self.boxes, &self.poller, mode) {
@@ -190,7 +190,7 @@ impl Init {
 
     fn tell(&mut self, event: Option<Event>) {
         if let (Some(event), Some(control)) = (event, &self.control)
-            && !control.tell(&event, &[])
+            && !control.tell(&event)
         {
             self.drop_control();
         }

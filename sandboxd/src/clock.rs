@@ -1,11 +1,17 @@
 //! The wall clock as stamps people read. Deadlines use `sys::process::now_ms`, which never goes back.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The wall clock as RFC 3339 in UTC with milliseconds.
 pub fn stamp() -> String {
+    stamp_ago(0)
+}
+
+/// The same, so many milliseconds ago.
+pub fn stamp_ago(ms: u64) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    rfc3339(since.as_secs(), since.subsec_millis())
+    let then = since.saturating_sub(Duration::from_millis(ms));
+    rfc3339(then.as_secs(), then.subsec_millis())
 }
 
 /// `seconds` after 1970-01-01 as RFC 3339.

@@ -34,6 +34,8 @@ pub enum Reason {
     Watchdog(u32),
     /// Its launch was refused at a step of the launch order, with an errno.
     Refused(&'static str, i32),
+    /// So many ends, of which only the number is known: more than `init` keeps came while nobody was there to record.
+    Unrecorded(u32),
 }
 
 /// What is known besides the wait status.
@@ -59,6 +61,11 @@ impl Reason {
         }
     }
 
+    /// How many ends it stands for.
+    fn ends(&self) -> u64 {
+        if let Self::Unrecorded(ends) = self { u64::from(*ends) } else { 1 }
+    }
+
     /// For the table: `exit 3`, `signal SIGSEGV`, `seccomp ptrace`.
     pub fn short(&self) -> String {
         let detail = self.to_string();
@@ -75,6 +82,7 @@ impl Reason {
             Self::Oom(_) => "oom",
             Self::Watchdog(_) => "watchdog",
             Self::Refused(..) => "refused",
+            Self::Unrecorded(_) => "unrecorded",
         }
     }
 }
@@ -92,6 +100,7 @@ impl fmt::Display for Reason {
             Self::Oom(kills) => write!(f, "oom_kills={kills}"),
             Self::Watchdog(ms) => write!(f, "silent_ms={ms}"),
             Self::Refused(step, errno) => write!(f, "step={step} errno={:?}", Errno::from_raw(*errno)),
+            Self::Unrecorded(ends) => write!(f, "ends={ends}"),
         }
     }
 }
@@ -113,7 +122,7 @@ impl ExitLog {
     /// the record, not the count.
     pub fn record(&mut self, stamp: &str, pid: u32, reason: &Reason, uptime_ms: u64) -> u64 {
         let before = self.count.unwrap_or_else(|| self.dir.as_deref().map(last_count).unwrap_or_default());
-        let count = before.saturating_add(1);
+        let count = before.saturating_add(reason.ends());
         self.count = Some(count);
         if let Some(dir) = &self.dir {
             let line = format!(
@@ -192,6 +201,16 @@ mod tests {
         assert_eq!(last, 1200);
         let size: u64 = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
         assert!(size < 3 * ROTATE_AT);
+    }
+
+    #[test]
+    fn exits_of_which_only_the_number_is_known_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = ExitLog::new(Some(dir.path().into()));
+        assert_eq!(log.record("t", 0, &Reason::Unrecorded(41), 0), 41);
+        assert_eq!(ExitLog::new(Some(dir.path().into())).record("t", 1, &Reason::Exit(0), 1), 42);
+        let text = fs::read_to_string(dir.path().join("exits")).unwrap();
+        assert!(text.contains("\"reason\":\"unrecorded\",\"detail\":\"ends=41\""), "{text}");
     }
 
     #[test]

@@ -22,8 +22,6 @@ pub type Kept = (Event, Vec<OwnedFd>);
 pub struct Greeting {
     /// Boxes it holds.
     pub kept: Vec<Kept>,
-    /// Events that were under way before; older than `kept`.
-    pub early: Vec<Event>,
     /// Start no app.
     pub safe_mode: bool,
 }
@@ -67,7 +65,7 @@ impl InitLink {
     /// Says hello and waits for the list of kept boxes.
     pub fn greet(&self) -> io::Result<Greeting> {
         self.ask(&Request::Hello)?;
-        let mut greeting = Greeting { kept: Vec::new(), early: Vec::new(), safe_mode: false };
+        let mut greeting = Greeting { kept: Vec::new(), safe_mode: false };
         loop {
             match self.event()? {
                 Some((event @ Event::Kept { .. }, fds)) => greeting.kept.push((event, fds)),
@@ -75,7 +73,8 @@ impl InitLink {
                     greeting.safe_mode = safe_mode;
                     return Ok(greeting);
                 }
-                Some((event, _)) => greeting.early.push(event),
+                // It tells nothing before the list, and all at once then.
+                Some(_) => return Err(io::ErrorKind::InvalidData.into()),
                 None => self.wait_for(PollFlags::POLLIN)?,
             }
         }

@@ -94,6 +94,35 @@ fn manager_killed_takes_its_boxes_back_untouched() {
 }
 
 #[test]
+fn ends_that_no_manager_saw_are_recorded_one_by_one_by_the_next() {
+    let mut rig = Rig::new();
+    rig.add_app("com.example.a", "sleep 0.3; exit 7", "[lifecycle]\nrestart = \"always\"\n");
+    rig.start_manager();
+    rig.until("event exited id=com.example.a");
+    rig.until("event started id=com.example.a uid=10000 ");
+    rig.run_for(Duration::from_millis(50));
+    assert_eq!(rig.unheard(10_000), 0, "what is recorded is not told again");
+    rig.kill_manager();
+    // Two more ends; the fourth start is the stand-in's last.
+    while rig.unheard(10_000) < 3 {
+        rig.run_for(Duration::from_millis(100));
+    }
+    rig.lose_ends(10_000, 5);
+    rig.start_manager();
+    for count in 2..=4 {
+        let line = rig.until("event exited id=com.example.a");
+        assert!(line.contains(&format!("detail=\"code=7\" count={count} ")), "{line}");
+        assert!(line.contains(" ago_ms="), "{line}");
+    }
+    rig.until("event unrecorded id=com.example.a ends=5 count=9");
+    rig.until("ready boxes=2");
+    assert_eq!(rig.unheard(10_000), 0);
+    let exits = fs::read_to_string(rig.path("data/logs/com.example.a/exits")).unwrap();
+    assert_eq!(exits.lines().count(), 5, "{exits}");
+    assert!(exits.lines().all(|line| line.starts_with("{\"time\":\"20")), "{exits}");
+}
+
+#[test]
 fn app_silent_for_too_long_is_killed_and_recorded() {
     let mut rig = Rig::new();
     rig.add_app("com.example.dog", "sleep 100", "[lifecycle]\nwatchdog = \"1s\"\nrestart = \"always\"\n");

@@ -12,6 +12,8 @@
 //! | 5, 6, 7 | stdin, stdout, stderr |
 //! | 8… | those that `init` only keeps, and gives back in `Kept`: log pipes, notify socket, network, sockets of the bus |
 //!
+//! Here is PID 1's half: reading requests, writing events. The other half is `manager`, which PID 1 is built without.
+//!
 //! Trust: `sandboxd` is trusted to choose what a box may do, not to be free of bugs: everything is length-checked.
 //! Strings in `argv` and `env` were chosen by an app's author; `init` passes them on and never looks inside.
 
@@ -24,6 +26,9 @@ pub const BOX_FDS: usize = 8;
 /// Descriptors that `init` keeps for the builder: two log pipes, notify socket, network, the bus router's control
 /// socket, and a listening socket for each of 32 interfaces used and 32 provided.
 pub const KEPT_FDS_MAX: usize = 5 + 64;
+/// Ends of a box that wait in `init` to be recorded, at most: its back-off allows it no more in the longest minute that
+/// `sandboxd` is down. What comes after them is counted.
+pub const ENDS_MAX: usize = 16;
 
 /// A box's number: its uid. `init` knows boxes by nothing else.
 pub type BoxId = u32;
@@ -97,6 +102,8 @@ pub enum Request {
     Kill(BoxId),
     /// Forget a bundle that is not running.
     Remove(BoxId),
+    /// So many of the box's ends, the oldest, are recorded for good: do not tell them again.
+    Heard(BoxId, u32),
     /// Orderly shutdown.
     Power(Power),
 }
@@ -123,6 +130,11 @@ pub enum Event {
         pid: u32,
         /// Launches so far.
         starts: u32,
+        /// `Exited` and `Refused` that nobody has recorded, oldest first, each with its `CLOCK_MONOTONIC` time in
+        /// milliseconds.
+        ends: Vec<(u64, Event)>,
+        /// Ends after those, of which nothing but the number is left.
+        more: u32,
     },
     /// All kept bundles were named.
     KeptEnd {
@@ -174,27 +186,6 @@ pub enum Event {
 }
 
 impl Request {
-    /// The message, without its descriptors.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        match self {
-            Request::Hello => w.u8(0),
-            Request::Put(spec) => {
-                w.u8(1);
-                spec.encode(&mut w);
-            }
-            Request::Start(id) => tagged(&mut w, 2, *id),
-            Request::Stop(id) => tagged(&mut w, 3, *id),
-            Request::Kill(id) => tagged(&mut w, 4, *id),
-            Request::Remove(id) => tagged(&mut w, 5, *id),
-            Request::Power(p) => {
-                w.u8(6);
-                w.u8(*p as u8);
-            }
-        }
-        w.0
-    }
-
     /// Reads a message; `None` when it is not one.
     pub fn decode(bytes: &[u8]) -> Option<Request> {
         let mut r = Reader(bytes);
@@ -206,6 +197,7 @@ impl Request {
             4 => Request::Kill(r.u32()?),
             5 => Request::Remove(r.u32()?),
             6 => Request::Power(if r.u8()? == 0 { Power::Off } else { Power::Reboot }),
+            7 => Request::Heard(r.u32()?, r.u32()?),
             _ => return None,
         };
         r.end()?;
@@ -218,10 +210,13 @@ impl Event {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
         match *self {
-            Event::Kept { id, pid, starts } => {
+            Event::Kept { id, pid, starts, ref ends, more } => {
                 tagged(&mut w, 0, id);
-                w.u32(pid);
-                w.u32(starts);
+                [pid, starts, more, ends.len() as u32].into_iter().for_each(|n| w.u32(n));
+                for (at_ms, end) in ends {
+                    w.u64(*at_ms);
+                    w.bytes(&end.encode());
+                }
             }
             Event::KeptEnd { safe_mode } => {
                 w.u8(1);
@@ -253,29 +248,6 @@ impl Event {
         }
         w.0
     }
-
-    /// Reads a message; `None` when it is not one.
-    pub fn decode(bytes: &[u8]) -> Option<Event> {
-        let mut r = Reader(bytes);
-        let event = match r.u8()? {
-            0 => Event::Kept { id: r.u32()?, pid: r.u32()?, starts: r.u32()? },
-            1 => Event::KeptEnd { safe_mode: r.u8()? != 0 },
-            2 => Event::Started { id: r.u32()?, pid: r.u32()?, starts: r.u32()? },
-            3 => Event::Refused { id: r.u32()?, step: r.u8()?, errno: r.i32()?, next: Next::decode(&mut r)? },
-            4 => Event::Exited {
-                id: r.u32()?,
-                pid: r.u32()?,
-                code: r.i32()?,
-                status: r.i32()?,
-                uptime_ms: r.u64()?,
-                next: Next::decode(&mut r)?,
-            },
-            5 => Event::Failed { id: r.u32()?, errno: r.i32()? },
-            _ => return None,
-        };
-        r.end()?;
-        Some(event)
-    }
 }
 
 impl Next {
@@ -288,35 +260,9 @@ impl Next {
         w.u8(tag);
         w.u32(ms);
     }
-
-    fn decode(r: &mut Reader<'_>) -> Option<Next> {
-        match (r.u8()?, r.u32()?) {
-            (0, _) => Some(Next::Stopped),
-            (1, ms) => Some(Next::Restart(ms)),
-            (2, ms) => Some(Next::Backoff(ms)),
-            _ => None,
-        }
-    }
 }
 
 impl BoxSpec {
-    fn encode(&self, w: &mut Writer) {
-        w.u32(self.id);
-        w.u64(self.capabilities);
-        w.u8(u8::from(self.host_pids));
-        w.u8(u8::from(self.allow_wx));
-        w.u64(self.tmp_bytes);
-        w.u32(self.open_files);
-        w.u8(self.restart as u8);
-        w.u32(self.stop_timeout_ms);
-        w.bytes(self.hostname.as_bytes());
-        w.bytes(self.directory.as_bytes());
-        for list in [&self.argv, &self.env] {
-            w.u32(u32::try_from(list.len()).unwrap_or(u32::MAX));
-            list.iter().for_each(|s| w.bytes(s.as_bytes()));
-        }
-    }
-
     fn decode(r: &mut Reader<'_>) -> Option<BoxSpec> {
         let spec = BoxSpec {
             id: r.u32()?,
@@ -344,7 +290,7 @@ impl BoxSpec {
     }
 }
 
-fn tagged(w: &mut Writer, tag: u8, id: BoxId) {
+pub(crate) fn tagged(w: &mut Writer, tag: u8, id: BoxId) {
     w.u8(tag);
     w.u32(id);
 }
@@ -357,90 +303,4 @@ fn text(r: &mut Reader<'_>) -> Option<String> {
 fn list(r: &mut Reader<'_>) -> Option<Vec<String>> {
     let n = r.u32()?;
     (0..n).map(|_| text(r)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec() -> BoxSpec {
-        BoxSpec {
-            id: 10_001,
-            capabilities: 0,
-            host_pids: false,
-            allow_wx: false,
-            tmp_bytes: 4096,
-            open_files: 64,
-            restart: Restart::Always,
-            stop_timeout_ms: 5000,
-            hostname: "box".into(),
-            directory: "/".into(),
-            argv: vec!["/bin/true".into()],
-            env: vec!["A=b".into()],
-        }
-    }
-
-    #[test]
-    fn request_encoded_decodes_to_itself() {
-        let all = [
-            Request::Hello,
-            Request::Put(spec()),
-            Request::Start(1),
-            Request::Stop(2),
-            Request::Kill(3),
-            Request::Remove(4),
-            Request::Power(Power::Reboot),
-        ];
-        for request in all {
-            assert_eq!(Request::decode(&request.encode()), Some(request));
-        }
-    }
-
-    #[test]
-    fn event_encoded_decodes_to_itself() {
-        let all = [
-            Event::Kept { id: 1, pid: 2, starts: 3 },
-            Event::KeptEnd { safe_mode: true },
-            Event::Started { id: 1, pid: 2, starts: 3 },
-            Event::Refused { id: 1, step: 4, errno: 5, next: Next::Backoff(6) },
-            Event::Exited { id: 1, pid: 2, code: 3, status: 4, uptime_ms: 5, next: Next::Restart(6) },
-            Event::Failed { id: 1, errno: 2 },
-        ];
-        for event in all {
-            assert_eq!(Event::decode(&event.encode()), Some(event));
-        }
-    }
-
-    #[test]
-    fn request_cut_short_or_longer_is_refused() {
-        let whole = Request::Put(spec()).encode();
-        for n in 0..whole.len() {
-            assert_eq!(Request::decode(&whole[..n]), None);
-        }
-        let mut longer = whole;
-        longer.push(0);
-        assert_eq!(Request::decode(&longer), None);
-    }
-
-    #[test]
-    fn put_for_uid_0_is_refused() {
-        assert_eq!(Request::decode(&Request::Put(BoxSpec { id: 0, ..spec() }).encode()), None);
-    }
-
-    #[test]
-    fn put_for_an_app_with_the_systems_means_is_refused() {
-        let of = |id, capabilities, host_pids| BoxSpec { id, capabilities, host_pids, ..spec() };
-        for (bad, good) in
-            [(of(FIRST_APP, 1, false), of(FIRST_APP - 1, 1, false)), (of(FIRST_APP, 0, true), of(1, 0, true))]
-        {
-            assert_eq!(Request::decode(&Request::Put(bad).encode()), None);
-            assert!(Request::decode(&Request::Put(good).encode()).is_some());
-        }
-    }
-
-    #[test]
-    fn put_with_nul_in_argument_is_refused() {
-        let bad = BoxSpec { argv: vec!["/bin/a\0b".into()], ..spec() };
-        assert_eq!(Request::decode(&Request::Put(bad).encode()), None);
-    }
 }

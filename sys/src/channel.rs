@@ -7,17 +7,27 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::sockopt::SndBuf;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair,
+};
 
 use crate::bundle::{BOX_FDS, KEPT_FDS_MAX, MESSAGE_MAX};
+
+/// What a send buffer is asked to hold, bytes: the most that needs no privilege; the kernel doubles it. The answer to
+/// `Hello` has to fit as a whole (256 boxes with all their ends are 320 KiB of the kernel's memory).
+const SEND_BUFFER: usize = 212_992;
 
 /// A connected, non-blocking, close-on-exec pair.
 ///
 /// # Errors
-/// Those of `socketpair(2)`.
+/// Those of `socketpair(2)` and `setsockopt(2)`.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+    let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    setsockopt(&one, SndBuf, &SEND_BUFFER)?;
+    setsockopt(&other, SndBuf, &SEND_BUFFER)?;
+    Ok((one, other))
 }
 
 /// Sends one message. Never blocks on a socket made by [`pair`]: a full queue is `WouldBlock`.
@@ -57,9 +67,9 @@ pub fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Descriptors)>> 
 /// `recvmsg(2)`, with the descriptors that came, however many those are. By hand, since `nix` gives none of a list that
 /// was cut, and they would stay open.
 fn receive_into(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, i32, Vec<OwnedFd>)> {
-    /// In words of eight bytes, because a control header must be aligned.
-    const SPACE: usize = ((BOX_FDS + KEPT_FDS_MAX) * size_of::<RawFd>()).div_ceil(8) + 2;
-    let mut space = [0_u64; SPACE];
+    const DESCRIPTORS: usize = (BOX_FDS + KEPT_FDS_MAX) * size_of::<RawFd>();
+    // In words of eight bytes, because a control header, of two such words, must be aligned.
+    let mut space = [0_u64; DESCRIPTORS.div_ceil(8) + 2];
     let mut fds = Vec::new();
     // SAFETY: all zero is an empty msghdr; its pointers lead to locals that outlive the call, with their lengths. The
     // walk is the kernel's own over what it wrote, and each descriptor was installed for us: nobody else owns it.
@@ -69,7 +79,7 @@ fn receive_into(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, i32, Vec
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         message.msg_control = space.as_mut_ptr().cast();
-        message.msg_controllen = size_of_val(&space) as _;
+        message.msg_controllen = libc::CMSG_LEN(DESCRIPTORS as u32) as _;
         let length = libc::recvmsg(socket, &raw mut message, libc::MSG_CMSG_CLOEXEC);
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
         let mut control = libc::CMSG_FIRSTHDR(&raw const message);

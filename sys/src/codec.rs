@@ -41,6 +41,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn u32(&mut self) -> Option<u32> {
         Some(u32::from_ne_bytes(self.take(4)?.try_into().ok()?))
     }
+    #[cfg(feature = "manager")]
     pub(crate) fn i32(&mut self) -> Option<i32> {
         Some(i32::from_ne_bytes(self.take(4)?.try_into().ok()?))
     }

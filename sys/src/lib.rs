@@ -1,8 +1,8 @@
 //! The one crate with `unsafe`: what the kernel offers and no safe crate wraps.
 //!
 //! Each module is one family of kernel objects. The default part is what PID 1 needs and no more; what builds
-//! boxes (mounts, device mapper, quota) is behind the feature `builder`, and what talks on the bus behind `bus`, so that
-//! PID 1 does not carry it.
+//! boxes (mounts, device mapper, quota) is behind the feature `builder`, the other end of PID 1's socket behind
+//! `manager`, and what talks on the bus behind `bus`, so that PID 1 does not carry them.
 
 pub mod bundle;
 pub mod channel;
@@ -22,6 +22,8 @@ pub mod ext4;
 pub mod inherit;
 #[cfg(feature = "builder")]
 pub mod loopdev;
+#[cfg(feature = "manager")]
+pub mod manager;
 #[cfg(any(feature = "builder", feature = "bus"))]
 pub mod memfd;
 #[cfg(feature = "builder")]

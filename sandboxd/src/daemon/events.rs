@@ -10,7 +10,7 @@ use sys::bundle::{BoxId, Event, Next, Request};
 use sys::step::Step;
 
 use super::Daemon;
-use crate::app::State;
+use crate::app::{App, State};
 use crate::audit_record::{self, Denied};
 use crate::exits::{Hints, Reason};
 use crate::{clock, console, syscalls, system};
@@ -48,21 +48,14 @@ impl Daemon {
         let oom_kills = app.ended(next);
         if app.id == system::WORKER && next == Next::Stopped {
             // It had nothing to do and was stopped for that: no news.
+            self.init.ask(&Request::Heard(uid, 1))?;
             return self.worker_ended(now);
         }
         let hints = Hints { watchdog_ms: app.killed_for_ms.take(), oom_kills, syscall };
-        let reason = Reason::of(code, status, &hints);
-        let time = clock::stamp();
-        let count = app.exits.record(&time, pid, &reason, uptime_ms);
-        app.last = reason.short();
-        app.last_exit = Some(exit(time, &reason, uptime_ms, count));
-        console::say(format_args!(
-            "event exited id={} pid={pid} reason={} detail=\"{reason}\" count={count} uptime_ms={uptime_ms} next={}",
-            app.id,
-            reason.word(),
-            then(next)
-        ));
-        if app.id == system::WORKER {
+        End { pid, reason: Reason::of(code, status, &hints), uptime_ms, next }.record(app, None);
+        let worker = app.id == system::WORKER;
+        self.init.ask(&Request::Heard(uid, 1))?;
+        if worker {
             return self.worker_ended(now);
         }
         self.bus_server_ended(uid);
@@ -84,19 +77,47 @@ impl Daemon {
         let Some(app) = self.apps.get_mut(&uid) else { return self.init.ask(&Request::Remove(uid)) };
         app.ended(next);
         app.starts = app.starts.saturating_add(1);
-        let step = Step::from_number(step).map_or("unknown", Step::name);
-        let reason = Reason::Refused(step, errno);
-        let time = clock::stamp();
-        let count = app.exits.record(&time, 0, &reason, 0);
-        app.last = reason.short();
-        app.last_exit = Some(exit(time, &reason, 0, count));
-        console::say(format_args!("event refused id={} {reason} count={count} next={}", app.id, then(next)));
-        if app.id == system::WORKER {
+        let end = End::refused(step, errno, next);
+        let text = format!("the launch was refused: {}", end.reason);
+        end.record(app, None);
+        let worker = app.id == system::WORKER;
+        self.init.ask(&Request::Heard(uid, 1))?;
+        if worker {
             return self.worker_ended(now);
         }
         self.desk_exit(uid);
-        self.desk_refused(uid, &format!("the launch was refused: {reason}"));
+        self.desk_refused(uid, &text);
         Ok(())
+    }
+
+    /// Records what became of a box while no sandboxd was there to do it. What only sandboxd could have known is not
+    /// in it: whether a SIGKILL was for want of memory or for silence, which call a SIGSYS was for.
+    pub(super) fn unheard(
+        &mut self,
+        uid: BoxId,
+        ends: Vec<(u64, Event)>,
+        more: u32,
+        now: u64,
+    ) -> io::Result<()> {
+        let heard = more.saturating_add(ends.len() as u32);
+        let Some(app) = self.apps.get_mut(&uid).filter(|_| heard > 0) else { return Ok(()) };
+        for (at_ms, event) in ends {
+            let end = match event {
+                // Asked to: no news, as above.
+                Event::Exited { next: Next::Stopped, .. } if app.id == system::WORKER => continue,
+                Event::Exited { pid, code, status, uptime_ms, next, .. } => {
+                    End { pid, reason: Reason::of(code, status, &Hints::default()), uptime_ms, next }
+                }
+                Event::Refused { step, errno, next, .. } => End::refused(step, errno, next),
+                _ => continue,
+            };
+            end.record(app, Some(now.saturating_sub(at_ms)));
+        }
+        if more > 0 {
+            let count = app.exits.record(&clock::stamp(), 0, &Reason::Unrecorded(more), 0);
+            console::say(format_args!("event unrecorded id={} ends={more} count={count}", app.id));
+        }
+        self.init.ask(&Request::Heard(uid, heard))
     }
 
     pub(super) fn failed(&mut self, uid: BoxId, errno: i32) {
@@ -171,8 +192,40 @@ impl Daemon {
     }
 }
 
-fn exit(time: String, reason: &Reason, uptime_ms: u64, count: u64) -> Exit {
-    Exit { time, reason: reason.word().to_owned(), detail: reason.to_string(), uptime_ms, count }
+/// One end of a box, to be recorded.
+struct End {
+    /// 0 when its program never ran.
+    pid: u32,
+    reason: Reason,
+    uptime_ms: u64,
+    next: Next,
+}
+
+impl End {
+    fn refused(step: u8, errno: i32, next: Next) -> Self {
+        let step = Step::from_number(step).map_or("unknown", Step::name);
+        Self { pid: 0, reason: Reason::Refused(step, errno), uptime_ms: 0, next }
+    }
+
+    /// On the disk and on the console; `ago_ms` when it is told late.
+    fn record(self, app: &mut App, ago_ms: Option<u64>) {
+        let Self { pid, reason, uptime_ms, next } = self;
+        let time = clock::stamp_ago(ago_ms.unwrap_or_default());
+        let count = app.exits.record(&time, pid, &reason, uptime_ms);
+        app.last = reason.short();
+        let (word, detail) = (reason.word().to_owned(), reason.to_string());
+        app.last_exit = Some(Exit { time, reason: word, detail, uptime_ms, count });
+        let what = match &reason {
+            Reason::Refused(..) => format!("refused id={} {reason} count={count}", app.id),
+            _ => format!(
+                "exited id={} pid={pid} reason={} detail=\"{reason}\" count={count} uptime_ms={uptime_ms}",
+                app.id,
+                reason.word()
+            ),
+        };
+        let late = ago_ms.map_or(String::new(), |ms| format!(" ago_ms={ms}"));
+        console::say(format_args!("event {what} next={}{late}", then(next)));
+    }
 }
 
 fn then(next: Next) -> String {

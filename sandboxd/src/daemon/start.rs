@@ -146,8 +146,9 @@ impl Daemon {
         let now = sys::process::now_ms();
         let store = self.store_names(registry.is_some());
         for (event, fds) in greeting.kept {
-            if let Event::Kept { id, pid, starts } = event {
+            if let Event::Kept { id, pid, starts, ends, more } = event {
                 self.adopt(id, pid, starts, fds, registry.as_ref(), &store, now)?;
+                self.unheard(id, ends, more, now)?;
             }
         }
         match system::list(&self.config.system) {
@@ -160,9 +161,6 @@ impl Daemon {
             say("safe mode: no app is started until the next boot");
         } else if let Some(registry) = &mut registry {
             self.queue_apps(&store, registry);
-        }
-        for event in greeting.early {
-            self.event(event, now)?;
         }
         Ok(())
     }

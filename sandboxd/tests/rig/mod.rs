@@ -68,6 +68,10 @@ struct Box_ {
     running: Option<(Launched, bool)>,
     starts: u32,
     stopping: bool,
+    /// What no manager has recorded.
+    unheard: Vec<(u64, Event)>,
+    /// Ends that are no more than a number.
+    more: u32,
 }
 
 /// See the module.
@@ -76,6 +80,7 @@ pub(crate) struct Rig {
     boxes: BTreeMap<u32, Box_>,
     manager: Option<(Pid, OwnedFd)>,
     seen: usize,
+    greeted: bool,
     /// What the stand-in says to `Hello`.
     pub(crate) safe_mode: bool,
 }
@@ -90,7 +95,8 @@ impl Rig {
             fs::create_dir_all(cgroups.join(sub)).unwrap();
         }
         fs::write(dir.path().join("cgroups"), cgroups.to_str().unwrap()).unwrap();
-        let rig = Self { dir, boxes: BTreeMap::new(), manager: None, seen: 0, safe_mode: false };
+        let rig =
+            Self { dir, boxes: BTreeMap::new(), manager: None, seen: 0, greeted: false, safe_mode: false };
         for sub in ["apps", "data", "run"] {
             fs::create_dir(rig.path(sub)).unwrap();
         }
@@ -144,6 +150,7 @@ impl Rig {
         let args = [variable.as_str(), exe.to_str().unwrap(), "--exact", "manager_process", "--nocapture"];
         let pid = sys::process::spawn_manager("/usr/bin/env", &args, &theirs).unwrap();
         self.manager = Some((Pid::from_raw(pid as i32), ours));
+        self.greeted = false;
     }
 
     pub(crate) fn kill_manager(&mut self) {
@@ -198,10 +205,26 @@ impl Rig {
         b.starts = 0;
     }
 
+    /// As if so many more ends had come than are kept.
+    pub(crate) fn lose_ends(&mut self, uid: u32, count: u32) {
+        self.boxes.get_mut(&uid).unwrap().more += count;
+    }
+
+    /// Ends of a box that no manager has recorded.
+    pub(crate) fn unheard(&self, uid: u32) -> u32 {
+        self.boxes.get(&uid).map_or(0, |b| b.unheard.len() as u32 + b.more)
+    }
+
+    fn end(&mut self, id: u32, event: Event) {
+        self.boxes.get_mut(&id).unwrap().unheard.push((sys::process::now_ms(), event.clone()));
+        self.tell(event, &[]);
+    }
+
     fn tell(&self, event: Event, fds: &[OwnedFd]) {
         use std::os::fd::AsRawFd;
         let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        if let Some((_, socket)) = &self.manager {
+        // Before `Hello` nothing is told: the answer to it says it all.
+        if let Some((_, socket)) = self.manager.as_ref().filter(|_| self.greeted) {
             // A manager that was just killed does not hear us.
             let _ = channel::send(socket, &event.encode(), &raw);
         }
@@ -233,9 +256,11 @@ impl Rig {
     fn request(&mut self, request: Request, fds: Vec<OwnedFd>) {
         match request {
             Request::Hello => {
+                self.greeted = true;
                 for (id, b) in &self.boxes {
                     let pid = b.running.as_ref().map_or(0, |(l, _)| l.pid);
-                    self.tell(Event::Kept { id: *id, pid, starts: b.starts }, b.prepared.kept());
+                    let (ends, more) = (b.unheard.clone(), b.more);
+                    self.tell(Event::Kept { id: *id, pid, starts: b.starts, ends, more }, b.prepared.kept());
                 }
                 self.tell(Event::KeptEnd { safe_mode: self.safe_mode }, &[]);
             }
@@ -244,7 +269,8 @@ impl Rig {
                 assert!(self.boxes.get(&id).is_none_or(|b| b.running.is_none()), "put over a running box");
                 let starts = self.boxes.get(&id).map_or(0, |b| b.starts);
                 let prepared = Prepared::new(spec, fds).unwrap();
-                self.boxes.insert(id, Box_ { prepared, running: None, starts, stopping: false });
+                let new = Box_ { prepared, running: None, starts, stopping: false, unheard: vec![], more: 0 };
+                self.boxes.insert(id, new);
             }
             Request::Start(id) => self.start(id),
             Request::Stop(id) | Request::Kill(id) => {
@@ -255,6 +281,12 @@ impl Rig {
                 }
             }
             Request::Remove(id) => drop(self.boxes.remove(&id)),
+            Request::Heard(id, count) => {
+                let b = self.boxes.get_mut(&id).unwrap();
+                let kept = b.unheard.len().min(count as usize);
+                b.unheard.drain(..kept);
+                b.more -= count - kept as u32;
+            }
             Request::Power(_) => {}
         }
     }
@@ -280,7 +312,7 @@ impl Rig {
                 Some(Err((step, errno))) => {
                     b.running = None;
                     waitpid(Pid::from_raw(pid as i32), None).unwrap();
-                    self.tell(Event::Refused { id, step, errno, next: Next::Stopped }, &[]);
+                    self.end(id, Event::Refused { id, step, errno, next: Next::Stopped });
                 }
             }
             return;
@@ -294,7 +326,7 @@ impl Rig {
         b.running = None;
         let again = !b.stopping && b.prepared.spec.restart == Restart::Always && b.starts < 4;
         let next = if again { Next::Restart(0) } else { Next::Stopped };
-        self.tell(Event::Exited { id, pid, code, status, uptime_ms: 1, next }, &[]);
+        self.end(id, Event::Exited { id, pid, code, status, uptime_ms: 1, next });
         if again {
             self.start(id);
         }

@@ -21,6 +21,8 @@ mod restarting;
 mod size;
 mod stat;
 mod subject;
+#[path = "../../../init/src/unheard.rs"]
+mod unheard;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;

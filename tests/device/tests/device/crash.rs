@@ -91,19 +91,54 @@ fn app_killed_while_sandboxd_stands_still_is_started_again() {
     device.agent(&format!("kill {manager} SIGSTOP"));
     let mark = device.console().mark();
     device.agent(&format!("kill {first} SIGKILL"));
-    let mut shells = vec![first];
-    for _ in 0..600 {
-        shells = device.pids(uid, "sh");
-        if !shells.is_empty() && !shells.contains(&first) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert!(!shells.is_empty() && !shells.contains(&first), "{shells:?}");
+    let second = next_shell(&mut device, uid, first);
     assert!(device.console().lines(mark, "event ").is_empty(), "sandboxd was to stand still");
     device.agent(&format!("kill {manager} SIGCONT"));
     device.wait_after(mark, &format!("event exited id=org.test.idle pid={first}"));
-    device.wait_after(mark, &format!("event started id=org.test.idle uid={uid} pid={} starts=2", shells[0]));
+    device.wait_after(mark, &format!("event started id=org.test.idle uid={uid} pid={second} starts=2"));
+}
+
+/// Waits until the app's shell is a process other than `old`.
+fn next_shell(device: &mut Device, uid: u32, old: u32) -> u32 {
+    for _ in 0..600 {
+        match device.pids(uid, "sh").as_slice() {
+            [pid] if *pid != old => return *pid,
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    panic!("the app is not started again");
+}
+
+#[test]
+fn exits_that_a_dying_sandboxd_took_with_it_are_recorded_one_by_one() {
+    let mut device = Bench::new("exits-unheard").app(App::shell("org.test.idle", IDLE)).boot().unwrap();
+    device.wait_for("gabion: ready");
+    let (manager, first) = (next_sandboxd(&mut device, None), device.pid("org.test.idle"));
+    let uid = uid(&device, "org.test.idle");
+    // It stands still, so what it is told waits in its socket, and dies with it.
+    device.agent(&format!("kill {manager} SIGSTOP"));
+    device.agent(&format!("kill {first} SIGKILL"));
+    let second = next_shell(&mut device, uid, first);
+    device.agent(&format!("kill {second} SIGKILL"));
+    let third = next_shell(&mut device, uid, second);
+    let mark = device.console().mark();
+    device.agent(&format!("kill {manager} SIGKILL"));
+    device.wait_after(mark, &format!("event adopted id=org.test.idle uid={uid} pid={third} starts=3"));
+    for (count, pid) in [(1, first), (2, second)] {
+        device.wait_after(
+            mark,
+            &format!("event exited id=org.test.idle pid={pid} reason=signal * count={count} * ago_ms="),
+        );
+    }
+    device.wait_after(mark, "gabion: end of boxes");
+    // Once recorded, they are not told to the next one.
+    let mark = device.console().mark();
+    let manager = next_sandboxd(&mut device, Some(manager));
+    device.agent(&format!("kill {manager} SIGKILL"));
+    device.wait_after(mark, &format!("event adopted id=org.test.idle uid={uid} pid={third} starts=3"));
+    device.wait_after(mark, "gabion: end of boxes");
+    let records = device.agent("cat /data/logs/org.test.idle/exits");
+    assert_eq!(records.len(), 2, "{records:?}");
 }
 
 #[test]
