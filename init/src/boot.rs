@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 
+use crate::report;
+
 /// Makes the mounts and the cgroup tree. On the device this is the first thing after the kernel; in a test it runs
 /// in the test's own mount namespace.
 ///
@@ -21,6 +23,7 @@ pub(crate) fn prepare() -> io::Result<()> {
     let closed = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let nodev = closed | MsFlags::MS_NODEV;
     attach("proc", "/proc", nodev, "")?;
+    report::never_wait();
     attach("sysfs", "/sys", nodev, "")?;
     attach("devtmpfs", "/dev", closed, "mode=0755")?;
     attach("tmpfs", "/run", nodev, "mode=0755,size=4m")?;

@@ -1,7 +1,8 @@
 //! What one app writes to standard output and error, on its way to the disk and the console.
 //!
 //! Bounded and charged to the app: beyond its rate of bytes we stop reading, and the app waits in `write`; beyond
-//! its rate of lines they are dropped and the number of dropped ones is said. The console gets fewer still.
+//! its rate of lines they are dropped and the number of dropped ones is said. The console gets fewer still, and what it
+//! does not get is in the log all the same.
 //! The pipes outlive the app's process and sandboxd itself: `init` keeps both ends.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use crate::clock;
+use crate::console;
 use crate::line::{LineBuffer, escape};
 use crate::logfile::LogFile;
 use crate::rate::Bucket;
@@ -17,8 +19,9 @@ use crate::rate::Bucket;
 const KIB: (u32, u32) = (1024, 2048);
 /// Lines that are kept.
 const LINES: (u32, u32) = (200, 1000);
-/// Lines that are shown on the console.
-const SHOWN: (u32, u32) = (50, 300);
+/// Bytes that are shown on the console: a fifth of what a serial line of 115,200 baud carries, and at once as much as
+/// half of what may wait for it.
+const SHOWN: (u32, u32) = (2048, 16_384);
 /// How long reading pauses when the bytes are used up, milliseconds.
 const PAUSE_MS: u64 = 100;
 /// Most bytes that wait for who follows; more is in the log.
@@ -105,7 +108,7 @@ impl AppLog {
     /// Reads what is there, up to the rate.
     pub fn read(&mut self, stream: Stream, now_ms: u64) -> Reading {
         let mut chunk = [0; CHUNK];
-        let mut text = Text::default();
+        let mut text = String::new();
         let mut reading = Reading::Done;
         for _ in 0..4 {
             if !self.bytes.take((CHUNK / 1024) as u32, now_ms) {
@@ -138,7 +141,7 @@ impl AppLog {
     pub fn finish(&mut self, now_ms: u64) {
         for stream in [Stream::Out, Stream::Err] {
             self.read(stream, now_ms);
-            let mut text = Text::default();
+            let mut text = String::new();
             self.with_buffer(stream, |log, buffer| {
                 buffer.finish(|line| log.line(stream, line, now_ms, &mut text));
             });
@@ -156,7 +159,7 @@ impl AppLog {
             }
         }
         if dropped + hidden > 0 {
-            crate::console::say(format_args!(
+            console::say(format_args!(
                 "log id={} dropped={dropped} not_shown={hidden} lines (over the app's rate)",
                 self.id
             ));
@@ -206,7 +209,7 @@ impl AppLog {
         }
     }
 
-    fn line(&mut self, stream: Stream, raw: &[u8], now_ms: u64, text: &mut Text) {
+    fn line(&mut self, stream: Stream, raw: &[u8], now_ms: u64, text: &mut String) {
         if !self.lines.take(1, now_ms) {
             self.dropped = self.dropped.saturating_add(1);
             self.lost = self.lost.saturating_add(1);
@@ -215,34 +218,22 @@ impl AppLog {
         let line = escape(raw);
         if self.file.is_some() {
             let tag = if stream == Stream::Out { "out" } else { "err" };
-            text.kept.push_str(&format!("{} {tag} {line}\n", clock::stamp()));
+            text.push_str(&format!("{} {tag} {line}\n", clock::stamp()));
         }
-        if self.shown.take(1, now_ms) {
-            let mark = if stream == Stream::Out { "" } else { "!" };
-            text.shown.push_str(&format!("[{}{mark}] {line}\n", self.id));
-        } else {
+        let mark = if stream == Stream::Out { "" } else { "!" };
+        if !console::show(&format!("[{}{mark}] {line}\n", self.id), &mut self.shown, now_ms) {
             self.hidden = self.hidden.saturating_add(1);
         }
     }
 
-    fn write(&mut self, text: &Text) {
-        if let Some(file) = self.file.as_mut().filter(|_| !text.kept.is_empty()) {
-            file.append(&text.kept);
+    fn write(&mut self, text: &str) {
+        if let Some(file) = self.file.as_mut().filter(|_| !text.is_empty()) {
+            file.append(text);
         }
-        if let Some(followed) = self.followed.as_mut().filter(|f| f.len() + text.kept.len() <= FOLLOWED_MAX) {
-            followed.push_str(&text.kept);
-        }
-        if !text.shown.is_empty() {
-            crate::console::write(&text.shown);
+        if let Some(followed) = self.followed.as_mut().filter(|f| f.len() + text.len() <= FOLLOWED_MAX) {
+            followed.push_str(text);
         }
     }
-}
-
-/// Lines of one reading, written at once.
-#[derive(Default)]
-struct Text {
-    kept: String,
-    shown: String,
 }
 
 #[cfg(test)]

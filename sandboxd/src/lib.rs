@@ -6,7 +6,7 @@
 //!                                   audit, notify, log pipes, init's events ──▶ daemon ──▶ console, logs, exits
 //! ```
 //!
-//! Pure, without clock or files: [`line`], [`rate`], [`notify`], [`audit_record`], [`watchdog`], [`table`],
+//! Pure, without clock or files: [`line`], [`rate`], [`backlog`], [`notify`], [`audit_record`], [`watchdog`], [`table`],
 //! [`worker`] (the queue), [`registry`] (its text). I/O around them: the rest. [`builder::build_box`] is also what
 //! tests and benches build boxes with.
 //!
@@ -17,6 +17,7 @@ pub mod app;
 pub mod applog;
 pub mod audit_log;
 pub mod audit_record;
+pub mod backlog;
 pub mod boxroot;
 pub mod builder;
 pub mod cgroup;

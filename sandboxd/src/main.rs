@@ -13,11 +13,10 @@ fn main() -> ExitCode {
         let socket = sys::inherit::take(SOCKET)?;
         daemon::run(Config::of_device(), socket)
     };
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            console::say(format_args!("sandboxd can not go on: {e}"));
-            ExitCode::FAILURE
-        }
+    let ended = run();
+    if let Err(e) = &ended {
+        console::say(format_args!("sandboxd can not go on: {e}"));
     }
+    console::finish();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-/// What became readable.
+/// What became ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ready {
     /// An event from `init`.
@@ -17,6 +17,8 @@ pub enum Ready {
     Worker,
     /// A record from the kernel.
     Audit,
+    /// The console takes more.
+    Console,
     /// A message from the bus's router.
     Router,
     /// A question from `appsd`.
@@ -42,6 +44,11 @@ impl Poller {
     /// Watches a descriptor until it is closed.
     pub fn watch(&self, fd: impl AsFd, ready: Ready) -> io::Result<()> {
         Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token(ready)))?)
+    }
+
+    /// Watches a descriptor for room to write.
+    pub fn watch_room(&self, fd: impl AsFd, ready: Ready) -> io::Result<()> {
+        Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLOUT, token(ready)))?)
     }
 
     /// Stops or goes on looking at a descriptor.
@@ -78,6 +85,7 @@ fn token(ready: Ready) -> u64 {
         Ready::Audit => (3, 0),
         Ready::Router => (7, 0),
         Ready::Desk => (8, 0),
+        Ready::Console => (9, 0),
         Ready::Out(uid) => (4, uid),
         Ready::Err(uid) => (5, uid),
         Ready::Notify(uid) => (6, uid),
@@ -94,6 +102,7 @@ fn meaning(token: u64) -> Option<Ready> {
         3 => Ready::Audit,
         7 => Ready::Router,
         8 => Ready::Desk,
+        9 => Ready::Console,
         4 => Ready::Out(uid),
         5 => Ready::Err(uid),
         6 => Ready::Notify(uid),
@@ -114,6 +123,7 @@ mod tests {
             Ready::Audit,
             Ready::Router,
             Ready::Desk,
+            Ready::Console,
             Ready::Out(1),
             Ready::Err(u32::MAX),
             Ready::Notify(9),

@@ -24,6 +24,7 @@ use crate::app::{App, State};
 use crate::applog::{Reading, Stream};
 use crate::audit_record::Denied;
 use crate::config::Config;
+use crate::console;
 use crate::devices::Holders;
 use crate::init_link::InitLink;
 use crate::poller::{Poller, Ready};
@@ -67,6 +68,7 @@ impl Daemon {
     /// Runs until SIGTERM (`Ok`) or until it can not go on.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
+            console::attend(&self.poller);
             let now = sys::process::now_ms();
             let wait = self.deadline_ms().map(|at| at.saturating_sub(now));
             for ready in self.poller.wait(wait)? {
@@ -81,6 +83,8 @@ impl Daemon {
                     Ready::Out(uid) => self.output(uid, Stream::Out, now),
                     Ready::Err(uid) => self.output(uid, Stream::Err, now),
                     Ready::Notify(uid) => self.notices(uid, now),
+                    // Attended to before the next wait.
+                    Ready::Console => {}
                 }
             }
             self.tick(sys::process::now_ms())?;
@@ -198,7 +202,7 @@ impl Daemon {
         let now = sys::process::now_ms();
         self.schedule.changed(now);
         let Some(app) = self.apps.get_mut(&uid) else { return };
-        crate::console::problem(&app.id, text, help);
+        console::problem(&app.id, text, help);
         app.problem = Some(format!("{text}\n{help}").trim_end().chars().take(PROBLEM_MAX).collect());
         if app.pid().is_none() {
             app.state = State::Problem;

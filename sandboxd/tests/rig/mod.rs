@@ -42,6 +42,7 @@ pub(crate) fn manager_process() {
             1
         }
     };
+    sandboxd::console::finish();
     std::process::exit(code);
 }
 

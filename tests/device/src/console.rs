@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 struct Said {
     lines: Vec<String>,
     ended: bool,
+    /// Nothing is read from the device for now.
+    held: bool,
 }
 
 /// What a device has said so far. Clones see the same.
@@ -27,6 +29,7 @@ impl Console {
             let mut source = BufReader::new(source);
             let mut line = Vec::new();
             while source.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+                drop(shared.0.1.wait_while(shared.said(), |said| said.held));
                 // A log that cannot be written is no reason to fail a test.
                 let _ = log.write_all(&line);
                 let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
@@ -42,6 +45,12 @@ impl Console {
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops reading what the device says, or goes on: as a stopped terminal does.
+    pub fn hold(&self, held: bool) {
+        self.said().held = held;
+        self.0.1.notify_all();
     }
 
     /// How many lines were said: where to search from for what is still to be said.

@@ -1,7 +1,7 @@
 //! Apps that take all they can get, all at once; and two neighbours that must not notice.
 
 use crate::heart;
-use device_test::{App, Bench, word};
+use device_test::{App, Bench, Device, word};
 use std::time::Duration;
 
 #[test]
@@ -46,6 +46,66 @@ fn apps_that_take_all_they_can_get_meet_their_limits_and_neighbours_go_on() {
     let flood = device.wait_for("event started id=org.test.flood");
     assert_eq!(word(&flood, "starts"), Some("1"));
     assert!(device.console().lines(0, "event exited id=org.test.flood").is_empty());
+    device.power_button().check_data().unwrap();
+}
+
+/// The kernel's count of bytes that went out of the first serial port.
+fn sent(device: &mut Device) -> String {
+    let lines = device.agent("cat /proc/tty/driver/serial");
+    let console = lines.iter().find(|line| line.starts_with("0:"));
+    console.and_then(|line| line.split(' ').find(|word| word.starts_with("tx:"))).unwrap().to_owned()
+}
+
+/// Waits until the app's exit records are so many.
+fn wait_exits(device: &mut Device, id: &str, count: usize) {
+    for _ in 0..600 {
+        if device.ask(&format!("cat /data/logs/{id}/exits")).is_ok_and(|lines| lines.len() == count) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{id} has not {count} exits on record");
+}
+
+#[test]
+fn console_that_nobody_reads_stops_nobody() {
+    let text = "x".repeat(900);
+    let mut bench = Bench::new("console-held").app(heart()).app(App::shell("org.test.idle", "sleep 1000"));
+    for n in 1..=8 {
+        bench = bench.app(App::shell(&format!("org.test.flood{n}"), &format!("exec yes {n}{text}")));
+    }
+    let mut device = bench.boot().unwrap();
+    device.wait_for("gabion: ready");
+    device.console().hold(true);
+    let mut before = sent(&mut device);
+    loop {
+        std::thread::sleep(Duration::from_secs(2));
+        match sent(&mut device) {
+            now if now == before => break,
+            now => before = now,
+        }
+    }
+    // Both sandboxd and PID 1 have something to say now, and nobody takes it.
+    let pid = device.pid("org.test.idle");
+    device.agent(&format!("kill {pid} SIGKILL"));
+    wait_exits(&mut device, "org.test.idle", 1);
+    let manager = device.pids(0, "sandboxd")[0];
+    device.agent(&format!("kill {manager} SIGKILL"));
+    let uid = device.agent("cat /data/gabion/identity");
+    let uid = uid.iter().find_map(|line| line.strip_suffix(" org.test.idle")).unwrap().parse().unwrap();
+    let pid = device.pids(uid, "sleep")[0];
+    device.agent(&format!("kill {pid} SIGKILL"));
+    wait_exits(&mut device, "org.test.idle", 2);
+
+    // The log has what the console has not.
+    let beats = |lines: Vec<String>| lines.iter().filter(|line| line.contains(" out beat ")).count();
+    let kept = beats(device.agent("cat /data/logs/org.test.heart/current"));
+    let mark = device.console().mark();
+    device.console().hold(false);
+    device.wait_after(mark, "gabion: log id=org.test.flood* not_shown=");
+    device.wait_after(mark, "[org.test.heart] beat ");
+    assert!(kept > 0 && beats(device.agent("cat /data/logs/org.test.heart/current")) >= kept);
+    assert!(device.console().lines(0, "event exited id=org.test.heart").is_empty());
     device.power_button().check_data().unwrap();
 }
 
