@@ -55,7 +55,7 @@ impl Link {
         loop {
             let (bytes, fds) = channel::receive(&self.socket).ok()??;
             if let Some(told) = Told::decode(&bytes) {
-                return Some((told, fds.into_iter().next()));
+                return Some((told, fds.ok().and_then(|fds| fds.into_iter().next())));
             }
         }
     }
