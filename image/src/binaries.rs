@@ -4,6 +4,7 @@
 //! the shared crates, and PID 1 would carry code it must not need.
 
 use crate::command::{tool, visibly};
+use crate::layout;
 use crate::paths::Tree;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -57,11 +58,12 @@ fn flags(tree: &Tree) -> Result<String> {
     };
     // Later prefixes win, so the target directory comes after the tree it may lie in.
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
-    let flags = [
+    let mut flags = vec![
         "-Ctarget-feature=+crt-static".to_owned(),
         remap(&cargo_home, "/cargo"),
         remap(&tree.root, "/gabion"),
         remap(&tree.target, "/target"),
     ];
+    flags.extend(layout::flags(tree)?);
     Ok(flags.join("\u{1f}"))
 }

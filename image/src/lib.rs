@@ -23,6 +23,7 @@ pub mod command;
 pub mod debian;
 pub mod erofs;
 pub mod kernel;
+mod layout;
 pub mod pack;
 pub mod paths;
 pub mod qemu;
