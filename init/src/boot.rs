@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -61,9 +62,9 @@ fn delegate(path: &str) -> io::Result<()> {
     fs::write(&file, "+cpu +memory +pids").map_err(|e| context(&file, e))
 }
 
-/// Puts a process into the manager's cgroup. Slow (milliseconds), so never used for a box.
-pub(crate) fn into_manager_cgroup(pid: u32) -> io::Result<()> {
-    fs::write("/sys/fs/cgroup/manager/cgroup.procs", pid.to_string())
+/// The manager's cgroup, to be cloned into.
+pub(crate) fn manager_cgroup() -> io::Result<OwnedFd> {
+    Ok(fs::File::open("/sys/fs/cgroup/manager")?.into())
 }
 
 fn named(what: &str, e: Errno) -> io::Error {

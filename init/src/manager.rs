@@ -1,16 +1,17 @@
 //! Keeping `sandboxd` up, and safe mode when it cannot be kept up.
 
+use std::ffi::CStr;
 use std::io;
 
 use sys::bundle::{Next, Restart};
 use sys::{channel, process};
 
 use crate::backoff::Backoff;
-use crate::boot::into_manager_cgroup;
+use crate::boot::manager_cgroup;
 use crate::control::Control;
 use crate::report::say;
 
-const PATH: &str = "/usr/bin/sandboxd";
+const PATH: &CStr = c"/usr/bin/sandboxd";
 /// Crashes without a good minute between them after which no app is started any more.
 const SAFE_MODE_AFTER: u32 = 6;
 
@@ -50,7 +51,7 @@ impl Manager {
                 Some(control)
             }
             Err(e) => {
-                say!("cannot start {PATH}: {e}");
+                say!("cannot start sandboxd: {e}");
                 self.crashed(now_ms);
                 None
             }
@@ -59,10 +60,8 @@ impl Manager {
 
     fn spawn(&mut self) -> io::Result<Control> {
         let (ours, theirs) = channel::pair()?;
-        let args: &[&str] = if self.safe_mode { &["--safe-mode"] } else { &[] };
-        let pid = process::spawn_manager(PATH, args, &theirs)?;
-        self.pid = Some(pid);
-        into_manager_cgroup(pid)?;
+        let argv: &[&CStr] = if self.safe_mode { &[PATH, c"--safe-mode"] } else { &[PATH] };
+        self.pid = Some(process::spawn_manager(argv, &theirs, &manager_cgroup()?)?);
         Ok(Control::new(ours))
     }
 

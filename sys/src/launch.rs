@@ -28,6 +28,8 @@ pub struct Prepared {
     kept: Vec<OwnedFd>,
     tmp_options: CString,
     directory: CString,
+    /// Signals to be set to their default, as PID 1 ignores them.
+    ignored: u64,
     // The pointers of argv/envp point into these strings' heap blocks, which never move or change.
     _strings: Vec<CString>,
     argv: Vec<*const c_char>,
@@ -75,6 +77,7 @@ impl Prepared {
             tmp_options: text(&options)?,
             directory: text(&spec.directory)?,
             _strings: args.into_iter().chain(env).collect(),
+            ignored: process::ignored_signals(),
             spec,
             fds,
             kept,
@@ -123,16 +126,9 @@ impl Prepared {
         if !self.spec.host_pids {
             flags |= libc::CLONE_NEWPID;
         }
-        // SAFETY: clone_args is plain integers; all zero is its default.
-        let mut args: libc::clone_args = unsafe { mem::zeroed() };
-        args.flags = flags as u64 | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP;
-        args.pidfd = &raw mut pidfd as u64;
-        args.exit_signal = libc::SIGCHLD as u64;
         let [cgroup, ..] = raw;
-        args.cgroup = cgroup as u64;
-        // SAFETY: without CLONE_VM this is a fork: the child has a copy of this stack and returns 0 on it. The
-        // caller is single-threaded on the device; in tests the child calls nothing that could need a lock.
-        let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, mem::size_of_val(&args)) };
+        // SAFETY: the child goes to `child`, which makes raw system calls only.
+        let pid = unsafe { process::clone_into(cgroup, flags, &mut pidfd) };
         if pid == 0 {
             // SAFETY: we are the child: `child` makes raw system calls only and never returns.
             unsafe { child(self, &raw, report.as_raw_fd()) }
@@ -208,7 +204,7 @@ unsafe fn enter(p: &Prepared, fds: &[RawFd; BOX_FDS], report: RawFd) -> (Step, c
     let closed = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     step!(Tmp, mount(c"tmpfs", c"/tmp", closed, p.tmp_options.as_ptr()));
     step!(Proc, mount(c"proc", c"/proc", closed | libc::MS_RDONLY, c"subset=pid".as_ptr()));
-    step!(Limits, limits(p.spec.open_files), default_signals(), libc::setsid());
+    step!(Limits, limits(p.spec.open_files), process::default_signals(p.ignored), libc::setsid());
     step!(Hostname, libc::sethostname(p.spec.hostname.as_ptr().cast(), p.spec.hostname.len()));
     step!(Directory, libc::chdir(p.directory.as_ptr()));
     let id = p.spec.id;
@@ -280,25 +276,6 @@ unsafe fn limits(open_files: u32) -> c_int {
     0
 }
 
-/// Handlers went with CLONE_CLEAR_SIGHAND; what stays is the mask, and the signals that whoever started us ignored.
-unsafe fn default_signals() -> c_long {
-    /// `struct sigaction` of the kernel: handler, flags, restorer, mask; all zero is SIG_DFL.
-    const DEFAULT: [u64; 4] = [0; 4];
-    for signal in (1..=64).filter(|s| ![libc::SIGKILL, libc::SIGSTOP].contains(s)) {
-        // SAFETY: sets a valid signal to its default by the raw call, since glibc refuses its own two.
-        let r =
-            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), ptr::null::<u64>(), 8) };
-        if r < 0 {
-            return -1;
-        }
-    }
-    let none = 0_u64;
-    // SAFETY: an empty mask of the kernel's eight bytes.
-    unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, ptr::null::<u64>(), 8)
-    }
-}
-
 /// Leaves exactly `granted` in all five sets, and locks the securebits so that nothing raises them again.
 unsafe fn capabilities(granted: u64) -> c_int {
     for number in 0..64 {
@@ -362,7 +339,9 @@ unsafe fn install_seccomp(memfd: RawFd) -> c_long {
             return -1;
         }
         let size = stat.st_size.unsigned_abs() as usize;
-        let at = libc::mmap(ptr::null_mut(), size, libc::PROT_READ, libc::MAP_PRIVATE, memfd, 0);
+        // All of it is read now: one call instead of a fault for each page.
+        let flags = libc::MAP_PRIVATE | libc::MAP_POPULATE;
+        let at = libc::mmap(ptr::null_mut(), size, libc::PROT_READ, flags, memfd, 0);
         if at == libc::MAP_FAILED {
             return -1;
         }
@@ -409,8 +388,6 @@ fn errno() -> c_int {
     unsafe { *libc::__errno_location() }
 }
 
-const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000; // linux/sched.h
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const PR_SET_MDWE: c_int = 65; // linux/prctl.h, since 6.3
 const PR_MDWE_REFUSE_EXEC_GAIN: c_ulong = 1;
 /// While changing uid: NOROOT | NOROOT_LOCKED | NO_SETUID_FIXUP (linux/securebits.h), so that the bounding set can

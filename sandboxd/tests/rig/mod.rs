@@ -4,6 +4,7 @@
 //! The manager confines its whole process, so it runs in one of its own: this test program, started again.
 
 use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -148,8 +149,12 @@ impl Rig {
         let exe = std::env::current_exe().unwrap();
         // SAFETY-free way to set the variable for the child alone: through env(1).
         let variable = format!("{RIG}={}", self.dir.path().display());
-        let args = [variable.as_str(), exe.to_str().unwrap(), "--exact", "manager_process", "--nocapture"];
-        let pid = sys::process::spawn_manager("/usr/bin/env", &args, &theirs).unwrap();
+        let exe = exe.to_str().unwrap();
+        let argv = ["/usr/bin/env", &variable, exe, "--exact", "manager_process", "--nocapture"];
+        let argv = argv.map(|word| CString::new(word).unwrap());
+        let argv: Vec<&CStr> = argv.iter().map(CString::as_c_str).collect();
+        let cgroup = fs::File::open(cgroup2()).unwrap().into();
+        let pid = sys::process::spawn_manager(&argv, &theirs, &cgroup).unwrap();
         self.manager = Some((Pid::from_raw(pid as i32), ours));
         self.greeted = false;
     }
