@@ -5,13 +5,15 @@
 //! cost half a millisecond per launch and 200 kB of kernel memory, and an app that may use no port gains
 //! nothing from a neighbour's loopback being there.
 //!
-//! Both are made by a thread that leaves our network namespace and ends; they live by their descriptors. `local`
+//! Both are made by a thread that leaves our network namespace and ends; they live by their descriptors. The kernel
+//! takes its time over a namespace, so at start-up that thread works while ours waits for disks. `local`
 //! must outlive a restart of sandboxd (apps that run keep talking on it), so every box on it has `init` keep a
 //! descriptor of it. `empty` may be made again at any time: two empty ones are as good as one.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
@@ -26,14 +28,40 @@ pub fn local() -> io::Result<OwnedFd> {
     made(raise_loopback)
 }
 
+/// Namespaces that are being made.
+#[derive(Debug)]
+pub struct Pending(JoinHandle<io::Result<(OwnedFd, Option<OwnedFd>)>>);
+
+impl Pending {
+    /// Waits for them: `empty`, and `local` if it was asked for.
+    pub fn wait(self) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+        self.0.join().unwrap_or_else(|_| Err(io::Error::other("panic")))
+    }
+}
+
+/// Begins to make `empty`, and `local` if there is none yet.
+pub fn begin(with_local: bool) -> io::Result<Pending> {
+    let make = move || {
+        // The loopback first: raising it needs a capability that is given up when storage is there.
+        let local = with_local.then(|| unshared(raise_loopback)).transpose()?;
+        Ok((unshared(|| Ok(()))?, local))
+    };
+    Ok(Pending(thread().spawn(make)?))
+}
+
 fn made(prepare: fn() -> io::Result<()>) -> io::Result<OwnedFd> {
-    let thread = std::thread::Builder::new().name("netns".into()).stack_size(128 << 10);
-    let maker = thread.spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-        prepare()?;
-        Ok(OwnedFd::from(File::open("/proc/thread-self/ns/net")?))
-    })?;
-    maker.join().unwrap_or_else(|_| Err(io::Error::other("panic")))
+    thread().spawn(move || unshared(prepare))?.join().unwrap_or_else(|_| Err(io::Error::other("panic")))
+}
+
+fn thread() -> std::thread::Builder {
+    std::thread::Builder::new().name("netns".into()).stack_size(128 << 10)
+}
+
+/// The calling thread's new namespace.
+fn unshared(prepare: fn() -> io::Result<()>) -> io::Result<OwnedFd> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    prepare()?;
+    Ok(OwnedFd::from(File::open("/proc/thread-self/ns/net")?))
 }
 
 /// `RTM_NEWLINK` for interface 1 (a namespace's loopback always is) with `IFF_UP`.

@@ -92,13 +92,15 @@ pub fn mount_data(device: &Path, template: &Path, at: &Path, quota: Quota) -> Re
 }
 
 fn format_if_blank(disk: &File, template: &Path) -> Result<bool, StorageError> {
-    let mut head = vec![0; BLANK_BYTES];
-    disk.read_exact_at(&mut head, 0).map_err(failed("read the data device"))?;
+    let mut first = [0; FIRST];
+    disk.read_exact_at(&mut first, 0).map_err(failed("read the data device"))?;
     // The marker first: while it stands the copy was cut short and never mounted, whatever else is there.
-    let begun = head.starts_with(MARKER);
-    if !begun && head.get(MAGIC_AT..MAGIC_AT + 2) == Some(&MAGIC) {
+    let begun = first.starts_with(MARKER);
+    if !begun && first.get(MAGIC_AT..MAGIC_AT + 2) == Some(&MAGIC) {
         return Ok(false);
     }
+    let mut head = vec![0; BLANK_BYTES];
+    disk.read_exact_at(&mut head, 0).map_err(failed("read the data device"))?;
     if !begun && head.iter().any(|b| *b != 0) {
         return Err(StorageError::NotBlank);
     }
