@@ -1,9 +1,9 @@
 //! The app store as `sandboxd` sees it: a directory per app, read-only and verified.
 //!
 //! Names and file sizes are bounded before anything is read. The manifest's text is fetched here and read elsewhere
-//! (see `worker.rs`).
+//! (see `worker.rs`), unless the store has its plan already.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -38,19 +38,34 @@ fn plain(name: &str) -> bool {
 
 /// The manifest in the app directory `app`. The error is a message for people.
 pub fn manifest(app: &Path) -> Result<Vec<u8>, String> {
-    let path = app.join("manifest.toml");
-    let open =
-        OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(&path);
-    let file = open.map_err(|e| format!("can not open its manifest.toml: {e}"))?;
-    let mut text = Vec::new();
-    let limit = policy::TEXT_MAX as u64;
-    file.take(limit + 1)
-        .read_to_end(&mut text)
-        .map_err(|e| format!("can not read its manifest.toml: {e}"))?;
-    if text.len() as u64 > limit {
-        return Err(format!("its manifest.toml is longer than {limit} bytes"));
+    let file =
+        open(&app.join("manifest.toml")).map_err(|e| format!("can not open its manifest.toml: {e}"))?;
+    let text = read(file, policy::TEXT_MAX).map_err(|e| format!("can not read its manifest.toml: {e}"))?;
+    if text.len() > policy::TEXT_MAX {
+        return Err(format!("its manifest.toml is longer than {} bytes", policy::TEXT_MAX));
     }
     Ok(text)
+}
+
+/// The encoded plan that was made with the store from the manifest which is in it now. For the verified store alone:
+/// beside a manifest that its author brought it would be the author's ([decision 9], not to be believed).
+///
+/// [decision 9]: ../../docs/decisions/0009-plans-are-made-with-the-store.md
+pub fn plan(app: &Path) -> Option<Vec<u8>> {
+    let kept = read(open(&app.join("manifest.plan")).ok()?, policy::KEPT_MAX).ok()?;
+    Some(policy::kept_plan(&kept, &manifest(app).ok()?)?.to_vec())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// A file's content, cut one byte after `limit`.
+fn read(file: File, limit: usize) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 #[cfg(test)]
@@ -78,5 +93,18 @@ mod tests {
         fs::remove_file(dir.path().join("manifest.toml")).unwrap();
         std::os::unix::fs::symlink("/etc/shadow", dir.path().join("manifest.toml")).unwrap();
         assert!(manifest(dir.path()).is_err());
+    }
+
+    #[test]
+    fn plan_counts_for_the_manifest_beside_it_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[app]\nid = \"com.example.a\"\nversion = \"1.0.0\"\nexec = [\"/bin/a\"]\n";
+        fs::write(dir.path().join("manifest.toml"), text).unwrap();
+        assert_eq!(plan(dir.path()), None);
+        fs::write(dir.path().join("manifest.plan"), policy::keep(text).unwrap()).unwrap();
+        let found = plan(dir.path()).unwrap();
+        assert!(policy::Plan::decode(&found, &policy::Board::default()).is_ok());
+        fs::write(dir.path().join("manifest.toml"), format!("{text}# changed\n")).unwrap();
+        assert_eq!(plan(dir.path()), None);
     }
 }

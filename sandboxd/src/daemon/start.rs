@@ -39,11 +39,11 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let audit = AuditSocket::open().inspect_err(|e| say(format_args!("no audit records: {e}"))).ok();
     let mut greeting = init.greet()?;
     config.safe_mode |= greeting.safe_mode;
-    let local_net = match kept_network(&mut greeting.kept) {
-        Some(fd) => fd,
-        None => network::local()?,
-    };
+    let kept_net = kept_network(&mut greeting.kept);
+    let networks = network::begin(kept_net.is_none())?;
     let registry = prepare_storage(&config);
+    let (empty_net, local_net) = networks.wait()?;
+    let local_net = kept_net.or(local_net).ok_or("no local network")?;
     confine::when_ready()?;
 
     poller.watch(&init, Ready::Init)?;
@@ -64,7 +64,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         apps: Default::default(),
         worker: WorkerBox::default(),
         holders: Holders::default(),
-        empty_net: network::empty()?,
+        empty_net,
         local_net,
         denied: VecDeque::new(),
         schedule: Schedule::new(sys::process::now_ms()),
@@ -233,7 +233,9 @@ impl Daemon {
             Err(_) => None,
         };
         let Some(uid) = system::uid(id).filter(|uid| self.apps.contains_key(uid)) else {
-            if plan.and_then(|plan| plan.system).is_some_and(|grant| grant.on_demand) {
+            if id == system::WORKER {
+                self.worker_rests();
+            } else if plan.and_then(|plan| plan.system).is_some_and(|grant| grant.on_demand) {
                 self.on_demand.push(id.to_owned());
             } else {
                 self.install_system(id);
@@ -277,7 +279,7 @@ impl Daemon {
         for (uid, id) in known {
             let cgroups: &Path = &self.config.cgroups;
             self.apps.entry(uid).or_insert_with(|| App::new(uid, id, false, cgroups, Some(&logs)));
-            self.worker.queue.push(uid);
+            self.worker.unread.push_back(uid);
         }
     }
 }

@@ -22,7 +22,7 @@ impl Daemon {
             watchdogs,
             paused,
             self.schedule.deadline_ms(),
-            self.worker.queue.deadline_ms(),
+            self.worker.deadline_ms(),
             self.bus.deadline_ms(),
             self.desk_waits().then(|| sys::process::now_ms() + DESK_RETRY_MS),
             self.settle_at_ms,
@@ -33,8 +33,9 @@ impl Daemon {
     /// Does what is due.
     pub(super) fn tick(&mut self, now: u64) -> io::Result<()> {
         self.watchdogs(now)?;
+        self.next_plan(now)?;
         self.worker_patience(now)?;
-        if self.worker.queue.is_empty() && !self.bus.grants.is_complete() {
+        if !self.worker.reading() && !self.bus.grants.is_complete() {
             self.bus_complete();
         }
         if self.desk_waits() {
@@ -53,7 +54,7 @@ impl Daemon {
             self.settle_at_ms = None;
             self.apps.values_mut().filter(|a| a.log.unsettled()).for_each(|a| a.log.settle());
         }
-        let busy = !self.worker.queue.is_empty() || self.apps.values().any(|a| a.busy());
+        let busy = self.worker.reading() || self.apps.values().any(|a| a.busy());
         if let Some(first) = self.schedule.due(busy, now) {
             self.table(first);
         }

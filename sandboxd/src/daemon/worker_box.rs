@@ -1,14 +1,15 @@
-//! The manifest worker's box: started when there is something to read, stopped when there is not, so that it
-//! costs memory only for the moment.
+//! Whence plans come: from the store if they were made with it, else from the manifest worker. Its box is started
+//! when there is something to read and stopped when there is not, so that it costs time and memory only then.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use sys::bundle::Request;
+use sys::bundle::{Next, Request};
 
 use super::Daemon;
-use crate::app::State;
+use crate::app::{App, State};
 use crate::poller::Ready;
 use crate::worker::{MESSAGE_MAX, Queue, Verdict, question};
 use crate::{store, system};
@@ -16,7 +17,9 @@ use crate::{store, system};
 /// The worker, and what it has to read.
 #[derive(Debug, Default)]
 pub(super) struct WorkerBox {
-    /// Manifests to be read.
+    /// Apps whose plan nobody has looked for yet; one is taken between two looks at everything else.
+    pub(super) unread: VecDeque<u32>,
+    /// Manifests to be read by the worker.
     pub(super) queue: Queue,
     /// Our end; the worker's is its standard input.
     pub(super) socket: Option<OwnedFd>,
@@ -24,7 +27,42 @@ pub(super) struct WorkerBox {
     pub(super) up: bool,
 }
 
+impl WorkerBox {
+    /// Not every app's plan is known yet.
+    pub(super) fn reading(&self) -> bool {
+        !self.unread.is_empty() || !self.queue.is_empty()
+    }
+
+    /// When there is something to do: at once, or when the worker's patience ends.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        if self.unread.is_empty() { self.queue.deadline_ms() } else { Some(0) }
+    }
+}
+
 impl Daemon {
+    /// The worker is known, and down until it is needed.
+    pub(super) fn worker_rests(&mut self) {
+        let Some(uid) = system::uid(system::WORKER) else { return };
+        let mut app = App::new(uid, system::WORKER, true, &self.config.cgroups, None);
+        app.state = State::Down(Next::Stopped);
+        self.apps.insert(uid, app);
+    }
+
+    /// Looks for the plan of the next app.
+    pub(super) fn next_plan(&mut self, now: u64) -> io::Result<()> {
+        let Some(uid) = self.worker.unread.pop_front() else { return Ok(()) };
+        let Some(app) = self.apps.get(&uid) else { return Ok(()) };
+        if let Some(plan) = store::plan(&self.config.apps.join(&app.id)) {
+            return self.install_app(uid, &plan);
+        }
+        self.worker.queue.push(uid);
+        let worker = system::uid(system::WORKER).and_then(|uid| self.apps.get(&uid));
+        if worker.is_some_and(|w| matches!(w.state, State::Down(Next::Stopped))) {
+            self.install_system(system::WORKER);
+        }
+        self.worker_next(now)
+    }
+
     /// A new pair for a new worker box; gives its standard input.
     pub(super) fn worker_socket(&mut self) -> io::Result<OwnedFd> {
         let (ours, theirs) =
@@ -38,7 +76,7 @@ impl Daemon {
     /// Sends the next manifest, or stops the worker when there is none.
     pub(super) fn worker_next(&mut self, now: u64) -> io::Result<()> {
         while self.worker.up {
-            if self.worker.queue.is_empty() {
+            if !self.worker.reading() {
                 return match system::uid(system::WORKER) {
                     Some(uid) => self.init.ask(&Request::Stop(uid)),
                     None => Ok(()),
@@ -92,7 +130,9 @@ impl Daemon {
         self.worker.up = false;
         if self.worker.socket.is_none() {
             // The worker of a sandboxd before us, whose socket is lost.
-            self.install_system(system::WORKER);
+            if !self.worker.queue.is_empty() {
+                self.install_system(system::WORKER);
+            }
             return Ok(());
         }
         if let Some((uid, verdict)) = self.worker.queue.worker_ended() {

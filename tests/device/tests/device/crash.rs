@@ -62,6 +62,8 @@ fn sandboxd_killed_while_it_comes_up_starts_each_app_once() {
     for id in ids {
         bench = bench.app(App::shell(id, IDLE));
     }
+    // The first app in line: the store has no plan for its manifest, so the worker is woken.
+    bench = bench.app(App::shell("org.test.bad", IDLE).manifest("[app]\nnonsense = 1\n"));
     let mut device = bench.boot().unwrap();
     assert_eq!(device.agent("ping"), ["pong"]);
     for moment in ["event started id=os.gabion.worker", "event started id=org.test."] {
@@ -70,7 +72,7 @@ fn sandboxd_killed_while_it_comes_up_starts_each_app_once() {
         device.agent(&format!("kill {manager} SIGKILL"));
         device.wait_for(&format!("event manager-exited pid={manager} "));
     }
-    device.wait_for("gabion: ready boxes=5 running=4");
+    device.wait_for("gabion: ready boxes=6 running=4");
     for id in ids {
         let pid = device.pid(id);
         // The uid of the event that told of this pid; `sh` waits for a child, `sleep`.
