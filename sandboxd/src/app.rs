@@ -61,7 +61,10 @@ pub struct App {
     pub killed_for_ms: Option<u32>,
     /// What it says of itself.
     pub status: Option<String>,
-    /// It says `READY=1` and has not yet.
+    /// Its manifest says that it says `READY=1` each time it is up.
+    pub says_ready: bool,
+    /// It has not said so yet. Set again at its end, not at its start: the word may be here before `init`'s that it
+    /// started.
     pub awaits_ready: bool,
     oom_seen: u64,
     notify: Option<OwnedFd>,
@@ -95,6 +98,7 @@ impl App {
             watchdog: Watchdog::default(),
             killed_for_ms: None,
             status: None,
+            says_ready: false,
             awaits_ready: false,
             oom_seen: 0,
             notify: None,
@@ -180,6 +184,7 @@ impl App {
     /// It ended. Gives the kills for memory since the last time.
     pub fn ended(&mut self, next: Next) -> u64 {
         self.state = State::Down(next);
+        self.awaits_ready = self.says_ready;
         self.watchdog.rest();
         let kills = self.group.oom_kills();
         kills.saturating_sub(std::mem::replace(&mut self.oom_seen, kills))

@@ -52,6 +52,8 @@ impl Daemon {
         let _ = self.holders.take(&devices);
         let Some(app) = self.apps.get_mut(&uid) else { return Ok(()) };
         let up = app.pid().is_some();
+        // Whether it was ready before we came, nobody knows; the next time counts.
+        app.says_ready = plan.lifecycle.notify;
         app.watchdog.set(plan.lifecycle.watchdog_ms, up, now);
         if !up && app.starts == 0 {
             app.state = State::Starting;
@@ -162,6 +164,7 @@ impl Daemon {
         self.bus_refresh();
         if let Some(app) = self.apps.get_mut(&uid) {
             app.state = State::Starting;
+            app.says_ready = plan.lifecycle.notify;
             app.awaits_ready = plan.lifecycle.notify;
             app.watchdog.set(plan.lifecycle.watchdog_ms, false, 0);
         }

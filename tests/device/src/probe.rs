@@ -11,6 +11,8 @@ fn main() {
     match words.as_slice() {
         // Feeds its watchdog so many times, then is silent for ever.
         ["pet", times] => pet(times.parse().unwrap_or(1)),
+        // Says that it is ready once there is a file /data/go, which it removes, and feeds its watchdog all the time.
+        ["ready"] => println!("ready: {:?}", ready()),
         // Is ready at once, and feeds its watchdog and says so once a second for ever.
         ["beat"] => println!("beat: {:?}", beat()),
         // Touches so many MiB of memory and keeps them.
@@ -43,9 +45,27 @@ fn pet(times: u32) {
     }
 }
 
-fn beat() -> io::Result<()> {
+fn notify_socket() -> io::Result<UnixDatagram> {
     let datagram = UnixDatagram::unbound()?;
     datagram.connect(std::env::var("NOTIFY_SOCKET").map_err(io::Error::other)?)?;
+    Ok(datagram)
+}
+
+fn ready() -> io::Result<()> {
+    let datagram = notify_socket()?;
+    println!("waiting for /data/go");
+    loop {
+        datagram.send(b"WATCHDOG=1")?;
+        if std::fs::remove_file("/data/go").is_ok() {
+            datagram.send(b"READY=1\nSTATUS=going")?;
+            println!("ready");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn beat() -> io::Result<()> {
+    let datagram = notify_socket()?;
     datagram.send(b"READY=1")?;
     for count in 1.. {
         datagram.send(b"WATCHDOG=1")?;

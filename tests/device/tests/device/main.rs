@@ -9,6 +9,7 @@
 //! | `hostile` | apps take all they can get |
 //! | `ends` | apps end in every way there is |
 //! | `inside` | an app looks around in its box |
+//! | `notify` | apps say that they are ready and alive, or do not |
 //! | `input` | its store, its disk and its kernel are not as they should be |
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -20,6 +21,7 @@ mod ends;
 mod hostile;
 mod input;
 mod inside;
+mod notify;
 mod power;
 
 /// A script that says that it lives, for ever.
