@@ -61,13 +61,13 @@ impl Backlog {
             self.text.extend(line.as_bytes());
             return;
         }
-        let end = line.floor_char_boundary(CHUNK - CUT.len());
+        let end = (0..=CHUNK - CUT.len()).rev().find(|at| line.is_char_boundary(*at)).unwrap_or_default();
         self.text.extend(line.get(..end).unwrap_or_default().as_bytes());
         self.text.extend(CUT.as_bytes());
     }
 
     /// What to write next: whole lines, as far as they fit into [`CHUNK`] bytes.
-    pub fn next(&mut self) -> &[u8] {
+    pub fn piece(&mut self) -> &[u8] {
         let text: &[u8] = self.text.make_contiguous();
         let head = text.get(..CHUNK).unwrap_or(text);
         match head.iter().rposition(|b| *b == b'\n') {
@@ -104,7 +104,7 @@ mod tests {
     fn drained(backlog: &mut Backlog) -> String {
         let mut out = Vec::new();
         while !backlog.is_empty() {
-            let chunk = backlog.next().to_vec();
+            let chunk = backlog.piece().to_vec();
             assert!(!chunk.is_empty() && chunk.len() <= CHUNK && chunk.ends_with(b"\n"), "{chunk:?}");
             backlog.written(chunk.len());
             out.extend(chunk);
@@ -129,7 +129,7 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.ours("one\ntwo\n");
         backlog.written(2);
-        assert_eq!(backlog.next(), b"e\ntwo\n");
+        assert_eq!(backlog.piece(), b"e\ntwo\n");
     }
 
     #[test]

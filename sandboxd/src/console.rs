@@ -50,7 +50,7 @@ impl Console {
             if poll(&mut fds, patience) == Ok(0) {
                 return;
             }
-            match nix::unistd::write(out, self.backlog.next()) {
+            match nix::unistd::write(out, self.backlog.piece()) {
                 Ok(count) => self.backlog.written(count),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,

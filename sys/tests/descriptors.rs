@@ -1,7 +1,5 @@
 //! A process at its limit of open files: in a test binary of its own, because the limit is the whole process's.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
