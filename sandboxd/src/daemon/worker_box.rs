@@ -52,14 +52,17 @@ impl Daemon {
     pub(super) fn next_plan(&mut self, now: u64) -> io::Result<()> {
         let Some(uid) = self.worker.unread.pop_front() else { return Ok(()) };
         let Some(app) = self.apps.get(&uid) else { return Ok(()) };
-        if let Some(plan) = store::plan(&self.config.apps.join(&app.id)) {
-            return self.install_app(uid, &plan);
+        match store::plan(&self.config.apps.join(&app.id)) {
+            Some(plan) => self.install_app(uid, &plan)?,
+            None => {
+                self.worker.queue.push(uid);
+                let worker = system::uid(system::WORKER).and_then(|uid| self.apps.get(&uid));
+                if worker.is_some_and(|w| matches!(w.state, State::Down(Next::Stopped))) {
+                    self.install_system(system::WORKER);
+                }
+            }
         }
-        self.worker.queue.push(uid);
-        let worker = system::uid(system::WORKER).and_then(|uid| self.apps.get(&uid));
-        if worker.is_some_and(|w| matches!(w.state, State::Down(Next::Stopped))) {
-            self.install_system(system::WORKER);
-        }
+        // It may have been waiting for this one, or for nothing more to come.
         self.worker_next(now)
     }
 
