@@ -1,4 +1,4 @@
-//! `SOCK_SEQPACKET` messages with descriptors, both ends of the `init`–`sandboxd` socket.
+//! `SOCK_SEQPACKET` messages with descriptors: both ends of the `init`–`sandboxd` socket, and of the router's.
 //!
 //! One `recvmsg` gives one whole message and exactly its descriptors. A message that was cut is an error. Descriptors
 //! that were cut (this process has too many open, or there were more than a bundle has) are an error of their own: what
@@ -30,14 +30,14 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((one, other))
 }
 
-/// Sends one message. Never blocks on a socket made by [`pair`]: a full queue is `WouldBlock`.
+/// Sends one message. Never blocks, whatever whoever shares the socket has set: a full queue is `WouldBlock`.
 ///
 /// # Errors
 /// Those of `sendmsg(2)`.
 pub fn send(socket: impl AsFd, message: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
-    let flags = MsgFlags::MSG_NOSIGNAL;
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     sendmsg::<()>(socket.as_fd().as_raw_fd(), &[IoSlice::new(message)], control, flags, None)?;
     Ok(())
 }
@@ -51,22 +51,29 @@ pub type Descriptors = io::Result<Vec<OwnedFd>>;
 /// Those of `recvmsg(2)`; `InvalidData` for a message that was cut.
 pub fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Descriptors)>> {
     let mut buffer = vec![0; MESSAGE_MAX];
-    let (length, flags, fds) = receive_into(socket.as_fd().as_raw_fd(), &mut buffer)?;
+    let Some((length, fds)) = receive_into(socket, &mut buffer)? else { return Ok(None) };
+    buffer.truncate(length);
+    buffer.shrink_to_fit();
+    Ok(Some((buffer, fds)))
+}
+
+/// The same for messages of another size: the length of the one in `buffer` now, and its descriptors.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_into(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize, Descriptors)>> {
+    let (length, flags, fds) = receive_raw(socket.as_fd().as_raw_fd(), buffer)?;
     if flags & libc::MSG_TRUNC != 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "message was cut"));
     }
-    if length == 0 {
-        return Ok(None);
-    }
-    buffer.truncate(length);
-    buffer.shrink_to_fit();
     let whole = flags & libc::MSG_CTRUNC == 0;
-    Ok(Some((buffer, if whole { Ok(fds) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) })))
+    let fds = if whole { Ok(fds) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) };
+    Ok((length != 0).then_some((length, fds)))
 }
 
 /// `recvmsg(2)`, with the descriptors that came, however many those are. By hand, since `nix` gives none of a list that
 /// was cut, and they would stay open.
-fn receive_into(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, i32, Vec<OwnedFd>)> {
+fn receive_raw(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, i32, Vec<OwnedFd>)> {
     const DESCRIPTORS: usize = (BOX_FDS + KEPT_FDS_MAX) * size_of::<RawFd>();
     // In words of eight bytes, because a control header, of two such words, must be aligned.
     let mut space = [0_u64; DESCRIPTORS.div_ceil(8) + 2];
@@ -80,7 +87,7 @@ fn receive_into(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, i32, Vec
         message.msg_iovlen = 1;
         message.msg_control = space.as_mut_ptr().cast();
         message.msg_controllen = libc::CMSG_LEN(DESCRIPTORS as u32) as _;
-        let length = libc::recvmsg(socket, &raw mut message, libc::MSG_CMSG_CLOEXEC);
+        let length = libc::recvmsg(socket, &raw mut message, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT);
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
         let mut control = libc::CMSG_FIRSTHDR(&raw const message);
         while let Some(header) = control.as_ref() {

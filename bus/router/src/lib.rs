@@ -6,3 +6,4 @@
 
 mod bucket;
 pub mod core;
+pub mod shell;
