@@ -1,6 +1,6 @@
 //! The real `busd` between a stand-in for `sandboxd`, servers and callers, good and hostile.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod rig;
 

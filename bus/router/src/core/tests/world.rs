@@ -116,8 +116,8 @@ pub(super) fn key(uid: u32, interface: usize) -> Key {
 impl World {
     /// Everybody is up, every box has its sockets, nothing is granted.
     pub(super) fn new() -> Self {
-        let mut world = World::default();
-        world.sandboxd = Some(Sandboxd { store: BTreeMap::new(), fresh: None, events: Vec::new() });
+        let sandboxd = Some(Sandboxd { store: BTreeMap::new(), fresh: None, events: Vec::new() });
+        let mut world = World { sandboxd, ..World::default() };
         for interface in 0..INTERFACES.len() {
             CALLERS.iter().for_each(|uid| world.make_box(*uid, interface));
             SERVERS.iter().for_each(|uid| world.make_serve(*uid, interface));
