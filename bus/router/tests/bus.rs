@@ -242,7 +242,7 @@ fn half_closed_connection_lives_until_its_other_half_is_closed() {
     given.read_to_string(&mut asked).unwrap();
     given.write_all(b"answer").unwrap();
     assert_eq!(stream.read(&mut [0; 64]).unwrap(), 6);
-    assert_eq!(bus.until("stored", |state| Some(state.store.len())), 1);
+    bus.until_stored(1);
     given.shutdown(Shutdown::Write).unwrap();
     bus.until_stored(0);
 }
