@@ -168,4 +168,6 @@ pub(crate) struct ClaimedSystem {
     pub(crate) host_pids: Option<Spanned<bool>>,
     /// Whether the box waits until somebody uses what it provides.
     pub(crate) on_demand: Option<Spanned<bool>>,
+    /// Name of a filter for one program of the system, as "router".
+    pub(crate) filter: Option<Spanned<String>>,
 }

@@ -75,6 +75,15 @@ choice! {
     }
 }
 
+choice! {
+    /// A seccomp filter for one program of the system, in place of a profile and of all that goes with grants.
+    SystemFilter {
+        /// Accepting, passing on and shutting down connections on sockets that it was given; no file, no socket of its
+        /// own.
+        Router = "router",
+    }
+}
+
 /// What only a manifest that is part of the image can hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemGrant {
@@ -84,6 +93,8 @@ pub struct SystemGrant {
     pub host_pids: bool,
     /// Whether the box is started only once another box uses an interface that it provides.
     pub on_demand: bool,
+    /// The box's whole seccomp filter, if it is none of the profiles.
+    pub filter: Option<SystemFilter>,
 }
 
 /// All that a manifest says, checked value by value.
@@ -119,6 +130,11 @@ impl Facts {
     /// Whether the box talks over Unix sockets that it opens itself, whatever its profile.
     pub(crate) fn needs_unix_sockets(&self) -> bool {
         !self.uses.is_empty() || !self.provides.is_empty() || self.notify || self.watchdog.is_some()
+    }
+
+    /// The system's own filter of this box.
+    pub(crate) fn filter(&self) -> Option<SystemFilter> {
+        self.system.as_ref()?.filter
     }
 
     /// Every port named, in either direction.

@@ -40,7 +40,7 @@ mod wire;
 pub use amount::{Bytes, CpuPercent, Duration};
 pub use board::Board;
 pub use explain::{Act, Verdict, explain};
-pub use facts::{Profile, Restart, SystemGrant};
+pub use facts::{Profile, Restart, SystemFilter, SystemGrant};
 pub use kept::{KEPT_MAX, POLICY, keep, kept_plan};
 pub use landlock::{FsPath, FsRule, Landlock};
 pub use manifest::{Manifest, SystemManifest, check, check_system};

@@ -291,7 +291,8 @@ impl Checker<'_, '_> {
         let claimed = claimed?;
         let host_pids = claimed.host_pids.as_ref().is_some_and(|claim| *claim.get_ref());
         let on_demand = claimed.on_demand.as_ref().is_some_and(|claim| *claim.get_ref());
-        let mut grant = SystemGrant { capabilities: 0, host_pids, on_demand };
+        let filter = self.optional("system.filter", claimed.filter.as_ref());
+        let mut grant = SystemGrant { capabilities: 0, host_pids, on_demand, filter };
         for claim in claimed.capabilities.iter().flat_map(|list| list.get_ref()) {
             match capability::number(claim.get_ref()) {
                 Ok(number) => grant.capabilities |= 1 << number,

@@ -165,6 +165,7 @@ fn read_tables(reader: &mut Reader<'_>, mut document: DeTable<'_>) -> ClaimedMan
             capabilities: s.texts("capabilities"),
             host_pids: s.take("host_pids"),
             on_demand: s.take("on_demand"),
+            filter: s.take("filter"),
         });
     });
     for (name, _) in document {

@@ -7,7 +7,7 @@ use crate::amount::{Bytes, Duration};
 use crate::board::Board;
 use crate::bus;
 use crate::capability;
-use crate::facts::Facts;
+use crate::facts::{Facts, Profile};
 use crate::name::{AppId, InterfaceName};
 use crate::place::DeviceClass;
 use std::collections::BTreeSet;
@@ -68,6 +68,15 @@ fn identity(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
     }
     if facts.system.as_ref().is_some_and(|grant| grant.capabilities & !capability::grantable() != 0) {
         add(found, "system.capabilities", "a capability that no box may have", "remove it");
+    }
+    let others = facts.profile != Profile::Strict
+        || facts.jit
+        || facts.needs_unix_sockets()
+        || facts.ports().next().is_some();
+    if facts.filter().is_some() && others {
+        let help =
+            "write profile = \"strict\", and nothing below [network], [uses], [provides] or about watching";
+        add(found, "system.filter", "a filter of its own leaves no room for other grants", help);
     }
 }
 

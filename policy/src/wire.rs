@@ -13,7 +13,7 @@ use crate::problem::Invalid;
 use std::fmt;
 
 /// First bytes of an encoded plan; the last one is the version of the layout.
-const MAGIC: &[u8; 8] = b"GabPlan\x02";
+const MAGIC: &[u8; 8] = b"GabPlan\x03";
 /// Longest encoded plan in bytes. A manifest is at most 64 KiB of text and its facts are never longer than that plus
 /// a few defaults; the bound keeps a hostile sender from making the receiver work.
 pub const PLAN_MAX: usize = 256 * 1024;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use policy::{Board, DecodeError, Network, Plan, Problem, check, check_system, compile, compile_system};
+use policy::{
+    Board, DecodeError, Network, Plan, Problem, SystemFilter, check, check_system, compile, compile_system,
+};
 
 const DESIGN: &str = r#"[app]
 id = "com.example.thermostat"
@@ -178,6 +180,26 @@ fn check_system_table_is_for_the_image_alone() {
     assert!(problems(SYSTEM).iter().any(|problem| problem.key == "app.id"));
     assert!(check_system(SMALLEST, &Board::default()).is_err());
     assert!(check_system(&SYSTEM.replace("CAP_KILL", "CAP_SYS_ADMIN"), &Board::default()).is_err());
+}
+
+#[test]
+fn check_system_filter_leaves_no_room_for_other_grants() {
+    let text = "[app]\nid = \"os.gabion.bus\"\nversion = \"1.0.0\"\nexec = [\"/busd\"]\n\
+                [process]\nprofile = \"strict\"\n[system]\nfilter = \"router\"\n";
+    let plan = compile_system(&check_system(text, &Board::default()).unwrap());
+    assert_eq!(plan.system.as_ref().and_then(|system| system.filter), Some(SystemFilter::Router));
+    assert_eq!(Plan::decode_system(&plan.encode(), &Board::default()), Ok(plan));
+    let more = [
+        text.replace("strict", "default"),
+        text.replace("[system]", "jit = true\n[system]"),
+        text.replace("[system]", "[network]\nlisten = [\"80/tcp\"]\n[system]"),
+        text.replace("[system]", "[lifecycle]\nwatchdog = \"5s\"\n[system]"),
+        text.replace("\"router\"", "\"rooter\""),
+    ];
+    for text in more {
+        let problems = check_system(&text, &Board::default()).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.key == "system.filter"), "{text}");
+    }
 }
 
 #[test]

@@ -9,12 +9,18 @@
 //! `memfd_create` without `jit` (a memfd mapped twice, RW and RX, is W^X undone), SysV IPC and message queues.
 
 use super::rule::{Call, Rules, calls, is, is_not, masked, null};
-use crate::facts::{Facts, Profile};
+use crate::facts::{Facts, Profile, SystemFilter};
 use crate::net::Proto;
 
 /// All that the box may call.
 pub(crate) fn allowed(facts: &Facts) -> Rules {
     let mut rules = Rules::default();
+    if let Some(filter) = facts.filter() {
+        match filter {
+            SystemFilter::Router => router(&mut rules),
+        }
+        return rules;
+    }
     strict(&mut rules);
     if facts.profile >= Profile::Default {
         default(&mut rules);
@@ -209,6 +215,29 @@ fn internet_sockets(rules: &mut Rules, proto: Proto) {
             rules.when(("SYS_socket", libc::SYS_socket), "of the granted families", &[&socket]);
         }
     }
+}
+
+/// The bus's router: connections in, connections out, each over sockets that it was given. It opens nothing, neither
+/// files nor sockets, and maps nothing executable. (glibc asks for its own path and maps at the start, and goes on
+/// without.)
+fn router(rules: &mut Rules) {
+    rules.always(calls![
+        SYS_accept4 SYS_sendmsg SYS_recvmsg SYS_recvfrom SYS_shutdown SYS_close SYS_fcntl SYS_fstat SYS_newfstatat
+        SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_ppoll SYS_clock_gettime SYS_write
+        SYS_brk SYS_munmap SYS_mremap SYS_madvise SYS_futex SYS_getrandom
+        SYS_execve SYS_exit SYS_exit_group SYS_set_robust_list SYS_set_tid_address SYS_rseq SYS_gettid SYS_getpid
+        SYS_tgkill SYS_sched_getaffinity SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sigaltstack
+        SYS_restart_syscall
+    ]);
+    #[cfg(target_arch = "x86_64")]
+    rules.always(calls![SYS_poll SYS_epoll_wait SYS_arch_prctl]);
+    rules.when(("SYS_prlimit64", libc::SYS_prlimit64), "asking only", &[&[null(2)]]);
+    let option = [is(1, libc::SOL_SOCKET as u32), is(2, libc::SO_SNDBUF as u32)];
+    rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "how much may wait in a socket", &[&option]);
+    rules.when(("SYS_ioctl", libc::SYS_ioctl), "not to wait for a socket", &[&[is(1, 0x5421)]]);
+    let no_exec = [masked(2, libc::PROT_EXEC as u32, 0)];
+    rules.when(("SYS_mmap", libc::SYS_mmap), "not executable", &[&no_exec]);
+    rules.when(("SYS_mprotect", libc::SYS_mprotect), "not executable", &[&no_exec]);
 }
 
 /// W^X: no mapping that is writable and executable at once. That a writable one never *becomes* executable is

@@ -8,7 +8,7 @@ use super::rule::{Check, Rules, Test, When};
 use super::simulate::{Data, run};
 use super::{Answer, answer, kernel_name, programs, tables};
 use crate::facts::Facts;
-use crate::{Board, Profile, check};
+use crate::{Board, Profile, check, check_system};
 
 /// Syscall numbers tried on every program: more than any kernel has, and some that cannot be.
 fn numbers() -> impl Iterator<Item = u32> {
@@ -40,7 +40,15 @@ fn combinations() -> Vec<Facts> {
             }
         }
     }
+    all.push(router());
     all
+}
+
+/// The facts of the bus's router.
+fn router() -> Facts {
+    let text = "[app]\nid = \"os.gabion.bus\"\nversion = \"1.0.0\"\nexec = [\"/x\"]\n\
+                [process]\nprofile = \"strict\"\n[system]\nfilter = \"router\"\n";
+    check_system(text, &Board::default()).unwrap().manifest().facts.clone()
 }
 
 fn ask(facts: &Facts, number: u32, args: [u64; 6]) -> u32 {
@@ -362,4 +370,45 @@ fn program_sockets_follow_the_grants() {
         assert_eq!(ask_socket(tcp, family, 1, 0), EPERM, "family {family}");
         assert_eq!(ask_socket(udp, family, 3, 0), EPERM, "family {family}");
     }
+}
+
+#[test]
+fn router_opens_runs_and_reaches_nothing() {
+    let router = router();
+    let strict = facts(Profile::Strict, false, "", false);
+    let opens = [
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_mkdirat,
+        libc::SYS_unlinkat,
+        libc::SYS_socket,
+        libc::SYS_socketpair,
+        libc::SYS_connect,
+        libc::SYS_bind,
+        libc::SYS_listen,
+        libc::SYS_sendto,
+        libc::SYS_clone,
+        libc::SYS_kill,
+        libc::SYS_prctl,
+        libc::SYS_execveat,
+        libc::SYS_memfd_create,
+        libc::SYS_timer_create,
+    ];
+    for number in opens {
+        assert_eq!(ask(&router, number as u32, [1; 6]), EPERM, "{number}");
+    }
+    let routes =
+        [libc::SYS_accept4, libc::SYS_epoll_ctl, libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_shutdown];
+    for number in routes {
+        assert_eq!(ask(&router, number as u32, [1; 6]), ALLOW, "{number}");
+    }
+    assert_eq!(
+        ask(&strict, libc::SYS_accept4 as u32, [0; 6]),
+        EPERM,
+        "no app gets the router's calls with it"
+    );
+    assert_eq!(ask(&router, libc::SYS_mmap as u32, [0, 4096, 5, 0, 0, 0]), EPERM);
+    assert_eq!(ask(&router, libc::SYS_mmap as u32, [0, 4096, 3, 0, 0, 0]), ALLOW);
+    assert_eq!(ask(&router, libc::SYS_setsockopt as u32, [3, 1, 7, 0, 0, 0]), ALLOW);
+    assert_eq!(ask(&router, libc::SYS_setsockopt as u32, [3, 1, 16, 0, 0, 0]), EPERM, "SO_PASSCRED");
 }
