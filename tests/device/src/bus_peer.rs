@@ -1,8 +1,9 @@
 //! A peer on the bus for test apps, good and hostile. It speaks varlink by hand: bytes that a library would not send are
 //! what most of it is for.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ fn main() {
         ["reach"] => reach(),
         ["serve", interface] => serve(interface),
         ["fork", interface, method] => fork(interface, method),
+        ["inherited", interface, method] => inherited(interface, method),
         _ => Err(io::Error::other("what?")),
     };
     println!("peer: {} ends: {done:?}", words.first().unwrap_or(&""));
@@ -96,10 +98,10 @@ fn more(interface: &str, method: &str, parameters: &str) -> io::Result<()> {
 fn file(interface: &str, method: &str, parameters: &str) -> io::Result<()> {
     let stream = connect(interface)?;
     (&stream).write_all(&message(interface, method, parameters, false))?;
-    let (bytes, fds) = sys::channel::receive(&stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (bytes, fds) = received(&stream)?;
     let text = String::from_utf8_lossy(&bytes).replace('\0', "");
     println!("peer: reply {text}");
-    let received = fds?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+    let received = fds.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
     let mut file = std::fs::File::from(received);
     println!("peer: writing is {:?}", file.write(b"x").map_err(|e| e.kind()));
     let mut text = String::new();
@@ -248,13 +250,21 @@ fn serve(interface: &str) -> io::Result<()> {
     connect(router.as_raw_fd(), &UnixAddr::new(format!("/run/serve/{interface}").as_str())?)?;
     println!("peer: serving");
     loop {
-        let (grant, fds) = sys::channel::receive(&router)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let (grant, fds) = received(&router)?;
         let grant = String::from_utf8_lossy(&grant).into_owned();
         println!("peer: handed {grant}");
-        if let Some(caller) = fds?.into_iter().next() {
+        if let Some(caller) = fds.into_iter().next() {
             std::thread::spawn(move || answer(&mut UnixStream::from(caller), &grant));
         }
     }
+}
+
+/// The next message and its descriptors; waits for it.
+fn received(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    poll(&mut ready, PollTimeout::NONE)?;
+    let (bytes, fds) = sys::channel::receive(&socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((bytes, fds?))
 }
 
 fn answer(caller: &mut UnixStream, grant: &str) {
@@ -269,18 +279,19 @@ fn answer(caller: &mut UnixStream, grant: &str) {
     let _ = caller.shutdown(std::net::Shutdown::Both);
 }
 
-/// A connection inherited over fork speaks with the same voice: the child's calls are the parent's.
+/// A connection that another process inherits speaks with the same voice.
 fn fork(interface: &str, method: &str) -> io::Result<()> {
     let stream = connect(interface)?;
-    let shell = format!(
-        "printf '{}' >&0; read -t 5 line; echo \"$line\"",
-        r#"{"method":"PLACE","parameters":{}}\000"#
-    );
-    let shell = shell.replace("PLACE", &format!("{interface}.{method}"));
-    let child = std::process::Command::new("/bin/sh")
-        .args(["-c", &shell])
-        .stdin(OwnedFd::from(stream.try_clone()?))
-        .output()?;
-    println!("peer: child heard {}", String::from_utf8_lossy(&child.stdout).replace('\0', ""));
+    let mut child = std::process::Command::new("/bin/test-bus-peer")
+        .args(["inherited", interface, method])
+        .stdin(OwnedFd::from(stream))
+        .spawn()?;
+    child.wait().map(drop)
+}
+
+/// The child of the one before: its standard input is the connection.
+fn inherited(interface: &str, method: &str) -> io::Result<()> {
+    let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    println!("peer: child heard {}", ask(&mut stream, interface, method, "{}")?);
     Ok(())
 }
