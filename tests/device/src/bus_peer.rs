@@ -243,18 +243,20 @@ fn reach() -> io::Result<()> {
     Ok(())
 }
 
-/// Takes callers as a server without a library does, and tells each who it is.
+/// Takes callers as a server without a library does, and tells each who it is. A router that ends is followed by another,
+/// to which it connects; callers that it has go on.
 fn serve(interface: &str) -> io::Result<()> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-    let router = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-    connect(router.as_raw_fd(), &UnixAddr::new(format!("/run/serve/{interface}").as_str())?)?;
-    println!("peer: serving");
     loop {
-        let (grant, fds) = received(&router)?;
-        let grant = String::from_utf8_lossy(&grant).into_owned();
-        println!("peer: handed {grant}");
-        if let Some(caller) = fds.into_iter().next() {
-            std::thread::spawn(move || answer(&mut UnixStream::from(caller), &grant));
+        let router = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        connect(router.as_raw_fd(), &UnixAddr::new(format!("/run/serve/{interface}").as_str())?)?;
+        println!("peer: serving");
+        while let Ok((grant, fds)) = received(&router) {
+            let grant = String::from_utf8_lossy(&grant).into_owned();
+            println!("peer: handed {grant}");
+            if let Some(caller) = fds.into_iter().next() {
+                std::thread::spawn(move || answer(&mut UnixStream::from(caller), &grant));
+            }
         }
     }
 }

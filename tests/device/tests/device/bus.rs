@@ -90,7 +90,7 @@ fn bus_outlives_its_router_its_servers_and_sandboxd() {
     let mut device = Bench::new("bus-kills")
         .app(sensor())
         .app(
-            App::peer("org.test.steady", &["many", "org.test.Temperature", "Get", "20000"])
+            App::peer("org.test.steady", &["many", "org.test.Temperature", "Get", "3000"])
                 .tables(&uses("org.test.Temperature", "Get")),
         )
         .app(
@@ -114,7 +114,7 @@ fn bus_outlives_its_router_its_servers_and_sandboxd() {
     device.wait_after(mark, "gabion: event adopted id=os.gabion.bus");
     answered_again(&device, mark);
     // Not one call was lost on the connection that was open all the while.
-    device.wait_count(0, "[org.test.steady] peer: answered 20000 of 20000", 1, Duration::from_secs(300));
+    device.wait_count(0, "[org.test.steady] peer: answered 3000 of 3000", 1, Duration::from_secs(300));
     assert!(device.console().lines(0, "event exited id=org.test.steady").is_empty());
 
     // Both at once: connections are unaccounted for, so the boxes that may hold them start again.
