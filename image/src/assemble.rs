@@ -24,12 +24,14 @@ impl Bootable {
     /// The kernel command line, without what a test may add.
     ///
     /// `panic=-1` restarts at once, which QEMU's `-no-reboot` turns into an end; words of the form `NAME=value` without
-    /// a dot are PID 1's environment.
+    /// a dot are PID 1's environment. `no_timer_check`: the kernel counts timer ticks for a moment to find boards whose
+    /// timer is wired wrongly, and panics if there are too few; on a machine that is interpreted, beside others that want
+    /// the processor, there are too few now and then.
     pub fn command_line(&self) -> String {
         let (root, apps) =
             (self.root.dm_create("root", 0, "/dev/vda"), self.apps.dm_create("apps", 1, "/dev/vdb"));
         format!(
-            "console=ttyS0 loglevel=4 panic=-1 lockdown=confidentiality dm-mod.create=\"{root};{apps}\" \
+            "console=ttyS0 loglevel=4 panic=-1 no_timer_check lockdown=confidentiality dm-mod.create=\"{root};{apps}\" \
              root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc"
         )
     }

@@ -21,5 +21,5 @@ pub mod off;
 
 pub use app::App;
 pub use bench::Bench;
-pub use device::{Device, word};
+pub use device::{Device, PATIENCE, word};
 pub use off::Off;

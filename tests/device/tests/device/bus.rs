@@ -1,6 +1,6 @@
 //! The bus on the device: who gets what, what becomes of it when something dies, and peers that mean ill.
 
-use device_test::{App, Bench, Device};
+use device_test::{App, Bench, Device, PATIENCE};
 use std::time::Duration;
 
 const BUSD: u32 = 1002;
@@ -76,7 +76,7 @@ fn bus_gives_each_app_what_its_manifest_names_and_nothing_else() {
 
 /// Waits until a caller that connects anew each second is answered again.
 fn answered_again(device: &Device, mark: usize) {
-    device.wait_count(mark, "[org.test.every] peer: Ok(\"{\\\"parameters\\\"", 3, Duration::from_secs(60));
+    device.wait_count(mark, "[org.test.every] peer: Ok(\"{\\\"parameters\\\"", 3, PATIENCE);
 }
 
 fn kill_box(device: &mut Device, uid: u32, name: &str) {

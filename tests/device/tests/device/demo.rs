@@ -1,7 +1,6 @@
 //! The shipped demo: unmodified Debian programs, in the memory that is promised.
 
-use device_test::Bench;
-use std::time::Duration;
+use device_test::{Bench, PATIENCE};
 
 #[test]
 fn demo_in_96_mib_runs_every_app_and_those_that_may_reach_each_other_do() {
@@ -14,7 +13,7 @@ fn demo_in_96_mib_runs_every_app_and_those_that_may_reach_each_other_do() {
     device.wait_for("[org.gabion.demo.subscriber] sensors/temperature ");
     device.wait_for("[org.gabion.demo.notes] 2 notes");
     device.wait_for("[org.gabion.demo.python] http://localhost:8080/index.html: 200, ");
-    device.wait_count(0, "[org.gabion.demo.clock] up for ", 3, Duration::from_secs(90));
+    device.wait_count(0, "[org.gabion.demo.clock] up for ", 3, PATIENCE);
     assert!(device.console().lines(0, "gabion: problem ").is_empty());
     // Whoever looks for the broker before it listens ends, and is started again: so does mosquitto_sub.
     let mut ends = device.console().lines(0, "event exited id=org.gabion.demo.");

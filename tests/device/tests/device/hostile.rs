@@ -1,7 +1,7 @@
 //! Apps that take all they can get, all at once; and two neighbours that must not notice.
 
 use crate::heart;
-use device_test::{App, Bench, Device, word};
+use device_test::{App, Bench, Device, PATIENCE, word};
 use std::time::Duration;
 
 #[test]
@@ -37,8 +37,8 @@ fn apps_that_take_all_they_can_get_meet_their_limits_and_neighbours_go_on() {
     assert!(refused.iter().any(|line| line.starts_with("max ") && line != "max 0"), "{refused:?}");
 
     let mark = device.console().mark();
-    device.wait_count(mark, "[org.test.heart] beat", 5, Duration::from_secs(60));
-    device.wait_count(mark, "[org.test.scribe] wrote", 5, Duration::from_secs(60));
+    device.wait_count(mark, "[org.test.heart] beat", 5, PATIENCE);
+    device.wait_count(mark, "[org.test.scribe] wrote", 5, PATIENCE);
     for id in ["org.test.heart", "org.test.scribe"] {
         assert!(device.console().lines(0, &format!("event exited id={id}")).is_empty());
     }
@@ -58,7 +58,7 @@ fn sent(device: &mut Device) -> String {
 
 /// Waits until the app's exit records are so many.
 fn wait_exits(device: &mut Device, id: &str, count: usize) {
-    for _ in 0..600 {
+    for _ in 0..1800 {
         if device.ask(&format!("cat /data/logs/{id}/exits")).is_ok_and(|lines| lines.len() == count) {
             return;
         }
@@ -128,7 +128,7 @@ fn network_of_an_app_is_what_its_manifest_lists() {
     device.wait_for("[org.test.friend] call: Ok(5) hello");
     let mark = device.console().mark();
     for id in ["org.test.stranger", "org.test.hermit"] {
-        device.wait_count(mark, &format!("[{id}] call: Err(PermissionDenied)"), 2, Duration::from_secs(60));
+        device.wait_count(mark, &format!("[{id}] call: Err(PermissionDenied)"), 2, PATIENCE);
         assert!(device.console().lines(0, &format!("[{id}] call: Ok")).is_empty());
     }
     device.wait_for("[org.test.squatter] serve: Err(*PermissionDenied");

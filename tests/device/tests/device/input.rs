@@ -1,8 +1,7 @@
 //! A device that is given what it should not be given: it says so by name and with a remedy, and runs the rest.
 
 use crate::heart;
-use device_test::{App, Bench};
-use std::time::Duration;
+use device_test::{App, Bench, PATIENCE};
 
 #[test]
 fn apps_that_are_wrong_are_named_with_a_remedy_and_others_run() {
@@ -113,8 +112,8 @@ fn disk_full_apps_run_and_the_device_boots_again() {
     device.wait_for("[org.test.filler!] dd: error writing '/data/big': No space left on device");
     device.wait_for("[org.test.filler] filled");
     let mark = device.console().mark();
-    device.wait_count(mark, "[org.test.heart] beat", 3, Duration::from_secs(60));
-    device.wait_count(mark, "[org.test.scribe] wrote", 3, Duration::from_secs(60));
+    device.wait_count(mark, "[org.test.heart] beat", 3, PATIENCE);
+    device.wait_count(mark, "[org.test.scribe] wrote", 3, PATIENCE);
     let manager = device.pids(0, "sandboxd")[0];
     device.agent(&format!("kill {manager} SIGKILL"));
     device.wait_after(mark, "event adopted id=org.test.heart");

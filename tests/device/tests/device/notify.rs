@@ -14,7 +14,7 @@ fn state(device: &Device) -> Option<String> {
 
 /// Waits for a table that says so.
 fn wait_state(device: &Device, expected: &str) {
-    for _ in 0..600 {
+    for _ in 0..1800 {
         if state(device).as_deref() == Some(expected) {
             return;
         }
