@@ -1,10 +1,9 @@
 //! Part `restart`: from `kill -9` to the new process's `main`.
 //!
 //! Ours is the kept bundle launched again by `init`'s own code (see [`crate::keeper`]) with no `sandboxd` anywhere.
-//! The others restart the same binary *unboxed*: runit, s6, and the floor, a C loop of vfork, execve and wait. What a
-//! box costs the kernel is measured in the same run, as the difference of that loop with and without the box.
-//! The two supervisors restart at most once a second, so all of them run side by side and are crashed in turn,
-//! one second apart.
+//! The others restart the same binary *unboxed*: dinit, runit, s6, and the floor, a C loop of vfork, execve and wait.
+//! What a box costs the kernel is measured in the same run, as the difference of that loop with and without the box.
+//! runit and s6 restart at most once a second, so all of them run side by side and are crashed in turn, one second apart.
 
 use std::fs;
 use std::io::Read;
@@ -16,24 +15,26 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use sys::bundle::Event;
 
 use crate::keeper;
-use crate::launching::has;
+use crate::launching::found;
 use crate::peer::{bare_box, bare_plain, inherited};
 use crate::programs::Programs;
 use crate::stat::{Samples, bar, not_measured};
 use crate::subject::Subject;
 
 const UID: u32 = 19_902;
+const ROUNDS: usize = 30;
 /// Between two crashes of the same program: runit and s6 wait out the rest of a second.
 const BETWEEN: Duration = Duration::from_millis(1100);
 
 /// Measures and reports.
-pub(crate) fn run(dir: &Path, programs: &Programs, rounds: usize) -> Result<()> {
+pub(crate) fn run(dir: &Path, programs: &Programs) -> Result<()> {
     let ours = Subject::build(dir, UID, &programs.stamp)?;
     let same = Subject::build(dir, UID + 1, &programs.stamp)?;
     let mut all = vec![
@@ -41,17 +42,20 @@ pub(crate) fn run(dir: &Path, programs: &Programs, rounds: usize) -> Result<()> 
         Supervised::bare_box(programs, &same)?,
         Supervised::bare_plain(programs)?,
     ];
-    if has("runsv") {
+    if let Some(tool) = found("dinit") {
+        all.push(Supervised::dinit(&tool, dir, programs)?);
+    }
+    if found("runsv").is_some() {
         all.push(Supervised::service("runit (runsv), unboxed", "runsv", dir, programs)?);
     }
-    if has("s6-supervise") {
+    if found("s6-supervise").is_some() {
         all.push(Supervised::service("s6 (s6-supervise), unboxed", "s6-supervise", dir, programs)?);
     }
-    println!("restart: kill -9 to the new process's main, {rounds} rounds in turn");
+    println!("restart: kill -9 to the new process's main, {ROUNDS} rounds in turn");
     for supervised in &mut all {
         supervised.started()?;
     }
-    for _ in 0..rounds {
+    for _ in 0..ROUNDS {
         std::thread::sleep(BETWEEN);
         // The first after the pause finds the machine's caches cold: let it be another one each time.
         all.rotate_left(1);
@@ -70,11 +74,12 @@ fn report(all: &[Supervised]) {
     };
     let cost = bare - floor;
     println!("  a box's kernel cost {cost:.0} µs; ours is {:.2} x the bare box", ours / bare);
-    not_measured("restart_vs_dinit", "dinit is not packaged in Debian 12");
-    match median("runit") {
-        Some(runit) => bar("restart_vs_runit", ours / (runit + cost), 1.0),
-        None => not_measured("restart_vs_runit", "not installed"),
-    }
+    let ratio = |name, peer, remedy| match median(peer) {
+        Some(theirs) => bar(name, ours / (theirs + cost), 1.0),
+        None => not_measured(name, remedy),
+    };
+    ratio("restart_vs_dinit", "dinit", "dinit is not on PATH, nor in Debian 12: build it from source");
+    ratio("restart_vs_runit", "runit", "runsv is not on PATH: install runit");
     // A ratio to s6 would say nothing: as Debian packages it, it lets a second pass after each death.
 }
 
@@ -136,6 +141,28 @@ impl Supervised {
         let mut command = Command::new(tool);
         command.arg(&service).env_clear().env("PATH", "/usr/bin:/bin");
         Supervised::unboxed(what, command)
+    }
+
+    /// In container mode, in which it manages no system. Its services' output goes to a file: a FIFO, so that it is here
+    /// as soon as elsewhere.
+    fn dinit(tool: &Path, dir: &Path, programs: &Programs) -> Result<Supervised> {
+        let services = dir.join("dinit");
+        fs::create_dir(&services)?;
+        let (fifo, socket) = (dir.join("dinit.out"), dir.join("dinit.socket"));
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU)?;
+        let stamps = fs::File::options().read(true).write(true).open(&fifo)?;
+        let service = format!(
+            "type = process\ncommand = {}\nrestart = true\nsmooth-recovery = true\nrestart-delay = 0\n\
+             restart-limit-count = 0\nlogfile = {}\n",
+            programs.stamp.display(),
+            fifo.display()
+        );
+        fs::write(services.join("stamp"), service)?;
+        let mut command = Command::new(tool);
+        command.args(["--container", "--quiet", "--log-file", "/dev/null", "--services-dir"]).arg(&services);
+        command.arg("--socket-path").arg(&socket).arg("stamp").env_clear().env("PATH", "/usr/bin:/bin");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        Ok(Supervised::new("dinit, unboxed", child, stamps.into(), Pids::Stamp))
     }
 
     fn unboxed(what: &'static str, mut command: Command) -> Result<Supervised> {

@@ -3,37 +3,10 @@
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use tree_test::rust::{self, Line};
-use tree_test::tree;
-
-/// Most lines of ours that run as PID 1 (`docs/specification.md`): all that is written, comments included, in `init`
-/// and in the modules of `sys` it is built with; blank lines and tests not.
-const PID_1_LINES_MAX: usize = 2000;
+use tree_test::{pid1, tree};
 
 fn read(path: &Path) -> Result<Vec<Line>> {
     Ok(rust::lines(&tree::read(path)?))
-}
-
-fn below(folder: &str) -> Result<Vec<PathBuf>> {
-    let folder = tree::root().join(folder);
-    let found: Vec<PathBuf> =
-        tree::files("rs")?.into_iter().filter(|path| path.starts_with(&folder)).collect();
-    anyhow::ensure!(!found.is_empty(), "nothing in {}", folder.display());
-    Ok(found)
-}
-
-/// The files of `sys` that PID 1 is built with.
-fn sys_of_init() -> Result<Vec<PathBuf>> {
-    let folder = tree::root().join("sys/src");
-    let lib = folder.join("lib.rs");
-    let modules = rust::unconditional_modules(&tree::read(&lib)?);
-    let mut found = vec![lib];
-    for module in modules {
-        let file = folder.join(&module).with_extension("rs");
-        found.push(if file.exists() { file } else { folder.join(&module).join("mod.rs") });
-        found.extend(below(&format!("sys/src/{module}")).unwrap_or_default());
-    }
-    found.dedup();
-    Ok(found)
 }
 
 #[test]
@@ -101,26 +74,15 @@ fn crates_on_the_device_forbid_unsafe() -> Result<()> {
 
 #[test]
 fn pid_1_has_at_most_2000_lines() -> Result<()> {
-    let (mut written, mut code) = (0, 0);
-    for path in below("init/src")?.into_iter().chain(sys_of_init()?) {
-        for line in read(&path)?.iter().filter(|line| !line.test && !line.blank) {
-            written += 1;
-            code += usize::from(!line.code.trim().is_empty());
-        }
-    }
-    println!("lines of PID 1: {written} written, of which {code} are code");
-    assert!(written <= PID_1_LINES_MAX, "{written} lines");
+    let lines = pid1::lines()?;
+    println!("lines of PID 1: {} written, of which {} are code", lines.written, lines.code);
+    assert!(lines.written <= pid1::LINES_MAX, "{} lines", lines.written);
     Ok(())
 }
 
 #[test]
 fn pid_1_has_no_panic_on_its_run_path() -> Result<()> {
-    let mut wrong = Vec::new();
-    for path in below("init/src")?.into_iter().chain(sys_of_init()?) {
-        let lines = read(&path)?;
-        let found = rust::panics(&lines);
-        wrong.extend(found.iter().map(|(line, word)| format!("{}:{line}: {word}", tree::shown(&path))));
-    }
+    let wrong = pid1::panics()?;
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     Ok(())
 }
