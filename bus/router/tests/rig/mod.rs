@@ -73,7 +73,8 @@ impl Bus {
 
     pub(crate) fn start_router(&mut self) {
         let stdin = Stdio::from(self.shared.theirs.try_clone().unwrap());
-        self.router = Some(Command::new(env!("CARGO_BIN_EXE_busd")).stdin(stdin).spawn().unwrap());
+        let program = std::env::var_os("GABION_BUSD").unwrap_or_else(|| env!("CARGO_BIN_EXE_busd").into());
+        self.router = Some(Command::new(program).stdin(stdin).spawn().unwrap());
     }
 
     /// `kill -9`.
@@ -90,6 +91,14 @@ impl Bus {
         let text = std::fs::read_to_string(status).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim_start_matches(':').trim().parse().unwrap()
+    }
+
+    /// The router's proportional set size, KiB.
+    pub(crate) fn router_pss(&self) -> u64 {
+        let rollup = format!("/proc/{}/smaps_rollup", self.router.as_ref().unwrap().id());
+        let text = std::fs::read_to_string(rollup).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub(crate) fn router_files(&self) -> usize {
