@@ -139,6 +139,9 @@ pub(crate) struct ClaimedDevices {
     /// The TPM, for system boxes only.
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub(crate) tpm: Option<Texts>,
+    /// Ports of a virtual machine to its host, for system boxes only.
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    pub(crate) developer: Option<Texts>,
 }
 
 /// `[lifecycle]`

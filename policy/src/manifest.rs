@@ -271,9 +271,10 @@ impl Checker<'_, '_> {
     }
 
     fn devices(&mut self, claimed: &ClaimedDevices) -> Vec<Device> {
-        let ClaimedDevices { serial, gpio, i2c, spi, tpm } = claimed;
+        let ClaimedDevices { serial, gpio, i2c, spi, tpm, developer } = claimed;
         let mut devices = Vec::new();
-        for (class, list) in DeviceClass::ALL.into_iter().zip([serial, gpio, i2c, spi, tpm]) {
+        let lists = [serial, gpio, i2c, spi, tpm, developer];
+        for (class, list) in DeviceClass::ALL.into_iter().zip(lists) {
             for claim in list.iter().flat_map(|list| list.get_ref()) {
                 match Device::new(class, claim.get_ref()) {
                     Ok(device) => devices.push(device),

@@ -47,11 +47,13 @@ pub enum DeviceClass {
     Spi,
     /// `/dev/tpmrm*`: system boxes only, apps reach keys over the bus.
     Tpm,
+    /// `/dev/vport0p*`, `/dev/vport1p*`: a virtual machine's port to its host, in developer images. System boxes only.
+    Developer,
 }
 
 impl DeviceClass {
     /// Every class, in the order of the manifest's reference.
-    pub const ALL: [Self; 5] = [Self::Serial, Self::Gpio, Self::I2c, Self::Spi, Self::Tpm];
+    pub const ALL: [Self; 6] = [Self::Serial, Self::Gpio, Self::I2c, Self::Spi, Self::Tpm, Self::Developer];
 
     /// The key in `[devices]`.
     pub const fn key(self) -> &'static str {
@@ -61,6 +63,7 @@ impl DeviceClass {
             Self::I2c => "i2c",
             Self::Spi => "spi",
             Self::Tpm => "tpm",
+            Self::Developer => "developer",
         }
     }
 
@@ -72,12 +75,13 @@ impl DeviceClass {
             Self::I2c => &["/dev/i2c-"],
             Self::Spi => &["/dev/spidev"],
             Self::Tpm => &["/dev/tpmrm"],
+            Self::Developer => &["/dev/vport0p", "/dev/vport1p"],
         }
     }
 
     /// Whether only a system box may have it.
     pub const fn system_only(self) -> bool {
-        matches!(self, Self::Tpm)
+        matches!(self, Self::Tpm | Self::Developer)
     }
 
     fn holds(self, path: &str) -> bool {
@@ -158,6 +162,10 @@ mod tests {
             ["/dev/mem", "/dev/ttyS", "/dev/ttyS1/../mem", "/dev/ttySx", "/dev/tty1", "ttyS1", "/dev/ttyS."]
         {
             assert!(Device::new(DeviceClass::Serial, bad).is_err(), "{bad}");
+        }
+        assert!(Device::new(DeviceClass::Developer, "/dev/vport0p1").is_ok());
+        for bad in ["/dev/vport0", "/dev/vport0p", "/dev/vport2p1", "/dev/vport0p1p1", "/dev/hvc0"] {
+            assert!(Device::new(DeviceClass::Developer, bad).is_err(), "{bad}");
         }
     }
 }

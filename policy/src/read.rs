@@ -193,6 +193,7 @@ fn read_devices(s: &mut Section<'_, '_, '_>) -> ClaimedDevices {
         i2c: s.texts("i2c"),
         spi: s.texts("spi"),
         tpm: s.texts("tpm"),
+        developer: s.texts("developer"),
     }
 }
 

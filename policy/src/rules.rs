@@ -173,8 +173,11 @@ fn devices(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
     for device in &facts.devices {
         let key = format!("devices.{}", device.class().key());
         if device.class().system_only() && !system {
-            let help = "remove it: use the interface \"os.gabion.Certificate\"";
-            add(found, key.as_str(), format!("no app may hold the {}", DeviceClass::Tpm.key()), help);
+            let (what, help) = match device.class() {
+                DeviceClass::Tpm => ("the tpm", "remove it: use the interface \"os.gabion.Certificate\""),
+                _ => ("a developer port", "remove it: the host reaches the bus by it, and apps are on the bus"),
+            };
+            add(found, key.as_str(), format!("no app may hold {what}"), help);
         }
         if !seen.insert(device.path()) {
             add(found, key, format!("{} is named twice", device.path()), "remove one of the two");

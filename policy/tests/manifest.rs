@@ -141,6 +141,7 @@ fn check_nonsense_of_one_value_is_refused() {
         "[network]\nconnect = [\"*.example.com:443/tcp\"]\n",
         "[devices]\nserial = [\"/dev/mem\"]\n",
         "[devices]\ntpm = [\"/dev/tpmrm0\"]\n",
+        "[devices]\ndeveloper = [\"/dev/vport0p1\"]\n",
         "[uses]\n\"os.gabion.Update\" = []\n",
         "[uses]\n\"os.gabion.Update\" = [\"*\"]\n",
         "[provides]\n\"os.gabion.Update\" = [\"com.example.other\"]\n",
