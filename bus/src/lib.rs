@@ -17,6 +17,7 @@
 //! | `sandboxd`, router | [`control`] |
 //! | router, servers | [`handover`] |
 //! | `sandboxd`, `appsd` | [`desk`] |
+//! | a developer's host, `devport` | [`devport`] |
 //! | a daemon or app that serves | [`server`], and [`interfaces`] or its own made by `gabion-bus-codegen` |
 //! | a caller | the `Client` of an interface, on [`client`] |
 //!
@@ -29,6 +30,7 @@ extern crate self as bus;
 pub mod client;
 pub mod control;
 pub mod desk;
+pub mod devport;
 pub mod envelope;
 pub mod handover;
 pub mod input;

@@ -48,7 +48,7 @@ pub use name::{AppId, Argument, EnvName, InterfaceName, MethodName, Version};
 pub use net::{Host, HostPort, Port, Proto};
 pub use place::{AbsolutePath, Device, DeviceClass};
 pub use plan::{Lifecycle, Limits, Network, Plan, compile, compile_system};
-pub use problem::{Invalid, Problem};
+pub use problem::{Invalid, Problem, nearest};
 pub use read::{PROBLEMS_MAX, TEXT_MAX};
 #[cfg(feature = "schema")]
 pub use schema::schema;

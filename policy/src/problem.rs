@@ -75,7 +75,7 @@ pub(crate) fn quote(text: &str) -> String {
 
 /// The candidate nearest to `wanted` by edit distance, if it is near enough to be what was meant:
 /// at most a third of the word wrong, and never more than three edits.
-pub(crate) fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if wanted.len() > 64 {
         return None;
     }

@@ -1,0 +1,146 @@
+//! One port: frames from the host, the connection that it opened, frames back.
+//!
+//! What holds: at most one frame waits for the host (and the answers to what it opens, up to [`OUT_MAX`]); while it
+//! does, nothing is read from the bus, so that a host that does not read is a slow reader for the server, which has
+//! bounds of its own for that.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use bus::devport::{Frame, Frames, PAYLOAD_MAX};
+
+use crate::connection::Connection;
+
+/// Beyond so many bytes for the host nothing is read from it. An answer is shorter than one frame.
+const OUT_MAX: usize = 4 * PAYLOAD_MAX;
+/// Steps of one port before others have their turn.
+const STEPS: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Port {
+    file: File,
+    bus: PathBuf,
+    frames: Frames,
+    out: Vec<u8>,
+    connection: Option<Connection>,
+    /// Whether `connection` was opened since somebody looked.
+    fresh: bool,
+}
+
+impl Port {
+    /// A port, opened non-blocking, whose host connects to the sockets in the folder `bus`.
+    pub fn new(file: File, bus: PathBuf) -> Self {
+        let mut out = Vec::new();
+        // For a host that was connected to a devport before this one. Any other passes over it.
+        Frame::Closed.encode(&mut out);
+        Self { file, bus, frames: Frames::default(), out, connection: None, fresh: false }
+    }
+
+    /// The connection's socket, once after it was opened: it has to be watched, too.
+    pub fn opened(&mut self) -> Option<BorrowedFd<'_>> {
+        let fresh = std::mem::take(&mut self.fresh);
+        self.connection.as_ref().filter(|_| fresh).map(AsFd::as_fd)
+    }
+
+    /// Does what can be done now; whether there is more.
+    pub fn turn(&mut self) -> bool {
+        for _ in 0..STEPS {
+            // Each has to be tried: an event tells of the port or the socket, and only once.
+            let steps = [self.read_host(), self.write_bus(), self.read_bus(), self.write_host()];
+            if !steps.contains(&true) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn read_host(&mut self) -> bool {
+        if self.out.len() > OUT_MAX {
+            return false;
+        }
+        let mut buffer = [0; PAYLOAD_MAX];
+        match self.file.read(&mut buffer) {
+            Ok(0) => {
+                // Nobody is there. What is still to be said was for who has gone.
+                self.connection = None;
+                self.out.clear();
+                false
+            }
+            Ok(length) => {
+                self.frames(buffer.get(..length).unwrap_or_default());
+                true
+            }
+            Err(e) => e.kind() == ErrorKind::Interrupted,
+        }
+    }
+
+    fn frames(&mut self, bytes: &[u8]) {
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.take(bytes, |frame| self.frame(frame));
+        self.frames = frames;
+    }
+
+    fn frame(&mut self, frame: Frame<'_>) {
+        match frame {
+            Frame::Open(token, interface) => {
+                // The one before is over, also when there will be no other.
+                self.connection = None;
+                match Connection::open(&self.bus, interface) {
+                    Ok(connection) => {
+                        self.connection = Some(connection);
+                        self.fresh = true;
+                        Frame::Opened(token).encode(&mut self.out);
+                    }
+                    Err(why) => Frame::Refused(token, &why).encode(&mut self.out),
+                }
+            }
+            Frame::Data(bytes) => {
+                if self.connection.as_mut().is_some_and(|connection| !connection.push(bytes)) {
+                    self.close();
+                }
+            }
+            // Not for us.
+            _ => {}
+        }
+    }
+
+    fn close(&mut self) {
+        self.connection = None;
+        Frame::Closed.encode(&mut self.out);
+    }
+
+    fn write_bus(&mut self) -> bool {
+        self.connection.as_mut().is_some_and(Connection::write)
+    }
+
+    fn read_bus(&mut self) -> bool {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.out.is_empty()) else { return false };
+        connection.read(&mut self.out).unwrap_or_else(|| {
+            self.close();
+            true
+        })
+    }
+
+    fn write_host(&mut self) -> bool {
+        if self.out.is_empty() {
+            return false;
+        }
+        match self.file.write(&self.out) {
+            Ok(sent) => {
+                self.out.drain(..sent);
+                sent > 0
+            }
+            // No room, or nobody there; the latter is noticed when reading.
+            Err(e) => e.kind() == ErrorKind::Interrupted,
+        }
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
