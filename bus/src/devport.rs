@@ -21,10 +21,23 @@
 //! What is not a frame, or longer than one may be, is passed over up to its end; nothing that a peer sends makes the
 //! other side keep more than [`PAYLOAD_MAX`] bytes.
 
+use std::path::{Path, PathBuf};
+
 /// Ports that a developer's machine has.
 pub const PORTS: usize = 4;
 /// What the ports are called, with the number of each (from 1) at the end.
 pub const PORT_NAME: &str = "os.gabion.dev.";
+/// The host's sockets of the ports of a machine whose first one is at `first`: `first`, `first.2`, `first.3`, …
+pub fn sockets(first: &Path) -> impl Iterator<Item = PathBuf> {
+    (1..=PORTS).map(|number| {
+        let mut path = first.as_os_str().to_owned();
+        if number > 1 {
+            path.push(format!(".{number}"));
+        }
+        path.into()
+    })
+}
+
 /// Most bytes in a frame, besides its kind.
 pub const PAYLOAD_MAX: usize = 4096;
 /// Bytes of a token.

@@ -9,6 +9,15 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::path::PathBuf;
 
+/// Whom an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The device's user.
+    Production,
+    /// Who develops apps: the machine's host is let onto the bus, and may watch it (SECURITY.md says what that gives away).
+    Developers,
+}
+
 /// What a machine boots.
 #[derive(Clone, Debug)]
 pub struct Bootable {
@@ -18,6 +27,8 @@ pub struct Bootable {
     pub root: Verified,
     /// Becomes `/dev/vdb`.
     pub apps: Verified,
+    /// Whom the root image is for.
+    pub audience: Audience,
 }
 
 impl Bootable {
@@ -27,32 +38,42 @@ impl Bootable {
     /// a dot are PID 1's environment. `no_timer_check`: the kernel counts timer ticks for a moment to find boards whose
     /// timer is wired wrongly, and panics if there are too few; on a machine that is interpreted, beside others that want
     /// the processor, there are too few now and then.
+    /// It is signed with the image, so nobody makes a developer's device of another.
     pub fn command_line(&self) -> String {
         let (root, apps) =
             (self.root.dm_create("root", 0, "/dev/vda"), self.apps.dm_create("apps", 1, "/dev/vdb"));
+        let developer = match self.audience {
+            Audience::Production => "",
+            Audience::Developers => " GABION_DEVELOPER=1",
+        };
         format!(
             "console=ttyS0 loglevel=4 panic=-1 no_timer_check lockdown=confidentiality dm-mod.create=\"{root};{apps}\" \
-             root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc"
+             root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc{developer}"
         )
     }
 }
 
 /// The system alone: the kernel and the root image of this tree.
-pub fn system(tree: &Tree) -> Result<(Kernel, Verified)> {
+pub fn system(tree: &Tree, audience: Audience) -> Result<(Kernel, Verified)> {
     let _lock = lock(tree)?;
     let kernel = kernel::kernel(tree)?;
-    let built = binaries::system(tree)?;
-    let boxes = root::system_boxes(tree, &built)?;
-    let root = root::build(&built, &boxes, &tree.out().join("root.img"))?;
+    let (built, folders, image) = match audience {
+        Audience::Production => (binaries::system(tree)?, vec![tree.system()], "root.img"),
+        Audience::Developers => {
+            (binaries::developer(tree)?, vec![tree.system(), tree.system_developer()], "root-developer.img")
+        }
+    };
+    let boxes = root::system_boxes(&folders, &built)?;
+    let root = root::build(&built, &boxes, &tree.out().join(image))?;
     Ok((kernel, root))
 }
 
 /// The shipped demo: the system with the apps of `image/demo`.
-pub fn demo(tree: &Tree) -> Result<Bootable> {
-    let (kernel, root) = system(tree)?;
+pub fn demo(tree: &Tree, audience: Audience) -> Result<Bootable> {
+    let (kernel, root) = system(tree, audience)?;
     let _lock = lock(tree)?;
     let apps = store::build(&pack::demo(tree)?, &tree.out().join("apps.img"))?;
-    Ok(Bootable { kernel: kernel.bzimage, root, apps })
+    Ok(Bootable { kernel: kernel.bzimage, root, apps, audience })
 }
 
 /// Several tests may ask for the same images at once; one makes them, the others find them made.

@@ -50,6 +50,12 @@ pub fn system(tree: &Tree) -> Result<Binaries> {
     build(tree, &[&["gabion-init"], &["gabion-sandboxd", "gabion-appsd", "gabion-busd"]])
 }
 
+/// The programs of developer images: built apart, so that the others are the same bytes as in any image.
+pub fn developer(tree: &Tree) -> Result<Binaries> {
+    system(tree)?;
+    build(tree, &[&["gabion-devport"]])
+}
+
 /// Compiler flags; no path of this machine may end up in a binary.
 fn flags(tree: &Tree) -> Result<String> {
     let cargo_home = match std::env::var_os("CARGO_HOME") {

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use image::assemble::Audience;
 use image::paths::Tree;
 use image::{assemble, debian, kernel, pack, reproducible, run, size, store};
 use std::path::PathBuf;
@@ -20,7 +21,11 @@ enum Action {
     /// Build the kernel, or find it in the cache, and print its path
     Kernel,
     /// Build the root image and print the kernel's command line for it
-    Image,
+    Image {
+        /// The one that lets the machine's host onto the bus
+        #[arg(long)]
+        developer: bool,
+    },
     /// Pack the demo apps and print where they are
     Demo {
         /// Download the Debian packages again, in their current versions
@@ -41,7 +46,7 @@ enum Action {
         /// Packed app directories, each called as its app
         apps: Vec<PathBuf>,
     },
-    /// Boot the demo and show its console; Ctrl-C switches it off
+    /// Boot the demo and show its console; Ctrl-C switches it off. `gabion bus` talks to it
     Run {
         /// Memory of the machine in MiB
         #[arg(long, default_value_t = 96)]
@@ -52,6 +57,9 @@ enum Action {
         /// Word to add to the kernel's command line; may be repeated
         #[arg(long)]
         append: Vec<String>,
+        /// Boot the production image, which lets nobody in
+        #[arg(long)]
+        production: bool,
     },
     /// Print the sizes of kernel and images against their bars
     Size,
@@ -73,7 +81,9 @@ fn act(action: Action) -> Result<()> {
     let tree = Tree::here()?;
     match action {
         Action::Kernel => println!("{}", kernel::kernel(&tree)?.bzimage.display()),
-        Action::Image => println!("{}", assemble::demo(&tree)?.command_line()),
+        Action::Image { developer } => {
+            println!("{}", assemble::demo(&tree, audience(!developer))?.command_line());
+        }
         Action::Demo { refresh } => {
             if refresh {
                 debian::forget(&tree)?;
@@ -84,11 +94,16 @@ fn act(action: Action) -> Result<()> {
         }
         Action::Pack { source, to } => pack::pack(&tree, &source, &to)?,
         Action::Store { image, apps } => print!("{}", store::build(&apps, &image)?.to_text()),
-        Action::Run { memory, fresh, append } => {
-            run::run(&tree, &run::Options { memory_mib: memory, fresh, append })?;
+        Action::Run { memory, fresh, append, production } => {
+            let options = run::Options { memory_mib: memory, fresh, append, audience: audience(production) };
+            run::run(&tree, &options)?;
         }
         Action::Size => size::size(&tree)?,
         Action::Reproducible => reproducible::reproducible(&tree)?,
     }
     Ok(())
+}
+
+fn audience(production: bool) -> Audience {
+    if production { Audience::Production } else { Audience::Developers }
 }

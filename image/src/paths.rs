@@ -45,6 +45,11 @@ impl Tree {
         self.root.join("image/system")
     }
 
+    /// The manifests of the boxes that developer images have besides.
+    pub fn system_developer(&self) -> PathBuf {
+        self.root.join("image/system-developer")
+    }
+
     /// The demo's apps, one directory each.
     pub fn demo(&self) -> PathBuf {
         self.root.join("image/demo")

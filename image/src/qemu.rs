@@ -7,6 +7,7 @@ use crate::assemble::Bootable;
 use crate::command::tool;
 use crate::qmp::Qmp;
 use anyhow::{Context, Result};
+use bus::devport;
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,9 @@ pub struct Machine {
     pub console: Console,
     /// A socket on which QEMU listens for whoever talks to the second serial port.
     pub agent: Option<PathBuf>,
+    /// The first of the sockets on which QEMU listens for the developer's ports (`bus::devport`). QEMU is started in the
+    /// folder it is in, so that a long path is no too long name of a socket.
+    pub developer: Option<PathBuf>,
     /// Kill QEMU when the *thread* that started it ends.
     pub die_with_thread: bool,
     /// What else QEMU should be told.
@@ -79,6 +83,7 @@ impl Machine {
             qmp: qmp.to_path_buf(),
             console: Console::Pipe,
             agent: None,
+            developer: None,
             die_with_thread: false,
             extra: Vec::new(),
         }
@@ -128,9 +133,26 @@ impl Machine {
             let chardev = format!("socket,id=agent,server=on,wait=off,path={}", escaped(agent));
             command.args(["-chardev", &chardev, "-serial", "chardev:agent"]);
         }
+        if let Some(first) = &self.developer {
+            developer_ports(&mut command, first);
+        }
         command.arg("-kernel").arg(&self.kernel).args(["-append", &self.command_line]);
         command.args(&self.extra);
         command
+    }
+}
+
+/// A controller and its ports. Port 0 is for consoles only, so it is one more than there are.
+fn developer_ports(command: &mut Command, first: &Path) {
+    if let Some(folder) = first.parent() {
+        command.current_dir(folder);
+    }
+    command.args(["-device", &format!("virtio-serial-pci,max_ports={}", devport::PORTS + 1)]);
+    for (number, socket) in (1..).zip(devport::sockets(first)) {
+        let name = escaped(Path::new(socket.file_name().unwrap_or_default()));
+        let port = format!("chardev=developer{number},nr={number},name={}{number}", devport::PORT_NAME);
+        command.args(["-chardev", &format!("socket,id=developer{number},server=on,wait=off,path={name}")]);
+        command.args(["-device", &format!("virtserialport,{port}")]);
     }
 }
 
@@ -250,6 +272,7 @@ mod tests {
             qmp: "q".into(),
             console: Console::Pipe,
             agent: Some("agent".into()),
+            developer: Some("some/where/device.sock".into()),
             die_with_thread: false,
             extra: Vec::new(),
         };
@@ -265,5 +288,14 @@ mod tests {
         );
         let serials = words.iter().filter(|word| word.starts_with("chardev:")).collect::<Vec<_>>();
         assert_eq!(serials, ["chardev:console", "chardev:agent"]);
+        let ports = words.iter().filter(|word| word.contains("developer4")).collect::<Vec<_>>();
+        assert_eq!(
+            ports,
+            [
+                "socket,id=developer4,server=on,wait=off,path=device.sock.4",
+                "virtserialport,chardev=developer4,nr=4,name=os.gabion.dev.4"
+            ]
+        );
+        assert_eq!(command.get_current_dir(), Some(Path::new("some/where")));
     }
 }

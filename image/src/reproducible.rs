@@ -3,7 +3,7 @@
 //! Compared are the root image, the app store and the kernel's command line. The kernel itself and the Debian packages
 //! come from the cache both times; what is shown is that *our* build adds nothing of its surroundings.
 
-use crate::assemble::{self, Bootable};
+use crate::assemble::{self, Audience, Bootable};
 use crate::command::{output, tool};
 use crate::paths::Tree;
 use crate::{say, stage};
@@ -50,7 +50,7 @@ fn build_copy(tree: &Tree, place: &Path) -> Result<Bootable> {
         }
     }
     let copy = Tree { root: place.join("tree"), target: place.join("target"), cache: tree.cache.clone() };
-    assemble::demo(&copy)
+    assemble::demo(&copy, Audience::Production)
 }
 
 fn compare(what: &str, first: &[u8], second: &[u8]) -> bool {

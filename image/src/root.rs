@@ -4,7 +4,6 @@
 //! plans, which were checked here by the same `policy` that they decode them with.
 
 use crate::binaries::Binaries;
-use crate::paths::Tree;
 use crate::stage;
 use crate::stamp::{Stamp, sorted_entries};
 use crate::verity::{self, Verified};
@@ -27,10 +26,12 @@ pub struct SystemBox {
     pub program: PathBuf,
 }
 
-/// The system boxes of `image/system/*.toml`; each one's program is the binary that has the name in its `exec`.
-pub fn system_boxes(tree: &Tree, binaries: &Binaries) -> Result<Vec<SystemBox>> {
+/// The system boxes whose manifests are in the folders; each one's program is the binary that has the name in its `exec`.
+pub fn system_boxes(folders: &[PathBuf], binaries: &Binaries) -> Result<Vec<SystemBox>> {
     let mut boxes = Vec::new();
-    for manifest in sorted_entries(&tree.system()).context("reading image/system")? {
+    let read = |folder: &PathBuf| sorted_entries(folder).with_context(|| format!("reading {}", folder.display()));
+    let manifests = folders.iter().map(read).collect::<Result<Vec<_>>>()?;
+    for manifest in manifests.into_iter().flatten() {
         if manifest.extension().is_some_and(|extension| extension == "toml") {
             let plan = compile(&manifest)?;
             let name =
@@ -93,6 +94,38 @@ fn compile(manifest: &Path) -> Result<policy::Plan> {
         Err(problems) => {
             let list = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             bail!("{} cannot be compiled:\n{list}", manifest.display())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::Tree;
+    use std::collections::BTreeSet;
+
+    /// What a developer sees of the bus is all of it, and it is listed where it can be read.
+    #[test]
+    fn developer_port_names_every_method_that_anybody_may_be_granted() {
+        let plan = compile(&Tree::here().unwrap().system_developer().join("devport.toml")).unwrap();
+        let pairs = |(name, methods): &(String, Vec<String>)| -> Vec<(String, String)> {
+            methods.iter().map(|method| (name.clone(), method.clone())).collect()
+        };
+        let named: BTreeSet<_> = plan.uses.iter().flat_map(pairs).collect();
+        let known: BTreeSet<_> =
+            policy::bus::methods().map(|(name, method, _)| (name.to_owned(), method.to_owned())).collect();
+        assert_eq!(named, known);
+        assert_eq!(plan.system.unwrap().capabilities, 0);
+    }
+
+    #[test]
+    fn developer_port_is_in_no_production_image() {
+        let tree = Tree::here().unwrap();
+        for manifest in sorted_entries(&tree.system()).unwrap() {
+            if manifest.extension().is_some_and(|extension| extension == "toml") {
+                let text = fs::read_to_string(&manifest).unwrap();
+                assert!(!text.contains("developer"), "{}", manifest.display());
+            }
         }
     }
 }

@@ -1,16 +1,19 @@
 //! `make run`: build what is missing, boot, show the console, and end cleanly on Ctrl-C.
 
-use crate::assemble::{self, Bootable};
+use crate::assemble::{self, Audience, Bootable};
 use crate::paths::Tree;
 use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk};
 use crate::say;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// The device's socket for `gabion`, below [`Tree::out`].
+const SOCKET: &str = "device.sock";
 /// Longest orderly shutdown that is waited for: every app's stop time runs in parallel, at most a few seconds here.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
@@ -23,12 +26,15 @@ pub struct Options {
     pub fresh: bool,
     /// More words for the kernel's command line.
     pub append: Vec<String>,
+    /// Whom the image is for.
+    pub audience: Audience,
 }
 
 /// Builds and boots the demo, until it is switched off.
 pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    let bootable = assemble::demo(tree)?;
+    let bootable = assemble::demo(tree, options.audience)?;
+    let _lock = alone(tree)?;
     let mut machine = boot(tree, &bootable, options)?;
     // Only from here on does Ctrl-C mean "switch the device off"; before, it ends the build.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -36,6 +42,10 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     }
     let log = tree.out().join("console.log");
     say("run", format_args!("booting; Ctrl-C switches the device off (console also in {})", log.display()));
+    if options.audience == Audience::Developers {
+        let socket = tree.out().join(SOCKET);
+        say("run", format_args!("`gabion bus list` talks to it, by {}", socket.display()));
+    }
     let console = machine.console().context("the console is a pipe")?;
     let shown = std::thread::spawn(move || show(console, File::create(log)?));
     let outcome = supervise(&mut machine, &interrupted);
@@ -47,6 +57,13 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     outcome
 }
 
+/// One device has one data disk, and one set of sockets.
+fn alone(tree: &Tree) -> Result<Flock<File>> {
+    let file = File::create(tree.out().join("run.lock"))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| anyhow!("this tree's device is running already; end that one first"))
+}
+
 fn boot(tree: &Tree, bootable: &Bootable, options: &Options) -> Result<Running> {
     let data = tree.out().join("data.img");
     if options.fresh || !data.exists() {
@@ -56,6 +73,9 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options) -> Result<Running> 
     let qmp = std::env::temp_dir().join(format!("gabion-{}.qmp", std::process::id()));
     let mut machine = Machine::new(bootable, &data, &qmp);
     machine.memory_mib = options.memory_mib;
+    if options.audience == Audience::Developers {
+        machine.developer = Some(tree.out().join(SOCKET));
+    }
     machine.die_with_thread = true;
     for word in &options.append {
         machine.command_line.push(' ');

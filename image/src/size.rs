@@ -1,13 +1,13 @@
 //! `make size`: the sizes that the README promises, against their bars.
 
-use crate::assemble;
+use crate::assemble::{self, Audience};
 use crate::paths::Tree;
 use anyhow::{Result, bail};
 use std::path::Path;
 
 /// Prints each size with its bar; an error if one is above it.
 pub fn size(tree: &Tree) -> Result<()> {
-    let demo = assemble::demo(tree)?;
+    let demo = assemble::demo(tree, Audience::Production)?;
     let rows = [
         ("kernel", length(&demo.kernel)?, Some(4_500_000)),
         ("root image with its hash tree", length(&demo.root.image)?, Some(8_000_000)),

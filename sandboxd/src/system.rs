@@ -16,7 +16,7 @@ pub const ROUTER: &str = "os.gabion.bus";
 /// What serves the system's interfaces on the bus and asks sandboxd.
 pub const DESK: &str = "os.gabion.apps";
 /// Uids of the system's boxes. Below the apps' ([`crate::registry::FIRST_UID`]), above a distribution's daemons.
-const UIDS: [(&str, u32); 7] = [
+const UIDS: [(&str, u32); 8] = [
     (WORKER, 1000),
     ("os.gabion.testagent", 1001),
     (ROUTER, 1002),
@@ -24,6 +24,7 @@ const UIDS: [(&str, u32); 7] = [
     ("os.gabion.update", 1004),
     ("os.gabion.attest", 1005),
     (DESK, 1006),
+    ("os.gabion.devport", 1007),
 ];
 /// Longest plan file read, bytes.
 const PLAN_MAX: u64 = policy::PLAN_MAX as u64;

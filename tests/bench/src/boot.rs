@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use image::assemble::{self, Bootable};
+use image::assemble::{self, Audience, Bootable};
 use image::paths::Tree;
 use image::qemu::{DATA_BYTES, Machine, blank_disk};
 use image::verity::{self, Verified};
@@ -29,9 +29,9 @@ const OFF: Duration = Duration::from_secs(30);
 /// Measures and reports.
 pub(crate) fn run(dir: &Path, programs: &Programs, rounds: usize) -> Result<()> {
     let tree = Tree::here()?;
-    let (kernel, root) = assemble::system(&tree)?;
+    let (kernel, root) = assemble::system(&tree, Audience::Production)?;
     let apps = store::build(&[app(dir, programs)?], &dir.join("apps.img"))?;
-    let ours = Bootable { kernel: kernel.bzimage, root, apps };
+    let ours = Bootable { kernel: kernel.bzimage, root, apps, audience: Audience::Production };
     let theirs = Bootable { root: busybox(dir, programs)?, ..ours.clone() };
     let (ours_data, theirs_data) = (dir.join("ours.img"), dir.join("theirs.img"));
     for data in [&ours_data, &theirs_data] {

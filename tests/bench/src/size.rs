@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use image::assemble;
+use image::assemble::{self, Audience};
 use image::paths::Tree;
 use tree_test::pid1;
 
@@ -16,7 +16,7 @@ use crate::stat::bar;
 pub(crate) fn run() -> Result<()> {
     let tree = Tree::here()?;
     println!("size: kernel, root image, PID 1");
-    let (kernel, root) = assemble::system(&tree)?;
+    let (kernel, root) = assemble::system(&tree, Audience::Production)?;
     let mb = |path: &Path| Ok::<f64, std::io::Error>(fs::metadata(path)?.len() as f64 / 1e6);
     bar("kernel_mb", mb(&kernel.bzimage)?, 4.5);
     bar("root_image_mb", mb(&root.image)?, 8.0);

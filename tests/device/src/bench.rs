@@ -2,9 +2,9 @@
 
 use crate::app::App;
 use crate::device::Device;
-use crate::images;
+use crate::images::{self, Wanted};
 use anyhow::Result;
-use image::assemble::Bootable;
+use image::assemble::{Audience, Bootable};
 use image::paths::Tree;
 use image::qemu::blank_disk;
 use std::fs::{self, File};
@@ -21,7 +21,8 @@ pub struct Bench {
     name: String,
     apps: Vec<App>,
     demo: bool,
-    system_box: bool,
+    wanted: Wanted,
+    pub(crate) port: bool,
     pub(crate) memory_mib: u32,
     data_bytes: u64,
     pub(crate) words: String,
@@ -35,7 +36,8 @@ impl Bench {
             name: name.to_owned(),
             apps: Vec::new(),
             demo: false,
-            system_box: false,
+            wanted: Wanted { audience: Audience::Production, system_box: false },
+            port: false,
             memory_mib: 96,
             data_bytes: 128 << 20,
             words: String::new(),
@@ -57,7 +59,20 @@ impl Bench {
 
     /// With `os.gabion.testagent` among the system's boxes: it beats as the heart does, and feeds a watchdog.
     pub fn system_box(mut self) -> Self {
-        self.system_box = true;
+        self.wanted.system_box = true;
+        self
+    }
+
+    /// As a developer's device.
+    pub fn developer(mut self) -> Self {
+        self.wanted.audience = Audience::Developers;
+        self.port = true;
+        self
+    }
+
+    /// On a machine that has developer ports, whatever the image makes of them.
+    pub fn developer_port(mut self) -> Self {
+        self.port = true;
         self
     }
 
@@ -95,8 +110,8 @@ impl Bench {
         // Short, whatever the tree's path: a socket's may have 107 bytes.
         let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
         let bootable = match self.demo {
-            true => images::demo(&tree)?,
-            false => images::bootable(&tree, &self.apps, self.system_box, place.path())?,
+            true => images::demo(&tree, self.wanted)?,
+            false => images::bootable(&tree, &self.apps, self.wanted, place.path())?,
         };
         for needle in &self.spoiled {
             images::spoil(&bootable.apps, needle)?;

@@ -2,13 +2,16 @@
 
 use crate::bench::Parts;
 use crate::console::Console;
+use crate::images;
 use crate::off::Off;
 use anyhow::{Context, Result, anyhow, bail};
+use image::paths::Tree;
 use image::qemu::{Machine, Running};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything that should come soon. Only a failed test waits so long, and a machine that others use too
@@ -30,6 +33,7 @@ impl Device {
         let mut machine = Machine::new(&parts.bootable, &at("data.img"), &at("qmp"));
         machine.memory_mib = parts.bench.memory_mib;
         machine.agent = Some(at("agent"));
+        machine.developer = parts.bench.port.then(|| at("device.sock"));
         machine.die_with_thread = true;
         let words = parts.bootable.command_line();
         machine.command_line = words.replace("init=/sbin/init", "init=/sbin/test-agent") + &parts.bench.words;
@@ -100,6 +104,16 @@ impl Device {
         }
         writeln!(self.agent.get_mut(), "{command}")?;
         answer(&mut self.agent)
+    }
+
+    /// `gabion` with these arguments, for this device.
+    ///
+    /// # Errors
+    /// It can not be built.
+    pub fn gabion(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(images::gabion(&Tree::here()?)?);
+        command.args(arguments).env("GABION_DEVICE", self.parts.place.path().join("device.sock"));
+        Ok(command)
     }
 
     /// The pids of processes with this owner and name.

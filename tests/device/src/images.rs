@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use anyhow::{Context, Result, bail};
-use image::assemble::{self, Bootable};
+use image::assemble::{self, Audience, Bootable};
 use image::command::{tool, visibly};
 use image::paths::Tree;
 use image::root::{self, SystemBox};
@@ -15,8 +15,25 @@ use std::sync::Mutex;
 
 const UUID: &str = "67616269-6f6e-4000-8000-746573740000";
 
-/// What every test of this process boots, made once: the kernel, the root as it ships, the same with the agent.
-static SYSTEM: Mutex<Option<(PathBuf, Verified, Verified)>> = Mutex::new(None);
+/// A kernel, a root as it ships, the same with the agent.
+#[derive(Clone)]
+struct System {
+    kernel: PathBuf,
+    root: Verified,
+    with_agent: Verified,
+}
+
+/// What the tests of this process boot, each made once.
+static SYSTEMS: Mutex<Vec<(Audience, System)>> = Mutex::new(Vec::new());
+
+/// What a test may have besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Whom the image is for.
+    pub(crate) audience: Audience,
+    /// A box of the system that says that it lives.
+    pub(crate) system_box: bool,
+}
 
 /// One of this package's own programs, static. Built with the system.
 pub(crate) fn program(tree: &Tree, name: &str) -> Result<PathBuf> {
@@ -28,22 +45,36 @@ fn programs(tree: &Tree) -> PathBuf {
     tree.target.join("device-test")
 }
 
-/// The kernel and the root image with the agent; with a box of the system that says that it lives, if `system_box`.
-pub(crate) fn system(tree: &Tree, system_box: bool) -> Result<(PathBuf, Verified)> {
-    let mut made = SYSTEM.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if made.is_none() {
-        build_programs(tree)?;
-        let (kernel, root) = assemble::system(tree)?;
-        let with_agent = with_agent(tree, &root, None)?;
-        *made = Some((kernel.bzimage, root, with_agent));
-    }
-    let (kernel, root, with_agent) = made.clone().context("made above")?;
-    if !system_box {
-        return Ok((kernel, with_agent));
+/// The kernel and the root image with the agent.
+pub(crate) fn system(tree: &Tree, wanted: Wanted) -> Result<(PathBuf, Verified)> {
+    let made = made(tree, wanted.audience)?;
+    if !wanted.system_box {
+        return Ok((made.kernel, made.with_agent));
     }
     let manifest = tree.root.join("tests/device/system/testagent.toml");
     let member = SystemBox { manifest, program: program(tree, "test-probe")? };
-    Ok((kernel, self::with_agent(tree, &root, Some(&member))?))
+    let image = format!("{}-system.img", name(wanted.audience));
+    Ok((made.kernel, with_agent(tree, &made.root, Some(&member), &image)?))
+}
+
+fn made(tree: &Tree, audience: Audience) -> Result<System> {
+    let mut systems = SYSTEMS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some((_, system)) = systems.iter().find(|(whose, _)| *whose == audience) {
+        return Ok(system.clone());
+    }
+    build_programs(tree)?;
+    let (kernel, root) = assemble::system(tree, audience)?;
+    let with_agent = with_agent(tree, &root, None, &format!("{}.img", name(audience)))?;
+    let system = System { kernel: kernel.bzimage, root, with_agent };
+    systems.push((audience, system.clone()));
+    Ok(system)
+}
+
+fn name(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Production => "test-root",
+        Audience::Developers => "test-root-developer",
+    }
 }
 
 fn build_programs(tree: &Tree) -> Result<()> {
@@ -60,10 +91,10 @@ fn build_programs(tree: &Tree) -> Result<()> {
 
 /// The root as it ships and one file more, the agent, and `member`. Everything that is there is what the root image was
 /// made of.
-fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>) -> Result<Verified> {
+fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>, image: &str) -> Result<Verified> {
     let _lock = assemble::lock(tree)?;
     let agent = program(tree, "test-agent")?;
-    let image = tree.out().join(if member.is_some() { "test-root-system.img" } else { "test-root.img" });
+    let image = tree.out().join(image);
     let words = image.with_extension("verity");
     let mut stamp = Stamp::new("test root 2").text(&root.root_hash).path(&agent)?;
     if let Some(member) = member {
@@ -91,18 +122,29 @@ fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>) -> Resul
 }
 
 /// A bootable set with a store of `apps`, made in `place`.
-pub(crate) fn bootable(tree: &Tree, apps: &[App], system_box: bool, place: &Path) -> Result<Bootable> {
-    let (kernel, root) = system(tree, system_box)?;
+pub(crate) fn bootable(tree: &Tree, apps: &[App], wanted: Wanted, place: &Path) -> Result<Bootable> {
+    let (kernel, root) = system(tree, wanted)?;
     let directories =
         apps.iter().map(|app| app.lay_out(tree, &place.join("apps"))).collect::<Result<Vec<_>>>()?;
     let apps = store::build(&directories, &place.join("apps.img"))?;
-    Ok(Bootable { kernel, root, apps })
+    Ok(Bootable { kernel, root, apps, audience: wanted.audience })
 }
 
 /// The shipped demo's store on the system with the agent.
-pub(crate) fn demo(tree: &Tree) -> Result<Bootable> {
-    let (kernel, root) = system(tree, false)?;
-    Ok(Bootable { kernel, root, ..assemble::demo(tree)? })
+pub(crate) fn demo(tree: &Tree, wanted: Wanted) -> Result<Bootable> {
+    let (kernel, root) = system(tree, wanted)?;
+    Ok(Bootable { kernel, root, ..assemble::demo(tree, wanted.audience)? })
+}
+
+/// The tool of app developers, built for this machine.
+pub(crate) fn gabion(tree: &Tree) -> Result<PathBuf> {
+    visibly(
+        tool("cargo")
+            .current_dir(&tree.root)
+            .args(["build", "--quiet", "-p", "gabion-cli"])
+            .env("CARGO_TARGET_DIR", &tree.target),
+    )?;
+    Ok(tree.target.join("debug/gabion"))
 }
 
 /// Changes the first byte of each place where `needle` stands in the data of `image`.
