@@ -23,6 +23,8 @@
 
 use std::path::{Path, PathBuf};
 
+/// The box on the device, which has the grants.
+pub const APP: &str = "os.gabion.devport";
 /// Ports that a developer's machine has.
 pub const PORTS: usize = 4;
 /// What the ports are called, with the number of each (from 1) at the end.

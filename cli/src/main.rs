@@ -1,8 +1,11 @@
-//! `gabion`: the app developer's tool. So far it answers questions about manifests, with the device's own code.
+//! `gabion`: the app developer's tool. It answers questions about manifests, with the device's own code, and talks to a
+//! developer's device.
 //!
-//! Exit codes: 0 yes, 1 no (a manifest with problems, a denied act), 2 the question could not be asked.
+//! Exit codes: 0 yes or done, 1 no (a manifest with problems, a denied act, a call that was refused or failed), 2 the
+//! question could not be asked (bad arguments, no device).
 
 mod act;
+mod bus;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +16,7 @@ use policy::{Board, Manifest};
 
 /// Gabion: ordinary Linux programs in boxes.
 #[derive(Parser)]
-#[command(name = "gabion", version)]
+#[command(name = "gabion", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,7 +40,13 @@ enum Command {
     },
     /// Print the JSON Schema of the manifest.
     Schema,
+    /// Talk to the bus of a developer's device, as `make run` boots one.
+    #[command(after_help = EXIT_CODES)]
+    Bus(bus::Asked),
 }
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 yes or done; 1 no, refused, or an error reply; 2 the question could not be asked.";
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -64,6 +73,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             print!("{}", policy::schema());
             Ok(true)
         }
+        Command::Bus(asked) => bus::run(asked),
     }
 }
 

@@ -29,7 +29,8 @@ pub struct SystemBox {
 /// The system boxes whose manifests are in the folders; each one's program is the binary that has the name in its `exec`.
 pub fn system_boxes(folders: &[PathBuf], binaries: &Binaries) -> Result<Vec<SystemBox>> {
     let mut boxes = Vec::new();
-    let read = |folder: &PathBuf| sorted_entries(folder).with_context(|| format!("reading {}", folder.display()));
+    let read =
+        |folder: &PathBuf| sorted_entries(folder).with_context(|| format!("reading {}", folder.display()));
     let manifests = folders.iter().map(read).collect::<Result<Vec<_>>>()?;
     for manifest in manifests.into_iter().flatten() {
         if manifest.extension().is_some_and(|extension| extension == "toml") {

@@ -175,7 +175,9 @@ fn devices(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
         if device.class().system_only() && !system {
             let (what, help) = match device.class() {
                 DeviceClass::Tpm => ("the tpm", "remove it: use the interface \"os.gabion.Certificate\""),
-                _ => ("a developer port", "remove it: the host reaches the bus by it, and apps are on the bus"),
+                _ => {
+                    ("a developer port", "remove it: the host reaches the bus by it, and apps are on the bus")
+                }
             };
             add(found, key.as_str(), format!("no app may hold {what}"), help);
         }

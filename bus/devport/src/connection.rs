@@ -42,9 +42,7 @@ impl Connection {
             return Err("that is no name of an interface".to_owned());
         }
         match connected(&bus.join(interface)) {
-            Ok(socket) => {
-                Ok(Self { socket, to_bus: Vec::new(), files: VecDeque::new(), held: Vec::new() })
-            }
+            Ok(socket) => Ok(Self { socket, to_bus: Vec::new(), files: VecDeque::new(), held: Vec::new() }),
             Err(Errno::ENOENT) => Err("the developer port has no grant for this interface".to_owned()),
             // The socket is non-blocking: the backlog is full.
             Err(Errno::EAGAIN) => Err("the bus is busy; try again".to_owned()),

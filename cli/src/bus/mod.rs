@@ -1,0 +1,281 @@
+//! `gabion bus`: a device's bus from the developer's machine, over the ports of a virtual one.
+//!
+//! What is asked here the device's developer port asks on our behalf, so it goes through the router and its grants, and
+//! is in the audit log. The device is not believed: what it sends is bounded, and shown as the JSON that it must be.
+
+mod device;
+mod error;
+mod hint;
+mod session;
+mod table;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use bus::devport;
+use bus::interfaces::bus::{ListReply, MonitorReply, WhyReply};
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use error::Error;
+use session::{Files, Reply, Session};
+use table::table;
+
+/// The interface that tells about the bus.
+const BUS: &str = "os.gabion.Bus";
+
+/// Arguments of `gabion bus`.
+#[derive(Args)]
+pub(crate) struct Asked {
+    /// The device's socket. If not given: GABION_DEVICE, or else target/image/device.sock in this directory or one
+    /// above it, which is where `make run` has its device.
+    #[arg(long, global = true, value_name = "PATH")]
+    device: Option<PathBuf>,
+    /// Longest wait for the device to answer, in seconds.
+    #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// List who may call what, who serves it, and how many connections are open.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the interfaces that can be called from here.
+    Interfaces,
+    /// Print an interface: its types, methods and errors, with what each means.
+    Describe {
+        /// As os.gabion.Apps.
+        interface: String,
+    },
+    /// Call a method and print the reply as JSON.
+    Call {
+        /// As os.gabion.Apps.List.
+        method: String,
+        /// A JSON object, as '{"app":"com.example.clock"}'.
+        #[arg(default_value = "{}")]
+        parameters: String,
+        /// Take a stream of replies, one line each, until it ends or you do.
+        #[arg(long)]
+        more: bool,
+        /// Write the file that comes with the reply here.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Say whether an app may call a method, and which manifest line decides.
+    Why {
+        /// The app's id.
+        app: String,
+        /// As os.gabion.Apps.
+        interface: String,
+        /// As List.
+        method: String,
+    },
+    /// Show every call on the bus as it is made.
+    Monitor {
+        /// As JSON, one line each.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `true`: yes, or done. `false`: no, refused, or an error reply, which was said.
+pub(crate) fn run(asked: Asked) -> anyhow::Result<bool> {
+    let device = Device { first: device::find(asked.device)?, patience: Duration::from_secs(asked.timeout) };
+    match asked.what {
+        What::List { json } => device.list(json),
+        What::Interfaces => device.interfaces(),
+        What::Describe { interface } => device.describe(&interface),
+        What::Call { method, parameters, more, output } => {
+            let parameters: Map<String, Value> = serde_json::from_str(&parameters)
+                .with_context(|| format!("the parameters are no JSON object: {parameters}"))?;
+            let call = Call::new(&method, parameters, more)?;
+            device.call(&call, output)
+        }
+        What::Why { app, interface, method } => device.why(&app, &interface, &method),
+        What::Monitor { json } => device.monitor(json),
+    }
+}
+
+struct Device {
+    first: PathBuf,
+    patience: Duration,
+}
+
+/// A call as it was asked for.
+struct Call {
+    interface: String,
+    method: String,
+    parameters: Map<String, Value>,
+    more: bool,
+}
+
+impl Call {
+    fn new(method: &str, parameters: Map<String, Value>, more: bool) -> anyhow::Result<Self> {
+        let (interface, method) =
+            method.rsplit_once('.').context("write INTERFACE.METHOD, as os.gabion.Apps.List")?;
+        Ok(Self { interface: interface.to_owned(), method: method.to_owned(), parameters, more })
+    }
+
+    fn of_bus(method: &str, parameters: &Value, more: bool) -> Self {
+        let parameters = parameters.as_object().cloned().unwrap_or_default();
+        Self { interface: BUS.to_owned(), method: method.to_owned(), parameters, more }
+    }
+}
+
+impl Device {
+    fn list(&self, json: bool) -> anyhow::Result<bool> {
+        self.one(&Call::of_bus("List", &json!({}), false), |parameters| {
+            if json {
+                return Ok(print(&format!("{parameters:#}\n")));
+            }
+            let ListReply { grants } = ListReply::deserialize(parameters)?;
+            let rows: Vec<_> = grants
+                .iter()
+                .map(|grant| {
+                    let server = grant.server.as_deref().unwrap_or("-").to_owned();
+                    let (app, interface) = (grant.app.to_string(), grant.interface.to_string());
+                    [app, interface, grant.methods.join(","), server, grant.connections.to_string()]
+                })
+                .collect();
+            Ok(print(&table(["APP", "INTERFACE", "METHODS", "SERVER", "OPEN"], &rows)))
+        })
+    }
+
+    fn interfaces(&self) -> anyhow::Result<bool> {
+        self.one(&Call::of_bus("List", &json!({}), false), |parameters| {
+            let ListReply { grants } = ListReply::deserialize(parameters)?;
+            let ours = grants.iter().filter(|grant| grant.app == devport::APP);
+            let rows: Vec<_> =
+                ours.map(|grant| [grant.interface.to_string(), grant.methods.join(" ")]).collect();
+            Ok(print(&table(["INTERFACE", "METHODS"], &rows)))
+        })
+    }
+
+    fn describe(&self, interface: &str) -> anyhow::Result<bool> {
+        let parameters = json!({ "interface": interface }).as_object().cloned().unwrap_or_default();
+        let asked = "org.varlink.service.GetInterfaceDescription";
+        let call = Call { interface: interface.to_owned(), method: String::new(), parameters, more: false };
+        self.asked(&call, asked, Files::default(), |_, parameters| {
+            let text = parameters.get("description").and_then(Value::as_str);
+            Ok(print(text.context("the device sent no description")?))
+        })
+    }
+
+    fn call(&self, call: &Call, output: Option<PathBuf>) -> anyhow::Result<bool> {
+        let method = format!("{}.{}", call.interface, call.method);
+        self.asked(call, &method, Files::to(output.clone()), |files, parameters| {
+            if files.count > 0 {
+                match &output {
+                    Some(path) => eprintln!("{}: {} bytes", path.display(), files.bytes),
+                    None => {
+                        eprintln!("a file of {} bytes came with the reply; -o FILE keeps it", files.bytes)
+                    }
+                }
+            }
+            Ok(print(&if call.more { format!("{parameters}\n") } else { format!("{parameters:#}\n") }))
+        })
+    }
+
+    fn why(&self, app: &str, interface: &str, method: &str) -> anyhow::Result<bool> {
+        let mut allowed = false;
+        let parameters = json!({ "app": app, "interface": interface, "method": method });
+        let answered = self.one(&Call::of_bus("Why", &parameters, false), |parameters| {
+            let reply = WhyReply::deserialize(parameters)?;
+            allowed = reply.allowed;
+            let verdict = if allowed { "allowed" } else { "denied" };
+            Ok(print(&format!("{verdict}: {}\n", reply.because)))
+        })?;
+        Ok(answered && allowed)
+    }
+
+    fn monitor(&self, json: bool) -> anyhow::Result<bool> {
+        self.one(&Call::of_bus("Monitor", &json!({}), true), |parameters| {
+            if json {
+                return Ok(print(&format!("{parameters}\n")));
+            }
+            let MonitorReply { call, skipped } = MonitorReply::deserialize(parameters)?;
+            let refused = if call.refused { "  refused" } else { "" };
+            let missed = if skipped > 0 { format!("  (after {skipped} not shown)") } else { String::new() };
+            Ok(print(&format!(
+                "{}  {} -> {}.{}  #{}{refused}{missed}\n",
+                call.time, call.app, call.interface, call.method, call.serial
+            )))
+        })
+    }
+
+    fn one(&self, call: &Call, mut show: impl FnMut(&Value) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+        let method = format!("{}.{}", call.interface, call.method);
+        self.asked(call, &method, Files::default(), |_, parameters| show(parameters))
+    }
+
+    /// Calls, and gives each reply to `show` until that says that nobody wants more.
+    fn asked(
+        &self,
+        call: &Call,
+        method: &str,
+        files: Files,
+        mut show: impl FnMut(&Files, &Value) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<bool> {
+        let mut session = Session::new(device::claim(&self.first)?, self.patience, files)?;
+        match session.open(&call.interface) {
+            Err(Error::Refused(why)) => return Ok(no(&hint::no_interface(&call.interface, &why))),
+            other => other?,
+        }
+        session.ask(method, &call.parameters, call.more)?;
+        if call.more {
+            session.wait_for_ever()?;
+        }
+        loop {
+            match session.reply() {
+                Ok(Reply::Parameters(parameters, continues)) => {
+                    if !show(&session.files, &parameters)? || !continues {
+                        return Ok(true);
+                    }
+                }
+                Ok(Reply::Error(name, parameters)) => {
+                    return Ok(no(&hint::error(&name, &parameters, &call.interface, &call.method)));
+                }
+                Err(Error::Closed) => return self.closed(session, call),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A connection was closed without a word: the bus knows why.
+    fn closed(&self, mut session: Session, call: &Call) -> anyhow::Result<bool> {
+        let method = match call.method.as_str() {
+            "" => hint::known(&call.interface).and_then(|known| known.methods.first()).map_or("", |m| m.name),
+            method => method,
+        };
+        let asked = json!({ "app": devport::APP, "interface": call.interface, "method": method });
+        session.open(BUS)?;
+        session.ask("os.gabion.Bus.Why", asked.as_object().unwrap_or(&Map::new()), false)?;
+        if let Reply::Parameters(parameters, _) = session.reply()? {
+            let reply = WhyReply::deserialize(&parameters)?;
+            if !reply.allowed {
+                return Ok(no(&format!("refused: {}", reply.because)));
+            }
+        }
+        Err(Error::Closed.into())
+    }
+}
+
+/// Prints; whether anybody still reads.
+fn print(text: &str) -> bool {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+fn no(why: &str) -> bool {
+    eprintln!("gabion: {why}");
+    false
+}
