@@ -215,3 +215,106 @@ fn read(message: &[u8]) -> Result<Reply, Error> {
         None => Reply::Parameters(parameters, reply.continues.unwrap_or(false)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::device;
+    use std::os::unix::net::UnixListener;
+    use std::thread::JoinHandle;
+    use tempfile::TempDir;
+
+    /// A device that sends `before` to whoever comes, then answers each `Open`, and each whole question with `answer`.
+    fn device(before: &[u8], answer: Vec<Frame<'static>>) -> (TempDir, JoinHandle<Vec<u8>>) {
+        let place = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(place.path().join("device.sock")).unwrap();
+        let before = before.to_vec();
+        let served = std::thread::spawn(move || {
+            let (mut host, _) = listener.accept().unwrap();
+            host.write_all(&before).unwrap();
+            let (mut frames, mut heard, mut buffer) = (Frames::default(), Vec::new(), [0; 4096]);
+            loop {
+                let length = host.read(&mut buffer).unwrap_or(0);
+                if length == 0 {
+                    return heard;
+                }
+                let mut out = Vec::new();
+                frames.take(&buffer[..length], |frame| match frame {
+                    Frame::Open(token, "refused") => Frame::Refused(token, "why").encode(&mut out),
+                    Frame::Open(token, _) => Frame::Opened(token).encode(&mut out),
+                    Frame::Data(bytes) => {
+                        heard.extend(bytes);
+                        if bytes.ends_with(b"\0") {
+                            answer.iter().for_each(|frame| frame.encode(&mut out));
+                        }
+                    }
+                    _ => {}
+                });
+                if host.write_all(&out).is_err() {
+                    return heard;
+                }
+            }
+        });
+        (place, served)
+    }
+
+    fn session(place: &TempDir, files: Files) -> Session {
+        let port = device::claim(&place.path().join("device.sock")).unwrap();
+        Session::new(port, Duration::from_secs(60), files).unwrap()
+    }
+
+    #[test]
+    fn reply_is_put_together_and_what_was_for_others_passed_over() {
+        let mut before = Vec::new();
+        Frame::Opened([0; 8]).encode(&mut before);
+        Frame::Data(b"{\"parameters\":{\"theirs\":1}}\0").encode(&mut before);
+        Frame::Closed.encode(&mut before);
+        before.extend(b"half a frame");
+        let answer =
+            vec![Frame::Data(b"{\"parameters\":{\"a\":1},"), Frame::Data(b"\"continues\":true}\0{}\0")];
+        let (place, served) = device(&before, answer);
+        let mut session = session(&place, Files::default());
+        session.open("os.gabion.Time").unwrap();
+        session.ask("os.gabion.Time.GetStatus", &Map::new(), true).unwrap();
+        assert_eq!(session.reply().unwrap(), Reply::Parameters(serde_json::json!({"a": 1}), true));
+        assert_eq!(session.reply().unwrap(), Reply::Parameters(serde_json::json!({}), false));
+        drop(session);
+        let asked = "{\"method\":\"os.gabion.Time.GetStatus\",\"parameters\":{},\"more\":true}\0";
+        assert_eq!(String::from_utf8(served.join().unwrap()).unwrap(), asked);
+    }
+
+    #[test]
+    fn file_of_a_reply_is_written_and_counted() {
+        let answer =
+            vec![Frame::File(b"one "), Frame::File(b"file"), Frame::FileEnd(""), Frame::Data(b"{}\0")];
+        let (place, _served) = device(b"", answer);
+        let path = place.path().join("log");
+        let mut session = session(&place, Files::to(Some(path.clone())));
+        session.open("os.gabion.Apps").unwrap();
+        session.ask("os.gabion.Apps.ExportLog", &Map::new(), false).unwrap();
+        session.reply().unwrap();
+        assert_eq!((session.files.bytes, session.files.count), (8, 1));
+        assert_eq!(std::fs::read(path).unwrap(), b"one file");
+    }
+
+    #[test]
+    fn refusal_and_end_are_told_apart() {
+        let (place, _served) = device(b"", vec![Frame::Closed]);
+        let mut session = session(&place, Files::default());
+        assert!(matches!(session.open("refused"), Err(Error::Refused(why)) if why == "why"));
+        session.open("os.gabion.Time").unwrap();
+        session.ask("os.gabion.Time.GetStatus", &Map::new(), false).unwrap();
+        assert!(matches!(session.reply(), Err(Error::Closed)));
+    }
+
+    #[test]
+    fn reply_that_is_none_or_never_ends_is_an_error() {
+        for (answer, times) in [(&b"[]\0"[..], 1), (&[b'x'; PAYLOAD_MAX], 2 * REPLY_MAX / PAYLOAD_MAX)] {
+            let (place, _served) = device(b"", vec![Frame::Data(answer); times]);
+            let mut session = session(&place, Files::default());
+            session.open("os.gabion.Time").unwrap();
+            session.ask("os.gabion.Time.GetStatus", &Map::new(), false).unwrap();
+            assert!(matches!(session.reply(), Err(Error::NotAReply(_))));
+        }
+    }
+}
