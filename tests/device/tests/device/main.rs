@@ -5,6 +5,7 @@
 //! | `power` | it is switched off and on |
 //! | `demo` | nothing: it runs what is shipped |
 //! | `bus` | apps call each other and the system, and some mean ill |
+//! | `developer` | its host talks to it, and to one in production |
 //! | `crash` | its manager and its apps are killed |
 //! | `hostile` | apps take all they can get |
 //! | `ends` | apps end in every way there is |
@@ -17,6 +18,7 @@
 mod bus;
 mod crash;
 mod demo;
+mod developer;
 mod ends;
 mod hostile;
 mod input;
