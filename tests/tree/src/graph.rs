@@ -8,19 +8,20 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 9] = [
+const MAY: [(&str, &[&str]); 10] = [
     ("sys", &[]),
     ("policy", &[]),
     ("init", &["policy", "sys"]),
     ("bus/codegen", &[]),
     ("bus", &["sys", "bus/codegen"]),
     ("bus/router", &["bus", "sys"]),
+    ("bus/devport", &["bus", "sys"]),
     ("sandboxd", &["policy", "sys", "bus"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("cli", &["policy", "bus"]),
 ];
 /// Nobody but tests and the image may name these: they are daemons.
-const DAEMONS: [&str; 4] = ["init", "sandboxd", "sandboxd/appsd", "bus/router"];
+const DAEMONS: [&str; 5] = ["init", "sandboxd", "sandboxd/appsd", "bus/router", "bus/devport"];
 
 /// One of our crates.
 #[derive(Clone, Debug)]

@@ -122,9 +122,11 @@ fn developer_sees_and_moves_the_device_from_the_host() {
 
 #[test]
 fn developer_streams_go_on_while_others_call_and_end_when_they_end() {
-    let mut device = Bench::new("developer-streams").developer().app(crate::heart()).app(time()).boot().unwrap();
+    let mut device =
+        Bench::new("developer-streams").developer().app(crate::heart()).app(time()).boot().unwrap();
     device.wait_for("[org.test.heart] beat 2");
-    let follow = ["bus", "call", "os.gabion.Apps.FollowLog", "{\"app\":\"org.test.heart\",\"lines\":1}", "--more"];
+    let follow =
+        ["bus", "call", "os.gabion.Apps.FollowLog", "{\"app\":\"org.test.heart\",\"lines\":1}", "--more"];
     let mut log = Stream::start(&device, &follow);
     let first: Value = serde_json::from_str(&log.wait_for("beat")).unwrap();
     assert_eq!(first["lines"][0]["stream"], "stdout");
@@ -147,7 +149,8 @@ fn developer_streams_go_on_while_others_call_and_end_when_they_end() {
     let monitored = connections(&device, "os.gabion.Bus");
     drop((log, calls));
     // The ends travel to the router and back; each question takes longer than that.
-    let gone = || connections(&device, "os.gabion.Apps") == 0 && connections(&device, "os.gabion.Bus") < monitored;
+    let gone =
+        || connections(&device, "os.gabion.Apps") == 0 && connections(&device, "os.gabion.Bus") < monitored;
     assert!((0..50).any(|_| gone()), "connections of callers that went stay open");
 
     // All ports at once, and one too many.
@@ -178,13 +181,22 @@ fn developer_is_told_what_was_wrong_and_what_would_grant_it() {
     let call = |method: &'static str| ["bus", "call", method];
     refused(&device, &call("os.gabion.Apps.Lisst"), &["no method \"Lisst\"", "did you mean List?"]);
     refused(&device, &call("os.gabion.App.List"), &["did you mean os.gabion.Apps?"]);
-    refused(&device, &call("os.gabion.Apps.Stop"), &["parameter \"app\"", "gabion bus describe os.gabion.Apps"]);
+    refused(
+        &device,
+        &call("os.gabion.Apps.Stop"),
+        &["parameter \"app\"", "gabion bus describe os.gabion.Apps"],
+    );
     refused(&device, &call("os.gabion.Audit.Follow"), &["--more"]);
     refused(&device, &call("os.gabion.Update.GetStatus"), &["refused: no box on this device provides"]);
     let no_app = ["bus", "call", "os.gabion.Apps.Stop", "{\"app\":\"org.test.nobody\"}"];
     refused(&device, &no_app, &["os.gabion.Apps.AppNotFound", "There is no app with this id"]);
     let ran = gabion(&device, &["bus", "why", "org.test.every", "os.gabion.Power", "Reboot"]);
-    assert_eq!((ran.code, ran.out.contains("[uses] \"os.gabion.Power\" = [\"Reboot\"]")), (Some(1), true), "{}", ran.out);
+    assert_eq!(
+        (ran.code, ran.out.contains("[uses] \"os.gabion.Power\" = [\"Reboot\"]")),
+        (Some(1), true),
+        "{}",
+        ran.out
+    );
     let ran = gabion(&device, &["bus", "call", "os.gabion.Apps.List", "[1]"]);
     assert!(ran.code == Some(2) && ran.err.contains("no JSON object"), "{}", ran.err);
     // What was done from here is on record under the port's own name.
