@@ -110,6 +110,10 @@ impl Machine {
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.args(["-machine", "q35"]).args(acceleration());
         command.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
+        // The first virtio device: its ports are called after that, `/dev/vport0p1` and so on.
+        if let Some(first) = &self.developer {
+            developer_ports(&mut command, first);
+        }
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         command.args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&self.qmp))]);
@@ -132,9 +136,6 @@ impl Machine {
         if let Some(agent) = &self.agent {
             let chardev = format!("socket,id=agent,server=on,wait=off,path={}", escaped(agent));
             command.args(["-chardev", &chardev, "-serial", "chardev:agent"]);
-        }
-        if let Some(first) = &self.developer {
-            developer_ports(&mut command, first);
         }
         command.arg("-kernel").arg(&self.kernel).args(["-append", &self.command_line]);
         command.args(&self.extra);

@@ -47,7 +47,7 @@ pub enum DeviceClass {
     Spi,
     /// `/dev/tpmrm*`: system boxes only, apps reach keys over the bus.
     Tpm,
-    /// `/dev/vport0p*`, `/dev/vport1p*`: a virtual machine's port to its host, in developer images. System boxes only.
+    /// `/dev/vport0p*`: a virtual machine's ports to its host, in developer images. System boxes only.
     Developer,
 }
 
@@ -75,7 +75,7 @@ impl DeviceClass {
             Self::I2c => &["/dev/i2c-"],
             Self::Spi => &["/dev/spidev"],
             Self::Tpm => &["/dev/tpmrm"],
-            Self::Developer => &["/dev/vport0p", "/dev/vport1p"],
+            Self::Developer => &["/dev/vport0p"],
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
             assert!(Device::new(DeviceClass::Serial, bad).is_err(), "{bad}");
         }
         assert!(Device::new(DeviceClass::Developer, "/dev/vport0p1").is_ok());
-        for bad in ["/dev/vport0", "/dev/vport0p", "/dev/vport2p1", "/dev/vport0p1p1", "/dev/hvc0"] {
+        for bad in ["/dev/vport0", "/dev/vport0p", "/dev/vport1p1", "/dev/vport0p1p1", "/dev/hvc0"] {
             assert!(Device::new(DeviceClass::Developer, bad).is_err(), "{bad}");
         }
     }

@@ -7,4 +7,4 @@
 mod connection;
 mod port;
 
-pub use port::Port;
+pub use port::{GONE_MS, Port};

@@ -26,25 +26,41 @@ fn main() -> io::Result<()> {
     }
     loop {
         for (index, (port, busy)) in ports.iter_mut().enumerate().filter(|(_, (_, busy))| *busy) {
-            *busy = port.turn();
+            *busy = port.turn(now_ms());
             if let Some(socket) = port.opened() {
                 // Closing takes it off again. What came before it was watched is an edge, too.
                 epoll.add(socket, edges(index))?;
             }
         }
         let mut events = [EpollEvent::empty(); 16];
-        let patience =
-            if ports.iter().any(|(_, busy)| *busy) { EpollTimeout::ZERO } else { EpollTimeout::NONE };
-        let count = match epoll.wait(&mut events, patience) {
+        let count = match epoll.wait(&mut events, patience(&ports)) {
             Err(Errno::EINTR) => 0,
             other => other?,
         };
+        let now = now_ms();
+        for (port, busy) in &mut ports {
+            *busy |= port.deadline_ms().is_some_and(|deadline| deadline <= now);
+        }
         for event in events.iter().take(count) {
             if let Some((_, busy)) = usize::try_from(event.data()).ok().and_then(|n| ports.get_mut(n)) {
                 *busy = true;
             }
         }
     }
+}
+
+/// How long nothing needs to be done unless something happens.
+fn patience(ports: &[(Port, bool)]) -> EpollTimeout {
+    if ports.iter().any(|(_, busy)| *busy) {
+        return EpollTimeout::ZERO;
+    }
+    let deadline = ports.iter().filter_map(|(port, _)| port.deadline_ms()).min();
+    let left = deadline.map(|deadline| deadline.saturating_sub(now_ms()));
+    left.map_or(EpollTimeout::NONE, |ms| EpollTimeout::from(u16::try_from(ms).unwrap_or(u16::MAX)))
+}
+
+fn now_ms() -> u64 {
+    sys::process::now_ms()
 }
 
 fn edges(index: usize) -> EpollEvent {

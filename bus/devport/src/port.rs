@@ -1,5 +1,9 @@
 //! One port: frames from the host, the connection that it opened, frames back.
 //!
+//! That nobody has the port open on the host comes by another way than bytes do: the kernel may tell that the former
+//! host has gone when the first bytes of the next one have been read already. So a host counts as gone, and its
+//! connection is ended, only when the port stays closed for [`GONE_MS`]; one that comes sooner ends it by its `Open`.
+//!
 //! What holds: at most one frame waits for the host (and the answers to what it opens, up to [`OUT_MAX`]); while it
 //! does, nothing is read from the bus, so that a host that does not read is a slow reader for the server, which has
 //! bounds of its own for that.
@@ -15,6 +19,9 @@ use crate::connection::Connection;
 
 /// Beyond so many bytes for the host nothing is read from it. An answer is shorter than one frame.
 const OUT_MAX: usize = 4 * PAYLOAD_MAX;
+/// How long a port must be closed on the host before its connection is ended, milliseconds: longer than the kernel
+/// takes to tell of one host's end and the next one's beginning.
+pub const GONE_MS: u64 = 500;
 /// Steps of one port before others have their turn.
 const STEPS: usize = 64;
 
@@ -28,6 +35,8 @@ pub struct Port {
     connection: Option<Connection>,
     /// Whether `connection` was opened since somebody looked.
     fresh: bool,
+    /// Since when nobody has it open on the host, while there is something to be ended.
+    closed_since_ms: Option<u64>,
 }
 
 impl Port {
@@ -36,7 +45,15 @@ impl Port {
         let mut out = Vec::new();
         // For a host that was connected to a devport before this one. Any other passes over it.
         Frame::Closed.encode(&mut out);
-        Self { file, bus, frames: Frames::default(), out, connection: None, fresh: false }
+        Self {
+            file,
+            bus,
+            frames: Frames::default(),
+            out,
+            connection: None,
+            fresh: false,
+            closed_since_ms: None,
+        }
     }
 
     /// The connection's socket, once after it was opened: it has to be watched, too.
@@ -45,11 +62,16 @@ impl Port {
         self.connection.as_ref().filter(|_| fresh).map(AsFd::as_fd)
     }
 
+    /// When it wants a turn even if nothing happens.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        self.closed_since_ms.map(|since| since + GONE_MS)
+    }
+
     /// Does what can be done now; whether there is more.
-    pub fn turn(&mut self) -> bool {
+    pub fn turn(&mut self, now_ms: u64) -> bool {
         for _ in 0..STEPS {
             // Each has to be tried: an event tells of the port or the socket, and only once.
-            let steps = [self.read_host(), self.write_bus(), self.read_bus(), self.write_host()];
+            let steps = [self.read_host(now_ms), self.write_bus(), self.read_bus(), self.write_host()];
             if !steps.contains(&true) {
                 return false;
             }
@@ -57,23 +79,39 @@ impl Port {
         true
     }
 
-    fn read_host(&mut self) -> bool {
+    fn read_host(&mut self, now_ms: u64) -> bool {
         if self.out.len() > OUT_MAX {
             return false;
         }
         let mut buffer = [0; PAYLOAD_MAX];
         match self.file.read(&mut buffer) {
             Ok(0) => {
-                // Nobody is there. What is still to be said was for who has gone.
-                self.connection = None;
-                self.out.clear();
+                self.closed(now_ms);
                 false
             }
             Ok(length) => {
+                self.closed_since_ms = None;
                 self.frames(buffer.get(..length).unwrap_or_default());
                 true
             }
-            Err(e) => e.kind() == ErrorKind::Interrupted,
+            Err(e) => {
+                self.closed_since_ms = None;
+                e.kind() == ErrorKind::Interrupted
+            }
+        }
+    }
+
+    /// Nobody has the port open at this moment.
+    fn closed(&mut self, now_ms: u64) {
+        if self.connection.is_none() && self.out.is_empty() {
+            self.closed_since_ms = None;
+            return;
+        }
+        let since = *self.closed_since_ms.get_or_insert(now_ms);
+        if now_ms >= since + GONE_MS {
+            self.connection = None;
+            self.out.clear();
+            self.closed_since_ms = None;
         }
     }
 

@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use bus::devport::{Frame, Frames, PAYLOAD_MAX, Token};
-use devport::Port;
+use devport::{GONE_MS, Port};
 use sys::stream::{self, Wait};
 use tempfile::TempDir;
 
@@ -19,7 +20,7 @@ struct Rig {
     host: UnixStream,
     frames: Frames,
     listener: UnixListener,
-    _bus: TempDir,
+    bus: TempDir,
 }
 
 impl Rig {
@@ -30,7 +31,7 @@ impl Rig {
         host.set_nonblocking(true).unwrap();
         device.set_nonblocking(true).unwrap();
         let port = Port::new(File::from(OwnedFd::from(device)), bus.path().into());
-        Self { port, host, frames: Frames::default(), listener, _bus: bus }
+        Self { port, host, frames: Frames::default(), listener, bus }
     }
 
     fn send(&mut self, frame: Frame<'_>) {
@@ -43,7 +44,7 @@ impl Rig {
     fn heard(&mut self) -> Vec<String> {
         let mut all = Vec::new();
         loop {
-            let more = self.port.turn();
+            let more = self.port.turn(0);
             let mut buffer = vec![0; 64 * 1024];
             let length = self.host.read(&mut buffer).unwrap_or(0);
             self.frames.take(&buffer[..length], |frame| {
@@ -149,21 +150,57 @@ fn host_that_does_not_read_holds_the_server_up_and_loses_nothing() {
     let mut sent = 0;
     while let Ok(length) = server.write(&[b'y'; 4096]) {
         sent += length;
-        while rig.port.turn() {}
+        while rig.port.turn(0) {}
         assert!(sent < 8 << 20, "nothing holds the server up");
     }
     let got: usize = rig.heard().iter().map(|data| data.len() - "data ".len()).sum();
     assert_eq!(got, sent);
 }
 
-/// A stream socket has an end where a port only is not open: what matters is what is kept, which is nothing.
 #[test]
-fn host_that_goes_ends_its_connection() {
+fn host_that_goes_and_stays_away_ends_its_connection() {
     let mut rig = Rig::new();
     let mut server = rig.open([1; 8]);
+    server.set_nonblocking(true).unwrap();
     rig.host.shutdown(std::net::Shutdown::Write).unwrap();
-    while rig.port.turn() {}
-    let mut got = Vec::new();
-    server.read_to_end(&mut got).unwrap();
-    assert!(got.is_empty());
+    let away = |rig: &mut Rig, now| while rig.port.turn(now) {};
+    away(&mut rig, 1000);
+    assert_eq!(rig.port.deadline_ms(), Some(1000 + GONE_MS));
+    away(&mut rig, 999 + GONE_MS);
+    assert_eq!(server.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    away(&mut rig, 1000 + GONE_MS);
+    assert_eq!(server.read(&mut [0]).unwrap(), 0);
+    assert_eq!(rig.port.deadline_ms(), None);
+}
+
+/// What a port does when the kernel tells of the former host's end after the next one's first bytes. A FIFO without a
+/// writer reads as a port that nobody has open.
+#[test]
+fn end_of_the_former_host_that_is_told_late_ends_nothing() {
+    let rig = Rig::new();
+    let fifo = rig.bus.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let nonblocking = |options: &mut OpenOptions| {
+        options.custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(&fifo).unwrap()
+    };
+    let mut port = Port::new(nonblocking(OpenOptions::new().read(true)), rig.bus.path().into());
+    let send = |host: &mut File, frame: Frame<'_>| {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        host.write_all(&bytes).unwrap();
+    };
+    let mut host = nonblocking(OpenOptions::new().write(true));
+    send(&mut host, Frame::Open([2; 8], TIME));
+    while port.turn(0) {}
+    let mut server = rig.listener.accept().unwrap().0;
+    drop(host);
+    while port.turn(1) {}
+    let mut host = nonblocking(OpenOptions::new().write(true));
+    while port.turn(2) {}
+    assert_eq!(port.deadline_ms(), None);
+    send(&mut host, Frame::Data(b"question"));
+    while port.turn(2 + GONE_MS) {}
+    let mut got = [0; 8];
+    server.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"question");
 }
