@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use image::assemble;
+use image::assemble::{self, Audience};
 use image::paths::Tree;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,7 +19,7 @@ const MEMORY_MIB: f64 = 96.0;
 pub(crate) fn run() -> Result<()> {
     let tree = Tree::here()?;
     // The first time builds.
-    assemble::demo(&tree)?;
+    assemble::demo(&tree, Audience::Developers)?;
     println!("demo: make run, the second time, until the table of boxes");
     let begin = Instant::now();
     let mut make = Command::new("make");
