@@ -173,6 +173,6 @@ fn bus_power_restarts_the_device_for_an_app_that_may() {
         .boot()
         .unwrap();
     device.wait_for("gabion: event reboot reason=\"org.test.boss: a new part\"");
-    device.wait_for("[org.test.boss] peer: reply {}");
+    device.wait_for("[org.test.boss] peer: reply {\"parameters\":{}}");
     device.ended().check_data().unwrap();
 }
