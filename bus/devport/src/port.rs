@@ -135,7 +135,9 @@ impl Port {
                     Err(why) => Frame::Refused(token, &why).encode(&mut self.out),
                 }
             }
-            Frame::Data(bytes) if self.connection.as_mut().is_some_and(|connection| !connection.push(bytes)) => {
+            Frame::Data(bytes)
+                if self.connection.as_mut().is_some_and(|connection| !connection.push(bytes)) =>
+            {
                 self.close();
             }
             // Not for us.

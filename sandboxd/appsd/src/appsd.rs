@@ -97,8 +97,8 @@ impl Appsd {
             Waiting::Why(pending) => self.why_answered(server, pending, &answer),
             Waiting::Monitor(pending) => self.monitor_begins(server, pending, &answer),
             Waiting::Device(pending) => self.device(server, pending, &answer),
-            Waiting::Reboot(pending) => server.finish(pending, &bus::interface::Empty {}),
-            Waiting::PowerOff(pending) => server.finish(pending, &bus::interface::Empty {}),
+            Waiting::Reboot(pending) => Self::power(server, pending, &answer),
+            Waiting::PowerOff(pending) => Self::power(server, pending, &answer),
             Waiting::Crashes(whom, gathering) => self.crashes(server, whom, gathering, answer),
             Waiting::Followed => {}
         }

@@ -1,8 +1,9 @@
 //! `os.gabion.Power`.
 
-use bus::desk::Ask;
+use bus::desk::{Answer as Told, Ask};
+use bus::interface::{Empty, Method};
 use bus::interfaces::power::*;
-use bus::server::{Answer, Call};
+use bus::server::{Answer, Call, Pending, Server};
 
 use crate::appsd::Appsd;
 use crate::waiting::Waiting;
@@ -27,6 +28,19 @@ impl Handler for Appsd {
         let (pending, answer) = call.later();
         self.ask(Ask::Power { off: true, reason }, Waiting::PowerOff(pending));
         answer
+    }
+}
+
+impl Appsd {
+    /// The same answer for both: it comes before anything is ended.
+    pub(crate) fn power<M>(server: &mut Server<Self>, pending: Pending<M>, answer: &Told)
+    where
+        M: for<'a> Method<Error = Error, Reply<'a> = Empty>,
+    {
+        match answer {
+            Told::Done => server.finish(pending, &Empty {}),
+            _ => server.fail(pending, &Error::Busy {}),
+        }
     }
 }
 

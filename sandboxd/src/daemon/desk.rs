@@ -24,6 +24,8 @@ const AT_ONCE: usize = 16;
 const WAITING_MAX: usize = 64;
 /// Answers that may wait for room in the socket; it asks no more until it has read them.
 const UNSENT_MAX: usize = 64;
+/// How long whoever asks for the end has to hear that it comes, milliseconds.
+const POWER_MS: u64 = 300;
 
 /// What an answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub(super) struct Desk {
     followed: Followed,
     unsent: VecDeque<(Told, Option<OwnedFd>)>,
     lost: u32,
+    /// The device goes down at this time.
+    power: Option<(u64, Power)>,
 }
 
 impl Daemon {
@@ -105,7 +109,7 @@ impl Daemon {
                 Answer::Why { allowed: why.allowed, because: why.because }
             }
             Ask::Device => Answer::Device(self.desk_device()),
-            Ask::Power { off, reason } => return self.desk_power(number, off, &reason),
+            Ask::Power { off, reason } => self.desk_power(off, &reason),
             Ask::Follow(followed) => self.desk_follow(followed),
         };
         self.desk.send(Told::Answer(number, answer), None);
@@ -250,11 +254,28 @@ impl Daemon {
         Ok(())
     }
 
-    fn desk_power(&mut self, number: u32, off: bool, reason: &str) -> io::Result<()> {
+    fn desk_power(&mut self, off: bool, reason: &str) -> Answer {
+        if self.desk.power.is_some() {
+            return Answer::Busy;
+        }
         let what = if off { "power-off" } else { "reboot" };
         console::say(format_args!("event {what} reason=\"{}\"", crate::line::escape(reason.as_bytes())));
-        self.desk.send(Told::Answer(number, Answer::Done), None);
-        self.init.ask(&Request::Power(if off { Power::Off } else { Power::Reboot }))
+        let power = if off { Power::Off } else { Power::Reboot };
+        self.desk.power = Some((sys::process::now_ms() + POWER_MS, power));
+        Answer::Done
+    }
+
+    /// When the device is to go down.
+    pub(super) fn desk_power_ms(&self) -> Option<u64> {
+        self.desk.power.map(|(at, _)| at)
+    }
+
+    /// Has the device go down when it is time.
+    pub(super) fn desk_power_due(&mut self, now: u64) -> io::Result<()> {
+        let Some((_, power)) = self.desk.power.filter(|(at, _)| *at <= now) else { return Ok(()) };
+        // Once asked, `init` does it; asking again and again would do no harm, but say so each time.
+        self.desk.power = Some((u64::MAX, power));
+        self.init.ask(&Request::Power(power))
     }
 
     fn desk_follow(&mut self, followed: Followed) -> Answer {

@@ -24,6 +24,7 @@ impl Daemon {
             self.schedule.deadline_ms(),
             self.worker.deadline_ms(),
             self.bus.deadline_ms(),
+            self.desk_power_ms().filter(|at| *at != u64::MAX),
             self.desk_waits().then(|| sys::process::now_ms() + DESK_RETRY_MS),
             self.settle_at_ms,
         ];
@@ -38,6 +39,7 @@ impl Daemon {
         if !self.worker.reading() && !self.bus.grants.is_complete() {
             self.bus_complete();
         }
+        self.desk_power_due(now)?;
         if self.desk_waits() {
             self.desk_flush();
         }
