@@ -21,6 +21,7 @@ use crate::envelope::{self, Request};
 use crate::input;
 use crate::interface::{Interface, Method, show_error};
 use crate::interfaces::service::Error as ServiceError;
+use crate::json;
 
 /// Where a box has its sockets.
 const BUS: &str = "/run/bus";
@@ -182,7 +183,8 @@ impl Connection {
     ) -> Result<(), CallError<M::Error>> {
         self.send.clear();
         let request = Request { method: M::CALL, parameters, oneway, more };
-        serde_json::to_writer(&mut self.send, &request).map_err(|e| CallError::Io(e.into()))?;
+        json::write(&mut self.send, &request)
+            .map_err(|error| CallError::Io(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         self.send.push(0);
         let mut fds = fds;
         let mut rest = self.send.as_slice();
@@ -245,6 +247,9 @@ impl Connection {
 
     fn read<M: Method>(&self, start: usize, end: usize) -> Result<(M::Reply<'_>, bool), CallError<M::Error>> {
         let message = self.buffer.get(start..end).unwrap_or_default();
+        if let Some(read) = envelope::typed_reply(message) {
+            return Ok(read);
+        }
         let reply = envelope::reply(message).ok_or(CallError::NotAReply)?;
         if let Some(name) = &reply.error {
             return Err(error(name, reply.parameters));

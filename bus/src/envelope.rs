@@ -5,6 +5,8 @@
 //! Skipping over the parameters needs no recursion (a byte of memory for each bracket that is open); reading them into
 //! a type goes at most 128 levels deep, `serde_json`'s own limit. Both refuse bytes that are not UTF-8.
 
+mod scan;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
@@ -42,21 +44,28 @@ struct Claimed<'a> {
 }
 
 /// Reads a call from a message without its NUL. `None` when it is none: not JSON, not an object, not UTF-8, a member
-/// that is unknown, repeated or of another type, or `oneway` together with `more`.
+/// that is unknown, repeated or of another type, or `oneway` together with `more`. What is wrong inside the parameters
+/// may be left for who reads them.
 pub fn call(message: &[u8]) -> Option<Call<'_>> {
-    if !is_object(message) {
+    let message = std::str::from_utf8(message).ok()?;
+    let call = scan::call(message).or_else(|| whole(message))?;
+    (!(call.oneway && call.more)).then_some(call)
+}
+
+/// Reads a call that is written in any way that JSON allows.
+fn whole(message: &str) -> Option<Call<'_>> {
+    if !is_object(message.as_bytes()) {
         return None;
     }
-    let claimed: Claimed<'_> = serde_json::from_slice(message).ok()?;
+    let claimed: Claimed<'_> = serde_json::from_str(message).ok()?;
     let said = |flag: Option<bool>| flag.unwrap_or(false);
-    let call = Call {
+    Some(Call {
         method: claimed.method,
         parameters: claimed.parameters.map(RawValue::get),
         oneway: said(claimed.oneway),
         more: said(claimed.more),
         upgrade: said(claimed.upgrade),
-    };
-    (!(call.oneway && call.more)).then_some(call)
+    })
 }
 
 /// A derived structure would be read from a JSON array, too.
@@ -97,6 +106,24 @@ pub struct Reply<'a> {
     pub continues: Option<bool>,
 }
 
+/// A reply that is no error, its parameters read at once.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "R: Deserialize<'de>"))]
+struct Typed<R> {
+    #[serde(default)]
+    error: Option<serde::de::IgnoredAny>,
+    parameters: R,
+    #[serde(default)]
+    continues: Option<bool>,
+}
+
+/// Reads a reply that is no error, and whether others follow. `None`: see what [`reply`] makes of it.
+pub fn typed_reply<'m, R: Deserialize<'m>>(message: &'m [u8]) -> Option<(R, bool)> {
+    let read: Typed<R> =
+        if is_object(message) { serde_json::from_slice(message).ok()? } else { return None };
+    read.error.is_none().then_some((read.parameters, read.continues.unwrap_or(false)))
+}
+
 /// Reads a reply from a message without its NUL.
 pub fn reply(message: &[u8]) -> Option<Reply<'_>> {
     if is_object(message) { serde_json::from_slice(message).ok() } else { None }
@@ -127,12 +154,24 @@ mod tests {
             br#"{"method":"a.b.C","method":"a.b.D"}"#,
             br#"{"method":"a.b.C","extra":1}"#,
             br#"{"method":"a.b.C","more":true,"oneway":true}"#,
-            br#"{"method":"a.b.C","parameters":{"a":}}"#,
+            br#"{"method":"a.b.C","parameters":{"a":"}}"#,
             b"{\"method\":\"a.b.\xff\"}",
             b"{\"method\":\"a.b.C\",\"parameters\":{\"a\":\"\xff\"}}",
         ];
         for message in wrong {
             assert_eq!(call(message), None, "{}", String::from_utf8_lossy(message));
+        }
+    }
+
+    #[test]
+    fn reply_is_read_at_once_unless_it_is_an_error() {
+        assert_eq!(typed_reply::<i64>(br#"{"parameters":7}"#), Some((7, false)));
+        assert_eq!(typed_reply::<i64>(br#"{"continues":true,"parameters":7}"#), Some((7, true)));
+        assert_eq!(typed_reply::<i64>(br#"{"error":null,"parameters":7}"#), Some((7, false)));
+        for other in
+            [&br#"{"error":"a.b","parameters":7}"#[..], b"{}", b"[null,7,null]", br#"{"parameters":"7"}"#]
+        {
+            assert_eq!(typed_reply::<i64>(other), None);
         }
     }
 

@@ -3,8 +3,6 @@
 //! What is kept of a peer is at most one message that is not complete, or complete ones that wait for their turn, and
 //! never more than its grant allows. Bytes are looked at once, however they are cut up on their way.
 
-use std::ffi::CStr;
-
 /// Bytes of a peer that wait: for the rest of their message, or for the message before them to be answered.
 #[derive(Debug)]
 pub struct Input {
@@ -86,8 +84,30 @@ impl Input {
 /// The first message in `bytes`, without its NUL; the first `scanned` bytes are known to have none.
 pub fn message(bytes: &[u8], scanned: usize) -> Option<&[u8]> {
     let rest = bytes.get(scanned..)?;
-    let found = CStr::from_bytes_until_nul(rest).ok()?;
-    bytes.get(..scanned + found.count_bytes())
+    let end = scanned + before_nul(rest);
+    if end < bytes.len() { bytes.get(..end) } else { None }
+}
+
+/// How many bytes there are before the first NUL.
+fn before_nul(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    let (blocks, _) = bytes.as_chunks::<32>();
+    let mut done = 0;
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        let mut found = 0;
+        for word in words {
+            // The high bit of each byte that is 0.
+            let word = u64::from_ne_bytes(*word);
+            found |= word.wrapping_sub(ONES) & !word & (ONES << 7);
+        }
+        if found != 0 {
+            break;
+        }
+        done += 32;
+    }
+    let rest = bytes.get(done..).unwrap_or_default();
+    done + rest.iter().position(|b| *b == 0).unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -101,6 +121,11 @@ mod tests {
         assert_eq!(message(b"\0", 0), Some(&b""[..]));
         assert_eq!(message(b"ab", 0), None);
         assert_eq!(message(b"", 7), None);
+        for at in 0..100 {
+            let mut bytes = vec![0x80; 100];
+            bytes[at] = 0;
+            assert_eq!(message(&bytes, 0).map(<[u8]>::len), Some(at));
+        }
     }
 
     #[test]

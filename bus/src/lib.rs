@@ -21,7 +21,7 @@
 //! | a daemon or app that serves | [`server`], and [`interfaces`] or its own made by `gabion-bus-codegen` |
 //! | a caller | the `Client` of an interface, on [`client`] |
 //!
-//! The wire itself has no I/O: [`envelope`], [`input`], [`output`] and [`session`] take bytes, time and descriptors as
+//! The wire itself has no I/O: [`envelope`], [`input`], [`json`], [`output`] and [`session`] take bytes, time and descriptors as
 //! arguments. [`server`] and [`client`] are the shells around them.
 
 // What `gabion-bus-codegen` makes names this crate, be it used here or elsewhere.
@@ -36,6 +36,7 @@ pub mod handover;
 pub mod input;
 pub mod interface;
 pub mod interfaces;
+pub mod json;
 pub mod output;
 pub mod server;
 pub mod session;

@@ -4,10 +4,11 @@
 //! (readers that coalesce have got this wrong). All others that are ready go out together.
 
 use std::collections::VecDeque;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 
 use serde::Serialize;
+
+use crate::json::{self, NotJson};
 
 /// Most bytes that wait for one peer. A daemon's own replies must be shorter than this; a peer that lets so much
 /// pile up does not read.
@@ -27,22 +28,6 @@ struct Attached {
     start: usize,
     end: usize,
     fds: Vec<OwnedFd>,
-}
-
-/// A value that JSON cannot express.
-#[derive(Debug)]
-pub struct NotJson(serde_json::Error);
-
-impl std::fmt::Display for NotJson {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a value is not JSON")
-    }
-}
-
-impl std::error::Error for NotJson {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
-    }
 }
 
 impl Output {
@@ -107,12 +92,11 @@ impl Output {
     ) -> Result<(), NotJson> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(head);
-        if let Err(error) = serde_json::to_writer(&mut self.bytes, body) {
+        if let Err(error) = json::write(&mut self.bytes, body) {
             self.bytes.truncate(start);
-            return Err(NotJson(error));
+            return Err(error);
         }
-        // Writing to memory does not fail.
-        let _ = self.bytes.write_all(tail);
+        self.bytes.extend_from_slice(tail);
         self.bytes.push(0);
         if !fds.is_empty() {
             self.attached.push_back(Attached { start, end: self.bytes.len(), fds });

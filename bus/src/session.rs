@@ -15,82 +15,29 @@
 //!                                            error ─────────▶ Output ◀──────── reply, or later
 //! ```
 
+mod granted;
+mod service;
+
 use std::os::fd::OwnedFd;
 
 use serde::Serialize;
 
 use crate::envelope;
 use crate::input::{self, Input};
-use crate::interface::{Interface, Method, MethodInfo, More};
-use crate::interfaces::service::{self, Error as ServiceError};
+use crate::interface::{Method, MethodInfo, More};
+use crate::interfaces::service::{Error as ServiceError, INTERFACE as SERVICE, dispatch as serve_service};
 use crate::output::{OUTPUT_MAX, Output};
-use crate::server::{Answer, Call, CallId, Handover, Incoming, Outcome, Place};
+use crate::server::{Answer, Call, CallId, Incoming, Outcome, Place};
+
+pub use granted::{Caller, Granted, manifest_line};
+pub use service::About;
+use service::Service;
 
 /// How long a peer may take over one message, milliseconds. A message is sent at once by every honest client; what is
 /// bounded here is how long a hostile one may keep a buffer of ours.
 pub const HALF_SENT_MS: u64 = 10_000;
 /// How long a peer may leave replies unread, milliseconds.
 pub const UNREAD_MS: u64 = 30_000;
-
-/// Who calls, as the router said it. Nothing a peer says changes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The connection's number.
-    pub serial: u64,
-    /// The app's id.
-    pub app: String,
-    /// Its box.
-    pub uid: u32,
-    /// Whether it is one of the system's own boxes.
-    pub system: bool,
-}
-
-/// What a connection may do.
-#[derive(Debug)]
-pub struct Granted {
-    /// Who has it.
-    pub caller: Caller,
-    /// The one interface, besides `org.varlink.service`.
-    pub interface: &'static Interface,
-    /// For each of its methods, whether it is granted.
-    allowed: Box<[bool]>,
-    message_bytes: usize,
-}
-
-impl Granted {
-    /// From what the router said. Methods that the interface does not have cannot be called and are passed over.
-    pub fn new(handover: Handover, interface: &'static Interface) -> Self {
-        let named = |method: &MethodInfo| handover.methods.iter().any(|name| name == method.name);
-        Self {
-            interface,
-            allowed: interface.methods.iter().map(named).collect(),
-            message_bytes: usize::try_from(handover.message_bytes).unwrap_or(usize::MAX),
-            caller: Caller {
-                serial: handover.serial,
-                app: handover.app,
-                uid: handover.uid,
-                system: handover.system,
-            },
-        }
-    }
-
-    fn allows(&self, index: usize) -> bool {
-        self.allowed.get(index).copied().unwrap_or(false)
-    }
-}
-
-/// What `org.varlink.service.GetInfo` says of a server.
-#[derive(Clone, Copy, Debug)]
-pub struct About {
-    /// Who made it.
-    pub vendor: &'static str,
-    /// Its name.
-    pub product: &'static str,
-    /// Its version.
-    pub version: &'static str,
-    /// Where to read about it.
-    pub url: &'static str,
-}
 
 /// For the record: what became of a call. Names are the interface's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,7 +246,7 @@ impl Session {
     /// The method's place in the granted interface.
     fn find(&self, method: &str) -> Result<usize, Refusal> {
         let (interface, name) = method.rsplit_once('.').unwrap_or(("", method));
-        if interface == service::INTERFACE.name {
+        if interface == SERVICE.name {
             return Err(Refusal::Service);
         }
         if interface != self.granted.interface.name {
@@ -368,10 +315,9 @@ impl Session {
     /// What a connection answers about itself.
     fn service(&mut self, call: &envelope::Call<'_>, about: &About) -> Result<(), Dropped> {
         let granted = self.granted.interface;
-        let answer =
-            |incoming: Incoming<'_>| service::dispatch(&mut ServiceHandler { about, granted }, incoming);
+        let answer = |incoming: Incoming<'_>| serve_service(&mut Service { about, granted }, incoming);
         let name = call.method.rsplit_once('.').map(|(_, name)| name).unwrap_or_default();
-        let Some(index) = service::INTERFACE.index(name) else {
+        let Some(index) = SERVICE.index(name) else {
             return self.fail(call, &ServiceError::MethodNotFound { method: call.method.to_string() });
         };
         let incoming = Incoming {
@@ -484,44 +430,5 @@ enum Refusal {
 impl From<ServiceError> for Refusal {
     fn from(error: ServiceError) -> Self {
         Self::Error(error)
-    }
-}
-
-/// The line of a manifest that grants a method.
-pub fn manifest_line(interface: &str, method: &str) -> String {
-    format!("[uses] \"{interface}\" = [\"{method}\"]")
-}
-
-/// `org.varlink.service` of one connection.
-struct ServiceHandler<'h> {
-    about: &'h About,
-    granted: &'static Interface,
-}
-
-impl service::Handler for ServiceHandler<'_> {
-    fn get_info(&mut self, call: Call<'_, service::GetInfo>) -> Answer {
-        let about = self.about;
-        call.reply(&service::GetInfoReply {
-            vendor: about.vendor.into(),
-            product: about.product.into(),
-            version: about.version.into(),
-            url: about.url.into(),
-            interfaces: vec![service::INTERFACE.name.into(), self.granted.name.into()],
-        })
-    }
-
-    fn get_interface_description(
-        &mut self,
-        call: Call<'_, service::GetInterfaceDescription>,
-        parameters: service::GetInterfaceDescriptionParameters<'_>,
-    ) -> Answer {
-        let known = [&service::INTERFACE, self.granted];
-        match known.into_iter().find(|interface| interface.name == parameters.interface) {
-            Some(interface) => call
-                .reply(&service::GetInterfaceDescriptionReply { description: interface.description.into() }),
-            None => {
-                call.fail(&ServiceError::InterfaceNotFound { interface: parameters.interface.into_owned() })
-            }
-        }
     }
 }

@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use crate::envelope::is_object;
 use crate::interface::{Method, Parameters, culprit};
 use crate::interfaces::service::Error as ServiceError;
-use crate::output::{NotJson, Output};
+use crate::json::NotJson;
+use crate::output::Output;
 use crate::session::Caller;
 
 /// A call before its parameters are read. Made by a session, used by `dispatch`.
