@@ -22,8 +22,10 @@ use crate::programs::Programs;
 use crate::stat::{Samples, bar};
 
 const UUID: &str = "67616269-6f6e-4000-8000-62656e636800";
+/// All of a processor: with the default fifth of one, an app on an emulated machine waits out the rest of several periods
+/// before its `main`, which says how much its manifest allows it and not how long the system takes.
 const MANIFEST: &str = "[app]\nid = \"org.gabion.bench\"\nversion = \"1.0.0\"\nexec = [\"/bin/app\", \"text\"]\n\
-                        [resources]\nstorage = \"1MiB\"\n";
+                        [resources]\ncpu = \"100%\"\nstorage = \"1MiB\"\n";
 const OFF: Duration = Duration::from_secs(30);
 
 /// Measures and reports.
@@ -47,7 +49,7 @@ pub(crate) fn run(dir: &Path, programs: &Programs, rounds: usize) -> Result<()> 
     boxed.print("init, sandboxd, complete box");
     unboxed.print("busybox init, unboxed");
     println!("  the first boot, which makes /data: {first:.0} µs");
-    bar("boot_vs_busybox", boxed.median() / unboxed.median(), 1.25);
+    bar("boot_vs_busybox", boxed.ratio(&unboxed), 1.25);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `make bench`: every number the README promises, measured here and printed against its limit.
 //!
-//! `gabion-bench [[--part] NAME]... [--rounds N]`, N of launches or boots. Each bar is one line, `bar: NAME value=V limit=L ok|SHORT`, after
-//! the medians it comes from. A bar that is missed is no error: what fails this program is not being able to measure.
+//! `gabion-bench [[--part] NAME]... [--rounds N]`, N of launches or boots. Each bar is one line, `bar: NAME value=V
+//! limit=L ok|SHORT`, after what it comes from. A bar that is missed is no error: what fails this program is not being able to measure.
 //! A bar whose peer is not installed says so in its place, with the remedy.
 //! Needs root. Times are compared within one run only; absolute ones are this machine's.
 

@@ -1,7 +1,8 @@
 //! Samples, their median and spread, and the lines a bar is reported in.
 //!
-//! A bar is a ratio of medians of times taken in turn in one run, so that what the machine does meanwhile falls on
-//! both. The spread is the middle half (p25 to p75); where it is wide, say so and measure again.
+//! Times are taken in turn in one run, so that what the machine does meanwhile falls on both. A ratio is the median of
+//! the rounds' ratios: on a busy machine a round is either undisturbed or takes several times as long, and the medians
+//! of two such mixtures say which of them met the disturbance more often. The spread is the middle half (p25 to p75).
 
 /// Times of one thing, µs.
 #[derive(Debug, Default, Clone)]
@@ -15,6 +16,11 @@ impl Samples {
     /// 0 when there is none.
     pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
+    }
+
+    /// The median of the ratios to what was taken in the same rounds.
+    pub(crate) fn ratio(&self, to: &Samples) -> f64 {
+        Samples(self.0.iter().zip(&to.0).map(|(ours, theirs)| ours / theirs).collect()).median()
     }
 
     fn quantile(&self, q: f64) -> f64 {
@@ -55,6 +61,12 @@ mod tests {
     fn quantiles_of_odd_number_are_samples() {
         let samples = Samples(vec![5.0, 1.0, 3.0, 2.0, 4.0]);
         assert_eq!((samples.quantile(0.25), samples.median(), samples.quantile(0.75)), (2.0, 3.0, 4.0));
+    }
+
+    #[test]
+    fn ratio_is_taken_round_by_round() {
+        let (ours, theirs) = (Samples(vec![2.0, 90.0, 4.0]), Samples(vec![1.0, 45.0, 80.0]));
+        assert!((ours.ratio(&theirs) - 2.0).abs() < f64::EPSILON);
     }
 
     #[test]
