@@ -135,13 +135,15 @@ impl Port {
                     Err(why) => Frame::Refused(token, &why).encode(&mut self.out),
                 }
             }
-            Frame::Data(bytes)
-                if self.connection.as_mut().is_some_and(|connection| !connection.push(bytes)) =>
-            {
-                self.close();
-            }
+            Frame::Data(bytes) => self.data(bytes),
             // Not for us.
             _ => {}
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        if self.connection.as_mut().is_some_and(|connection| !connection.push(bytes)) {
+            self.close();
         }
     }
 
