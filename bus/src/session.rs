@@ -27,7 +27,7 @@ use crate::input::{self, Input};
 use crate::interface::{Method, MethodInfo, More};
 use crate::interfaces::service::{Error as ServiceError, INTERFACE as SERVICE, dispatch as serve_service};
 use crate::output::{OUTPUT_MAX, Output};
-use crate::server::{Answer, Call, CallId, Incoming, Outcome, Place};
+use crate::server::{Answer, CallId, Incoming, Outcome, Place};
 
 pub use granted::{Caller, Granted, manifest_line};
 pub use service::About;
