@@ -19,7 +19,7 @@ use image::verity::{self, Verified};
 use image::{erofs, stage, store};
 
 use crate::programs::Programs;
-use crate::stat::{Samples, bar};
+use crate::stat::{Samples, bar_of_ratio};
 
 const UUID: &str = "67616269-6f6e-4000-8000-62656e636800";
 /// All of a processor: with the default fifth of one, an app on an emulated machine waits out the rest of several periods
@@ -49,7 +49,7 @@ pub(crate) fn run(dir: &Path, programs: &Programs, rounds: usize) -> Result<()> 
     boxed.print("init, sandboxd, complete box");
     unboxed.print("busybox init, unboxed");
     println!("  the first boot, which makes /data: {first:.0} µs");
-    bar("boot_vs_busybox", boxed.ratio(&unboxed), 1.25);
+    bar_of_ratio("boot_vs_busybox", &boxed, &unboxed, 1.25);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use crate::keeper;
 use crate::peer::{Peer, bare_box, bare_plain, inherited, interleave};
 use crate::programs::Programs;
-use crate::stat::{bar, not_measured};
+use crate::stat::{bar_of_ratio, not_measured};
 use crate::subject::Subject;
 
 const UID: u32 = 19_901;
@@ -52,16 +52,14 @@ pub(crate) fn run(dir: &Path, programs: &Programs, rounds: usize) -> Result<()> 
 }
 
 fn report(peers: &[Peer]) {
-    // Where there are two ways to call a tool, against the faster.
     let Some((ours, peers)) = peers.split_first() else { return };
-    let ratio = |name, peer, limit, remedy| match peers
-        .iter()
-        .filter(|p| p.what.starts_with(peer))
-        .map(|p| ours.samples.ratio(&p.samples))
-        .reduce(f64::max)
-    {
-        Some(ratio) => bar(name, ratio, limit),
-        None => not_measured(name, remedy),
+    let ratio = |name, peer, limit, remedy| {
+        // Where there are two ways to call a tool, against the faster.
+        let ways = peers.iter().filter(|p| p.what.starts_with(peer)).map(|p| &p.samples);
+        match ways.min_by(|a, b| a.median().total_cmp(&b.median())) {
+            Some(theirs) => bar_of_ratio(name, &ours.samples, theirs, limit),
+            None => not_measured(name, remedy),
+        }
     };
     ratio("box_vs_bare", "bare program", 1.15, "it was not run");
     ratio("box_vs_bwrap", "bwrap", 0.4, "bwrap is not on PATH: install bubblewrap");

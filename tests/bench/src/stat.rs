@@ -48,6 +48,14 @@ pub(crate) fn bar(name: &str, value: f64, limit: f64) {
     println!("bar: {name} value={value:.2} limit={limit:.2} {verdict}");
 }
 
+/// Prints the bar of a ratio, after two other ways to take it. Where the three disagree the machine was not quiet: the
+/// verdict is worth nothing then, whatever it says.
+pub(crate) fn bar_of_ratio(name: &str, ours: &Samples, theirs: &Samples, limit: f64) {
+    let of = |q| ours.quantile(q) / theirs.quantile(q);
+    println!("  {name}: ratio of the medians {:.2}, of the lower quartiles {:.2}", of(0.5), of(0.25));
+    bar(name, ours.ratio(theirs), limit);
+}
+
 /// A bar that this run could not measure.
 pub(crate) fn not_measured(name: &str, why: &str) {
     println!("bar: {name} not measured: {why}");
