@@ -78,7 +78,7 @@ impl Core {
                 };
                 self.live.insert(serial, live);
                 self.account(key.uid, now).open += 1;
-                self.watch(token, Role::Connection(serial));
+                self.roles.insert(token, Role::Connection(serial));
                 self.note(serial);
             }
             (Fate::Refuse(reason), _) => {
@@ -163,10 +163,15 @@ impl Core {
             self.forget(serial, now);
             return;
         }
-        live.known = true;
+        // Only now: a router that dies before takes the connection with it, so nothing else comes before.
+        let first = !std::mem::replace(&mut live.known, true);
+        let token = live.token;
         live.told = if live.handed { Told::Handed } else { Told::Stored };
         if !live.handed && self.unplaced.iter().all(|(other, _)| *other != serial) {
             self.unplaced.push((serial, now + PATIENCE_MS));
+        }
+        if first {
+            self.watch(token, Role::Connection(serial));
         }
     }
 

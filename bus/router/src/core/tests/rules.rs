@@ -308,3 +308,145 @@ fn records_told_and_suppressed_add_up() {
     assert!(!records.owes());
     assert!(lines <= 20 + 2 * 20, "{lines} lines");
 }
+
+#[test]
+fn router_that_waits_for_an_answer_asks_again_when_another_sandboxd_comes() {
+    let mut world = World::new();
+    world.decide(&key(1, 0), granted(11, &["A"]));
+    while world.router_acts() {}
+    // Sandboxd reads the first question and dies before it answers.
+    world.sandboxd_reads();
+    world.kill_sandboxd(1000);
+    world.start_sandboxd();
+    world.quiet();
+    world.serve(&key(11, 0));
+    world.quiet();
+    called(&mut world, &key(1, 0));
+}
+
+#[test]
+fn state_in_part_accepts_nobody() {
+    let (mut world, caller) = connected();
+    world.kill_router();
+    world.start_router();
+    while world.router_acts() {}
+    world.sandboxd_reads();
+    let call = world.call(&caller).unwrap();
+    // All but the last message.
+    let all = world.to_router();
+    for _ in 1..all {
+        world.router_hears();
+        while world.router_polls() || world.router_acts() {}
+        world.servers_read();
+    }
+    assert!(world.router.as_ref().unwrap().accepts.is_empty());
+    world.quiet();
+    world.servers_read();
+    world.quiet();
+    assert!(world.calls[call].granted.is_some());
+}
+
+#[test]
+fn box_made_anew_while_there_was_no_sandboxd_is_accepted_from_at_its_new_socket() {
+    let (mut world, caller) = connected();
+    let old = called(&mut world, &caller);
+    world.kill_sandboxd(0);
+    world.make_box(1, 0);
+    world.decide(&caller, granted(11, &["A", "B"]));
+    world.start_sandboxd();
+    world.quiet();
+    assert!(world.calls[old].over, "a descriptor of the old box still speaks for the new one");
+    called(&mut world, &caller);
+}
+
+#[test]
+fn stored_connection_to_a_server_without_a_box_ends() {
+    let (mut world, caller) = connected();
+    let call = called(&mut world, &caller);
+    world.kill_router();
+    world.truth.serves.remove(&key(11, 0));
+    world.start_router();
+    world.quiet();
+    assert!(world.calls[call].over);
+}
+
+#[test]
+fn server_that_comes_back_to_the_next_router_keeps_its_connections_until_it_ends() {
+    let (mut world, caller) = connected();
+    let call = called(&mut world, &caller);
+    world.kill_router();
+    world.start_router();
+    world.quiet();
+    world.servers_read();
+    world.quiet();
+    world.now += 10 * PATIENCE_MS;
+    world.quiet();
+    assert!(!world.calls[call].over);
+    world.kill_sandboxd(0);
+    world.end_process(0);
+    world.quiet();
+    assert!(world.calls[call].over);
+}
+
+#[test]
+fn server_that_connects_a_second_time_loses_what_came_over_the_first() {
+    let (mut world, caller) = connected();
+    let call = called(&mut world, &caller);
+    world.serve(&key(11, 0));
+    world.quiet();
+    assert!(world.calls[call].over);
+    called(&mut world, &caller);
+}
+
+#[test]
+fn server_that_reads_again_gets_more() {
+    let (mut world, caller) = connected();
+    let calls: Vec<_> = (0..6).map(|n| world.call(&key(1 + n % 3, 0)).unwrap()).collect();
+    for uid in 2..4 {
+        world.decide(&key(uid, 0), granted(11, &["A"]));
+    }
+    world.quiet();
+    assert!(calls.iter().any(|call| world.calls[*call].granted.is_none()), "it is never full");
+    for _ in 0..3 {
+        world.servers_read();
+        world.now += 3000;
+        world.quiet();
+    }
+    assert!(calls.iter().all(|call| world.calls[*call].granted.is_some() && !world.calls[*call].over));
+    called(&mut world, &caller);
+}
+
+#[test]
+fn connection_that_the_new_sandboxd_has_not_stored_is_not_handed_over() {
+    let (mut world, caller) = connected();
+    let call = world.call(&caller).unwrap();
+    // Until it is stored; the server ends before it gets it.
+    while world.router_polls() {}
+    while !world.calls[call].stored {
+        world.router_acts();
+    }
+    world.end_process(0);
+    world.kill_sandboxd(0);
+    world.start_sandboxd();
+    while world.router_hears() {}
+    world.serve(&key(11, 0));
+    while world.calls[call].granted.is_none() {
+        let told = world.router.as_ref().unwrap().core.live.values().next().unwrap().told;
+        let did = world.router_polls() | world.router_acts();
+        assert!(did, "it is never handed over");
+        assert!(world.calls[call].granted.is_none() || told == Told::Stored, "handed over when {told:?}");
+    }
+}
+
+#[test]
+fn report_about_the_connection_of_another_server_is_not_believed() {
+    let (mut world, caller) = connected();
+    called(&mut world, &caller);
+    let serial = *world.router.as_ref().unwrap().core.live.keys().next().unwrap();
+    world.serve(&key(12, 0));
+    world.quiet();
+    world.report(1, format!("dropped {serial} lie").as_bytes());
+    world.quiet();
+    assert!(events(&world, EventKind::Dropped).is_empty());
+    assert_eq!(events(&world, EventKind::Refused)[0].uid, 12);
+}

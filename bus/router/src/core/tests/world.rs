@@ -104,6 +104,8 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     to_router: VecDeque<(ToRouter, Option<Object>)>,
     to_sandboxd: VecDeque<(FromRouter, Option<usize>)>,
+    /// How many of the last messages to the router this `sandboxd` has sent, or has yet to send when it is killed.
+    from_this: usize,
     pub(super) router: Option<Router>,
     pub(super) sandboxd: Option<Sandboxd>,
     pub(super) monitor: bool,
@@ -136,6 +138,15 @@ impl World {
     fn send(&mut self, message: ToRouter, object: Option<Object>) {
         if self.sandboxd.is_some() {
             self.to_router.push_back((message, object));
+            self.from_this += 1;
+        }
+    }
+
+    /// `kill -9`: what it had, and some of what it had still to send, is gone.
+    pub(super) fn kill_sandboxd(&mut self, unsent: usize) {
+        if self.sandboxd.take().is_some() {
+            let sent = self.to_router.len() - unsent.min(self.from_this).min(self.to_router.len());
+            self.to_router.truncate(sent);
         }
     }
 
@@ -215,6 +226,7 @@ impl World {
 
     pub(super) fn start_sandboxd(&mut self) {
         if self.sandboxd.is_none() {
+            self.from_this = 0;
             let number = self.number();
             self.sandboxd =
                 Some(Sandboxd { store: BTreeMap::new(), fresh: Some(number), events: Vec::new() });
@@ -366,6 +378,11 @@ impl World {
             self.links[link].to_router.push_back(bytes.to_vec());
             self.edge(Object::Server(link), false);
         }
+    }
+
+    /// Messages that the router has not heard.
+    pub(super) fn to_router(&self) -> usize {
+        self.to_router.len()
     }
 
     // What the kernel and the shell do.
@@ -620,8 +637,7 @@ impl Router {
                 self.reading = self.view.is_some().then(|| (*number, View::default()));
             }
             ToRouter::SyncEnd(number) => {
-                if let Some((reading, state)) = self.reading.take() {
-                    assert_eq!(reading, *number);
+                if let Some((_, state)) = self.reading.take_if(|(reading, _)| reading == number) {
                     self.view = Some(state);
                 }
             }
