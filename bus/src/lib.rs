@@ -20,6 +20,7 @@
 //! | a developer's host, `devport` | [`devport`] |
 //! | a daemon or app that serves | [`server`], and [`interfaces`] or its own made by `gabion-bus-codegen` |
 //! | a caller | the `Client` of an interface, on [`client`] |
+//! | both, for what is large | [`bulk`] |
 //!
 //! The wire itself has no I/O: [`envelope`], [`input`], [`json`], [`output`] and [`session`] take bytes, time and descriptors as
 //! arguments. [`server`] and [`client`] are the shells around them.
@@ -27,6 +28,7 @@
 // What `gabion-bus-codegen` makes names this crate, be it used here or elsewhere.
 extern crate self as bus;
 
+pub mod bulk;
 pub mod client;
 pub mod control;
 pub mod desk;

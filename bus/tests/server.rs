@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
+use bus::bulk::Sealed;
 use bus::client::{CallError, Connection};
 use bus::control::{Grant, Key, Limits};
 use bus::handover;
@@ -73,9 +74,8 @@ fn descriptor_comes_with_its_reply() {
     for text in ["one", "another"] {
         let (reply, fds) = client.export_log(text).unwrap();
         assert_eq!((reply.log, reply.size_bytes, fds.len()), (0, i64::try_from(text.len()).unwrap(), 1));
-        let mut read = String::new();
-        std::fs::File::from(fds.into_iter().next().unwrap()).read_to_string(&mut read).unwrap();
-        assert_eq!(read, text);
+        let sealed = Sealed::open(fds.into_iter().next().unwrap(), 64).unwrap();
+        assert_eq!(sealed.read().unwrap(), text.as_bytes());
     }
     drop(stop);
     thread.join().unwrap();

@@ -31,4 +31,6 @@ pub mod mount;
 #[cfg(feature = "builder")]
 pub mod quota;
 #[cfg(feature = "bus")]
+pub mod shared;
+#[cfg(feature = "bus")]
 pub mod stream;
