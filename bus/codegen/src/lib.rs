@@ -66,13 +66,11 @@ fn imports(out: &mut Text, body: &str) {
     let names = [
         ("Cow<", "std::borrow::Cow"),
         ("BTreeMap<", "std::collections::BTreeMap"),
-        ("Parameters for ", "::bus::interface::Parameters"),
         ("Deserialize)]", "::bus::serde::{Deserialize, Serialize}"),
         (" Value", "::bus::serde_json::Value"),
         ("<Value", "::bus::serde_json::Value"),
     ];
     let mut used: Vec<&str> = names.iter().filter(|(word, _)| body.contains(word)).map(|(_, p)| *p).collect();
-    used.push("::bus::interface::{Interface, Method, MethodInfo, More}");
     used.dedup();
     for path in used {
         out.line(format!("use {path};"));
@@ -124,8 +122,8 @@ mod tests {
             "pub struct Lamp<'a> {",
             "pub struct ListReply<'a> {",
             "pub lamps: Vec<Lamp<'a>>,",
-            "MethodInfo { name: \"Watch\", more: More::Requires, takes_descriptors: false, gives_descriptors: false },",
-            "MethodInfo { name: \"Picture\", more: More::No, takes_descriptors: false, gives_descriptors: true },",
+            "more: ::bus::interface::More::Requires,",
+            "gives_descriptors: true,",
             "fn watch(&mut self, call: ::bus::server::Call<'_, Watch>) -> ::bus::server::Answer;",
             "pub fn list(&mut self) -> Result<ListReply<'_>, ::bus::client::CallError<Error>> {",
             "#[serde(rename = \"com.example.Lights.NoLamp\")]",
@@ -137,6 +135,13 @@ mod tests {
     #[test]
     fn module_without_syntax_is_refused() {
         assert!(matches!(module("interface nothing"), Err(Error::Syntax(_))));
+    }
+
+    #[test]
+    fn name_that_rust_needs_is_refused() {
+        for text in ["interface a.B\ntype Option (a: int)\n", "interface a.B\nmethod Client() -> ()\n"] {
+            assert!(matches!(module(text), Err(Error::Unsupported(_))), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,25 @@ use zlink_idl::{Comment, CustomType, EnumVariant, Field as IdlField, Type as Idl
 
 use crate::{Error, name};
 
+const RESERVED: [&str; 16] = [
+    "BTreeMap",
+    "Client",
+    "Cow",
+    "Deserialize",
+    "Err",
+    "Error",
+    "Handler",
+    "Ok",
+    "Option",
+    "Result",
+    "Serialize",
+    "Self",
+    "Some",
+    "String",
+    "Value",
+    "Vec",
+];
+
 /// An interface.
 #[derive(Debug)]
 pub(crate) struct Interface {
@@ -100,7 +119,8 @@ impl Interface {
             it.errors.push(made);
         }
         it.borrowing = it.find_borrowing();
-        it.check()?;
+        it.check_names()?;
+        it.check_errors()?;
         Ok(it)
     }
 
@@ -200,8 +220,19 @@ impl Interface {
         }
     }
 
+    /// Names that what is made uses itself.
+    fn check_names(&self) -> Result<(), Error> {
+        let structs = self.structs.iter().map(|s| &s.name);
+        let mut names =
+            structs.chain(self.enums.iter().map(|e| &e.name)).chain(self.methods.iter().map(|m| &m.name));
+        match names.find(|name| RESERVED.contains(&name.as_str())) {
+            Some(name) => Err(Error::Unsupported(format!("{name}: the Rust module needs this name itself"))),
+            None => Ok(()),
+        }
+    }
+
     /// An error outlives the message it came in, so nothing in it may borrow; plain text is copied.
-    fn check(&self) -> Result<(), Error> {
+    fn check_errors(&self) -> Result<(), Error> {
         let names_borrowing = |kind: &Kind| match inner(kind) {
             Kind::Named(name) => self.borrowing.contains(name),
             _ => false,

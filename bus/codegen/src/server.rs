@@ -21,16 +21,18 @@ fn table(out: &mut Text, interface: &Interface, description: &str) {
     out.line(format!("pub const DESCRIPTION: &str = {};", literal(description)));
     out.gap();
     out.line(format!("/// {}: its name, its file, its methods.", interface.name));
-    out.open("pub static INTERFACE: Interface = Interface {");
+    out.open("pub static INTERFACE: ::bus::interface::Interface = ::bus::interface::Interface {");
     out.line(format!("name: \"{}\",", interface.name));
     out.line("description: DESCRIPTION,");
     out.open("methods: &[");
     for method in &interface.methods {
         let (takes, gives) = method.descriptors();
-        out.line(format!(
-            "MethodInfo {{ name: \"{}\", more: More::{}, takes_descriptors: {takes}, gives_descriptors: {gives} }},",
-            method.name, method.more
-        ));
+        out.open("::bus::interface::MethodInfo {");
+        out.line(format!("name: \"{}\",", method.name));
+        out.line(format!("more: ::bus::interface::More::{},", method.more));
+        out.line(format!("takes_descriptors: {takes},"));
+        out.line(format!("gives_descriptors: {gives},"));
+        out.close("},");
     }
     out.close("],");
     out.close("};");
@@ -56,8 +58,8 @@ fn method_type(out: &mut Text, interface: &Interface, method: &Method, index: us
     out.line("#[derive(Clone, Copy, Debug, PartialEq, Eq)]");
     out.line(format!("pub enum {} {{}}", method.name));
     out.gap();
-    out.open(format!("impl Method for {} {{", method.name));
-    out.line("const INTERFACE: &'static Interface = &INTERFACE;");
+    out.open(format!("impl ::bus::interface::Method for {} {{", method.name));
+    out.line("const INTERFACE: &'static ::bus::interface::Interface = &INTERFACE;");
     out.line(format!("const INDEX: usize = {index};"));
     out.line(format!("const CALL: &'static str = \"{}.{}\";", interface.name, method.name));
     out.line(format!("type Parameters<'a> = {};", or(&method.parameters, "NoParameters")));

@@ -105,7 +105,7 @@ fn checks(out: &mut Text, interface: &Interface, s: &Struct) {
     out.gap();
     let any = with_lifetime(interface, s, "'a");
     let generics = if any.ends_with("<'a>") { "<'a>" } else { "" };
-    out.open(format!("impl{generics} Parameters for {any} {{"));
+    out.open(format!("impl{generics} ::bus::interface::Parameters for {any} {{"));
     out.open("const FIELDS: &'static [::bus::interface::Field] = &[");
     for field in &s.fields {
         let optional = matches!(field.kind, Kind::Option(_));
