@@ -228,17 +228,16 @@ impl Core {
 
     /// `sandboxd` is told of this connection as if it had never been.
     fn retell(&mut self, serial: u64) {
-        if let Some(live) = self.live.get_mut(&serial)
-            && !live.ended
-        {
+        if let Some(live) = self.live.get_mut(&serial) {
             live.told = Told::Nothing;
             self.note(serial);
         }
     }
 }
 
-/// The number that stands for what a grant gives. Not one that a grant could be made to collide with by who does not
-/// write the policy, and equal in the router that comes next: both are the same program until the next boot.
+/// The number that stands for what a grant gives; the same in the router that comes next, which is the same program
+/// until the next boot (with another, connections end). An author who made two grants collide would gain that his own
+/// app keeps a connection which a router that died could not narrow.
 fn number(grant: &Grant) -> u64 {
     let mut hasher = DefaultHasher::new();
     (grant.server, &grant.methods, grant.limits.message_bytes).hash(&mut hasher);
