@@ -2,7 +2,7 @@
 //!
 //! A method that has no entry here can be named by nobody, so it is refused to everybody: an interface file that
 //! gains a method gives it to no one until somebody decides. That the table and `bus/interfaces` agree is a test of
-//! the tree (`every_method_has_a_policy_entry`).
+//! `tests/conformance`.
 
 use crate::name::{InterfaceName, MethodName};
 use crate::problem::{Invalid, nearest};
