@@ -220,6 +220,7 @@ fn connection_over_the_limit_is_refused_and_counts_return() {
         let mut streams: Vec<_> = (0..3).map(|_| call(&path)).collect();
         assert!(streams.iter_mut().all(|stream| exchange(stream, 1)));
         assert!(ends(&mut call(&path)));
+        bus.until_stored(3);
         drop(streams);
         bus.until_stored(0);
         let open = bus.router_files();
