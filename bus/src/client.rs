@@ -44,6 +44,8 @@ pub enum CallError<E> {
     Unknown(String, Value),
     /// The server ended the connection before it answered.
     Closed,
+    /// A call before this one was given up while its reply was still to come: connect anew.
+    OutOfStep,
     /// The server sent what is no reply.
     NotAReply,
     /// The socket failed; `WouldBlock` and `TimedOut` when the time set by [`Connection::set_timeout`] is over.
@@ -57,6 +59,7 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             Self::Service(error) => show_error(error, f),
             Self::Unknown(name, parameters) => write!(f, "{name} {parameters}"),
             Self::Closed => f.write_str("the server closed the connection"),
+            Self::OutOfStep => f.write_str("a reply to an earlier call is still to come"),
             Self::NotAReply => f.write_str("the server sent what is no reply"),
             Self::Io(_) => f.write_str("the connection failed"),
         }
@@ -90,6 +93,8 @@ pub struct Connection {
     end: usize,
     send: Vec<u8>,
     fds: Vec<OwnedFd>,
+    /// A reply is still to come that nobody waits for any more.
+    out_of_step: bool,
 }
 
 impl Connection {
@@ -111,7 +116,15 @@ impl Connection {
 
     /// Over a socket that is connected.
     pub fn over(socket: UnixStream) -> Self {
-        Self { socket, buffer: Vec::new(), start: 0, end: 0, send: Vec::new(), fds: Vec::new() }
+        Self {
+            socket,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            send: Vec::new(),
+            fds: Vec::new(),
+            out_of_step: false,
+        }
     }
 
     /// How long a call may take; `None`, which is the default: as long as it takes. After a call that took too long
@@ -135,6 +148,7 @@ impl Connection {
         self.request::<M>(parameters, false, false, &[])?;
         self.fds.clear();
         let (start, end) = self.message(false)?;
+        self.out_of_step = false;
         self.read::<M>(start, end).map(|(reply, _)| reply)
     }
 
@@ -150,6 +164,7 @@ impl Connection {
         self.request::<M>(parameters, false, false, descriptors)?;
         self.fds.clear();
         let (start, end) = self.message(true)?;
+        self.out_of_step = false;
         let fds = std::mem::take(&mut self.fds);
         self.read::<M>(start, end).map(|(reply, _)| (reply, fds))
     }
@@ -171,7 +186,7 @@ impl Connection {
         parameters: &M::Parameters<'_>,
     ) -> Result<Replies<'_, M>, CallError<M::Error>> {
         self.request::<M>(parameters, false, true, &[])?;
-        Ok(Replies { connection: self, over: false, method: PhantomData })
+        Ok(Replies { connection: self, over: false, complete: false, method: PhantomData })
     }
 
     fn request<M: Method>(
@@ -181,11 +196,15 @@ impl Connection {
         more: bool,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), CallError<M::Error>> {
+        if self.out_of_step {
+            return Err(CallError::OutOfStep);
+        }
         self.send.clear();
         let request = Request { method: M::CALL, parameters, oneway, more };
         json::write(&mut self.send, &request)
             .map_err(|error| CallError::Io(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         self.send.push(0);
+        self.out_of_step = !oneway;
         let mut fds = fds;
         let mut rest = self.send.as_slice();
         while !rest.is_empty() {
@@ -280,12 +299,14 @@ fn error<E: for<'de> Deserialize<'de>>(name: &str, parameters: Option<&RawValue>
     }
 }
 
-/// The replies to a call with `more`. When it is dropped before the last one, the connection has to be, too: the
-/// others would be taken for replies to the next call.
+/// The replies to a call with `more`. When it is dropped before the last one, no other call can be made on the
+/// connection.
 #[derive(Debug)]
 pub struct Replies<'c, M: Method> {
     connection: &'c mut Connection,
     over: bool,
+    /// The last one was read.
+    complete: bool,
     method: PhantomData<fn() -> M>,
 }
 
@@ -303,10 +324,19 @@ impl<M: Method> Replies<'_, M> {
         };
         match self.connection.read::<M>(start, end) {
             Ok((reply, continues)) => {
-                self.over = !continues;
+                (self.over, self.complete) = (!continues, !continues);
                 Some(Ok(reply))
             }
-            Err(error) => Some(Err(error)),
+            Err(error) => {
+                self.complete = !matches!(error, CallError::NotAReply);
+                Some(Err(error))
+            }
         }
+    }
+}
+
+impl<M: Method> Drop for Replies<'_, M> {
+    fn drop(&mut self) {
+        self.connection.out_of_step = !self.complete;
     }
 }

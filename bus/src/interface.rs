@@ -62,7 +62,8 @@ pub trait Method {
     const INDEX: usize;
     /// Its name with the interface's.
     const CALL: &'static str;
-    /// What a call brings. Text in it is borrowed from the message where it has no escapes.
+    /// What a call brings. Text in it is borrowed from the message where it has no escapes. A structure inside may
+    /// also be written as a JSON array of its fields in order: serde reads both.
     type Parameters<'a>: Parameters + Serialize + Deserialize<'a>;
     /// What a reply brings.
     type Reply<'a>: Serialize + Deserialize<'a>;

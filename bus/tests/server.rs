@@ -85,16 +85,17 @@ fn descriptor_comes_with_its_reply() {
 fn stream_is_followed_and_a_caller_that_leaves_is_told() {
     let mut rig = Rig::new();
     let mut client = client(&mut rig, &["FollowLog"]);
-    let mut replies = {
-        let parameters = apps::FollowLogParameters { app: "a".into(), lines: 1 };
-        client.0.more::<apps::FollowLog>(&parameters).unwrap()
-    };
+    let parameters = apps::FollowLogParameters { app: "a".into(), lines: 1 };
+    let mut replies = client.0.more::<apps::FollowLog>(&parameters).unwrap();
     rig.settle();
     assert_eq!(replies.next_reply().unwrap().unwrap().lines[0].text, "0");
     let pending = rig.daemon.following.pop().unwrap();
     let reply = apps::FollowLogReply { lines: vec![rig::line("pushed")], skipped: 4 };
     rig.server.push(&pending, &reply);
     assert_eq!(replies.next_reply().unwrap().unwrap(), reply);
+    drop(replies);
+    let error = client.0.more::<apps::FollowLog>(&parameters).err();
+    assert!(matches!(error, Some(CallError::OutOfStep)), "the next reply would be one of these");
     drop(client);
     rig.settle();
     assert_eq!(rig.events, [Event::Ended(pending.id())]);
@@ -324,6 +325,16 @@ fn router_that_is_not_there_yet_is_tried_again() {
 }
 
 #[test]
+fn client_that_gave_up_waiting_does_not_take_the_reply_for_another() {
+    let mut rig = Rig::new();
+    let mut client = client(&mut rig, &all());
+    client.0.set_timeout(Some(std::time::Duration::from_millis(1))).unwrap();
+    assert!(matches!(client.list().unwrap_err(), CallError::Io(_)));
+    rig.settle();
+    assert!(matches!(client.start("a").unwrap_err(), CallError::OutOfStep));
+}
+
+#[test]
 fn hand_over_that_is_none_is_told_and_closed() {
     let router = Router::new();
     let mut rig = Rig::new();
@@ -333,8 +344,14 @@ fn hand_over_that_is_none_is_told_and_closed() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     stream::send(&link, b"{\"serial\":1}", &[ours], Wait::No).unwrap();
     stream::send(&link, &[b'x'; 10_000], NO_FDS, Wait::No).unwrap();
+    // One that lost its descriptor, because we have too many: the router has to end it, or its caller waits for ever.
+    let key = Key { uid: 10_001, interface: apps::INTERFACE.name.into() };
+    let grant = Grant { server: 5, methods: vec!["List".into()], limits: Limits::default() };
+    let lost = handover::Handover { serial: 9, app: "a.b.c", key: &key, system: false, grant: &grant };
+    stream::send(&link, lost.encode().as_bytes(), NO_FDS, Wait::No).unwrap();
     rig.settle();
+    assert_eq!(reports(&link), ["dropped 9 no-descriptor"]);
     assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
-    assert_eq!(rig.events.len(), 2, "{:?}", rig.events);
+    assert_eq!(rig.events.len(), 3, "{:?}", rig.events);
     assert_eq!(rig.server.connections(), 0);
 }

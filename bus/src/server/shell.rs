@@ -319,7 +319,12 @@ impl<H> Server<H> {
             (Ok(FromRouter::Handover(handover)), Some(socket)) if handover.interface == name => {
                 self.adopt(handover, socket).err().map(|error| error.to_string())
             }
-            (Ok(message), _) => Some(format!("without its descriptor, or not for here: {message:?}")),
+            (Ok(FromRouter::Handover(handover)), None) => {
+                // We have too many open. Nobody would ever end the connection.
+                link.report(ReportKind::Dropped, handover.serial, "no-descriptor");
+                Some(format!("connection {} came without its descriptor", handover.serial))
+            }
+            (Ok(message), _) => Some(format!("not for here: {message:?}")),
             (Err(error), _) => Some(error.to_string()),
         };
         self.events.extend(problem.map(|why| Event::BadHandover(name, why)));
