@@ -11,6 +11,7 @@ mod boot;
 #[path = "../../../init/src/boxes.rs"]
 #[expect(dead_code, reason = "stopping and shutting down are not measured")]
 mod boxes;
+mod bus;
 mod demo;
 mod keeper;
 mod launching;
@@ -32,7 +33,7 @@ use nix::unistd::geteuid;
 use programs::Programs;
 
 /// What `docs/specification.md` calls `PART`.
-const PARTS: [&str; 2] = ["box", "boot"];
+const PARTS: [&str; 3] = ["box", "boot", "bus"];
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -60,6 +61,9 @@ fn main() -> Result<()> {
 }
 
 fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
+    if part == "bus" {
+        return bus::run(rounds.unwrap_or(1000));
+    }
     let dir = tempfile::Builder::new().prefix("gabion-bench").tempdir()?;
     let programs = Programs::compile(dir.path())?;
     match part {

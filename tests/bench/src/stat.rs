@@ -32,8 +32,10 @@ impl Samples {
 
     /// One human line.
     pub(crate) fn print(&self, what: &str) {
+        // Of what takes some µs, tenths matter.
+        let digits = usize::from(self.median() < 1000.0);
         println!(
-            "  {what:<52} median {:>9.0} µs   p25..p75 {:>9.0} .. {:<9.0} n={}",
+            "  {what:<52} median {:>9.digits$} µs   p25..p75 {:>9.digits$} .. {:<9.digits$} n={}",
             self.median(),
             self.quantile(0.25),
             self.quantile(0.75),

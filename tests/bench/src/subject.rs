@@ -4,7 +4,7 @@
 //! developer's machine may have its controllers on cgroup v1. The box is still cloned into its cgroup.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -32,12 +32,22 @@ pub(crate) struct Subject {
 impl Subject {
     /// Builds the box with number `uid` in `dir`; its program is `program`, alone in its root.
     pub(crate) fn build(dir: &Path, uid: u32, program: &Path) -> Result<Subject> {
+        Subject::of(dir, uid, plan()?, &[("app", program)], None)
+    }
+
+    /// Builds the box of `plan` with these programs in its `/bin`, and what they have as standard input.
+    pub(crate) fn of(
+        dir: &Path,
+        uid: u32,
+        plan: Plan,
+        programs: &[(&str, &Path)],
+        stdin: Option<OwnedFd>,
+    ) -> Result<Subject> {
         let home = dir.join(uid.to_string());
         let [root, storage, run] = ["root", "storage", "run"].map(|name| home.join(name));
-        make_root(&root, program)?;
+        make_root(&root, programs)?;
         fs::create_dir_all(&storage)?;
         chown(&storage, Some(uid), Some(uid))?;
-        let plan = plan()?;
         let parent = cgroup_root()?;
         let name = format!("gabion-bench-{}-{uid}", std::process::id());
         let group = Group::new(&parent, &name);
@@ -52,7 +62,7 @@ impl Subject {
             devices: &[],
             networks: Networks { empty: empty.as_fd(), local: local.as_fd() },
         };
-        let built = build_box(&plan, &place, None).map_err(|e| anyhow!("{e}"))?;
+        let built = build_box(&plan, &place, stdin).map_err(|e| anyhow!("{e}"))?;
         Ok(Subject { built, plan, root, storage, run, group })
     }
 }
@@ -64,13 +74,15 @@ impl Drop for Subject {
     }
 }
 
-fn make_root(root: &Path, program: &Path) -> Result<()> {
+fn make_root(root: &Path, programs: &[(&str, &Path)]) -> Result<()> {
     for name in ["bin", "dev", "proc", "tmp", "data", "run"] {
         fs::create_dir_all(root.join(name))?;
     }
-    let app = root.join("bin/app");
-    fs::copy(program, &app)?;
-    fs::set_permissions(&app, fs::Permissions::from_mode(0o755))?;
+    for (name, program) in programs {
+        let copy = root.join("bin").join(name);
+        fs::copy(program, &copy)?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    }
     Ok(())
 }
 

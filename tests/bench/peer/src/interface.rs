@@ -1,0 +1,3 @@
+//! The bench's interface, made from `org.gabion.Bench.varlink`.
+
+include!(concat!(env!("OUT_DIR"), "/bench.rs"));
