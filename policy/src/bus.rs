@@ -60,6 +60,16 @@ pub fn methods() -> impl Iterator<Item = (&'static str, &'static str, Audience)>
         .flat_map(|(interface, methods)| methods.iter().map(move |(name, who)| (*interface, *name, *who)))
 }
 
+/// Whether a manifest may name the method of an interface, the system's or not; the fault and remedy if not.
+/// `system`: it is one of the image's.
+///
+/// # Errors
+/// No manifest of this kind may.
+pub fn may_name(interface: &str, method: &str, system: bool) -> Result<(), Invalid> {
+    let (interface, method): (InterfaceName, MethodName) = (interface.parse()?, method.parse()?);
+    if is_system_interface(interface.as_str()) { grantable(&interface, &method, system) } else { Ok(()) }
+}
+
 /// Whether a manifest may name the system's method; the fault and remedy if not. `system`: it is one of the image's.
 pub(crate) fn grantable(interface: &InterfaceName, method: &MethodName, system: bool) -> Result<(), Invalid> {
     let Some((_, known)) = TABLE.iter().find(|(name, _)| *name == interface.as_str()) else {
@@ -93,24 +103,27 @@ fn unknown(message: &str, name: &str, known: impl Iterator<Item = &'static str> 
 mod tests {
     use super::*;
 
-    fn may(interface: &str, method: &str, system: bool) -> Result<(), Invalid> {
-        grantable(&interface.parse().unwrap(), &method.parse().unwrap(), system)
-    }
-
     #[test]
     fn grantable_by_audience() {
-        assert_eq!(may("os.gabion.Certificate", "Sign", false), Ok(()));
-        assert!(may("os.gabion.Apps", "Stop", false).unwrap_err().message.contains("no app"));
-        assert_eq!(may("os.gabion.Apps", "Stop", true), Ok(()));
+        assert_eq!(may_name("os.gabion.Certificate", "Sign", false), Ok(()));
+        assert!(may_name("os.gabion.Apps", "Stop", false).unwrap_err().message.contains("no app"));
+        assert_eq!(may_name("os.gabion.Apps", "Stop", true), Ok(()));
     }
 
     #[test]
     fn unknown_interface_or_method_is_refused_to_everybody() {
         for system in [false, true] {
-            assert!(may("os.gabion.Ap", "List", system).unwrap_err().help.contains("os.gabion.Apps"));
-            assert!(may("os.gabion.Apps", "Lisd", system).unwrap_err().help.contains("\"List\""));
-            assert!(may("os.gabion.Nothing", "Call", system).is_err());
+            assert!(may_name("os.gabion.Ap", "List", system).unwrap_err().help.contains("os.gabion.Apps"));
+            assert!(may_name("os.gabion.Apps", "Lisd", system).unwrap_err().help.contains("\"List\""));
+            assert!(may_name("os.gabion.Nothing", "Call", system).is_err());
         }
+    }
+
+    #[test]
+    fn others_interfaces_may_be_named_and_what_is_no_name_may_not() {
+        assert_eq!(may_name("com.example.Any", "Thing", false), Ok(()));
+        assert!(may_name("com.example.Any", "thing\"]", false).is_err());
+        assert!(may_name("any", "Thing", true).is_err());
     }
 
     #[test]

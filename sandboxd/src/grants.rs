@@ -147,18 +147,34 @@ impl Grants {
         let Some(caller) = self.parties.values().find(|party| party.app == app) else {
             return no(format!("no box on this device is called {app}"));
         };
-        let Some(methods) = caller.uses.get(interface) else {
-            return no(format!("its manifest would have to say [uses] \"{interface}\" = [\"{method}\"]"));
-        };
-        let line = format!("[uses] \"{interface}\" = [\"{}\"]", methods.join("\", \""));
-        if !methods.iter().any(|known| known == method) {
-            return no(format!("{line} does not name \"{method}\""));
+        let named = caller.uses.get(interface).map(Vec::as_slice).unwrap_or_default();
+        if !named.iter().any(|known| known == method) {
+            return no(missing(caller, interface, named, method));
         }
         match self.refusal(caller, interface) {
             Some(why) => no(why),
-            None => Why { allowed: true, because: line },
+            None => Why { allowed: true, because: line(interface, named) },
         }
     }
+}
+
+/// What a manifest lacks, and the line that would help if one can.
+fn missing(caller: &Party, interface: &str, named: &[String], method: &str) -> String {
+    if let Err(invalid) = policy::bus::may_name(interface, method, caller.system) {
+        return invalid.message;
+    }
+    let mut wanted = named.to_vec();
+    wanted.push(method.to_owned());
+    wanted.sort();
+    let wanted = line(interface, &wanted);
+    match named {
+        [] => format!("its manifest would have to say {wanted}"),
+        _ => format!("its manifest says {}, and would have to say {wanted}", line(interface, named)),
+    }
+}
+
+fn line(interface: &str, methods: &[String]) -> String {
+    format!("[uses] \"{interface}\" = [\"{}\"]", methods.join("\", \""))
 }
 
 #[cfg(test)]
@@ -221,19 +237,24 @@ mod tests {
     #[test]
     fn why_names_the_line_that_grants_or_would() {
         let mut grants = Grants::default();
-        grants.add(1006, party("os.gabion.apps", &[], &[("os.gabion.Time", &[])]));
-        grants.add(10_000, party("com.example.a", &[("os.gabion.Time", &["GetStatus"])], &[]));
+        grants.add(1006, party("os.gabion.apps", &[], &[("os.gabion.Power", &[])]));
+        grants.add(10_000, party("com.example.a", &[("os.gabion.Power", &["Reboot"])], &[]));
         grants.complete();
-        assert!(grants.why("com.example.a", "os.gabion.Time", "GetStatus").allowed);
-        let why = |method: &str| grants.why("com.example.a", "os.gabion.Time", method).because;
-        assert!(why("Set").contains("does not name \"Set\""));
+        assert!(grants.why("com.example.a", "os.gabion.Power", "Reboot").allowed);
+        let why = |interface: &str, method: &str| {
+            let why = grants.why("com.example.a", interface, method);
+            assert!(!why.allowed);
+            why.because
+        };
         assert!(
-            grants
-                .why("com.example.a", "os.gabion.Power", "Reboot")
-                .because
-                .contains("[uses] \"os.gabion.Power\"")
+            why("os.gabion.Power", "PowerOff")
+                .ends_with("[uses] \"os.gabion.Power\" = [\"PowerOff\", \"Reboot\"]")
         );
-        assert!(grants.why("com.example.b", "os.gabion.Time", "GetStatus").because.contains("no box"));
+        assert!(why("os.gabion.Time", "GetStatus").ends_with("[uses] \"os.gabion.Time\" = [\"GetStatus\"]"));
+        assert!(grants.why("com.example.b", "os.gabion.Power", "Reboot").because.contains("no box"));
+        // No line would help.
+        assert!(why("os.gabion.Power", "Sleep").contains("no method \"Sleep\""));
+        assert!(why("os.gabion.Apps", "Stop").contains("no app may have it"));
     }
 
     type Sketch = (Vec<(u8, u8)>, Vec<(u8, Vec<u8>)>);
