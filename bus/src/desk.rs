@@ -220,6 +220,15 @@ pub struct Audit {
     pub suppressed: u32,
 }
 
+impl Audit {
+    /// Whether it is about a call: one that was made, or one that was refused, both told by the method's name. Whatever
+    /// else is refused comes with a reason, which is more than a word.
+    pub fn is_call(&self) -> bool {
+        let refused = self.kind == EventKind::Refused && self.serial != 0 && !self.detail.contains(' ');
+        refused || self.kind == EventKind::Called
+    }
+}
+
 /// One grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantLine {
@@ -312,6 +321,25 @@ mod tests {
         }
         let told = Told::Answer(7, Answer::Text { text: "x\n".into(), lost: 3 });
         assert_eq!(Told::decode(&told.encode()), Some(told));
+    }
+
+    #[test]
+    fn refused_connection_is_no_refused_call() {
+        let about = |kind, serial, detail: &str| Audit {
+            number: 1,
+            time: String::new(),
+            kind,
+            app: "com.example.a".into(),
+            interface: "os.gabion.Power".into(),
+            serial,
+            detail: detail.into(),
+            suppressed: 0,
+        };
+        assert!(about(EventKind::Called, 7, "Reboot").is_call());
+        assert!(about(EventKind::Refused, 7, "Reboot").is_call());
+        assert!(!about(EventKind::Refused, 7, "nobody serves it").is_call());
+        assert!(!about(EventKind::Refused, 0, "Reboot").is_call());
+        assert!(!about(EventKind::Dropped, 7, "too-long").is_call());
     }
 
     proptest! {

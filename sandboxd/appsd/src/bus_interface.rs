@@ -1,5 +1,6 @@
 //! `os.gabion.Bus`.
 
+use bus::control::EventKind;
 use bus::desk::{self, Answer as Told, Ask, Audit, GrantLine};
 use bus::interfaces::bus::*;
 use bus::server::{Answer, Call, Pending, Server};
@@ -86,6 +87,6 @@ pub(crate) fn call_event(event: &Audit) -> CallEvent<'_> {
         interface: event.interface.as_str().into(),
         method: event.detail.as_str().into(),
         serial: i64::try_from(event.serial).unwrap_or(i64::MAX),
-        refused: false,
+        refused: event.kind == EventKind::Refused,
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use bus::control::EventKind;
 use bus::desk::{Audit, Followed, News};
 use bus::interfaces::{apps, audit, bus as bus_interface, crashes};
 use bus::server::{CallId, Pending, Server};
@@ -77,10 +78,14 @@ impl Followers {
                     server.push(follower, &reply);
                 }
             }
-            News::Audit(event) if event.kind == bus::control::EventKind::Called => self.call(server, event),
             News::Audit(event) => {
-                let reply = audit::FollowReply { events: vec![told(event)] };
-                self.audit.iter().for_each(|follower| server.push(follower, &reply));
+                if event.is_call() && !self.calls.is_empty() {
+                    self.call(server, event);
+                }
+                if event.kind != EventKind::Called {
+                    let reply = audit::FollowReply { events: vec![told(event)] };
+                    self.audit.iter().for_each(|follower| server.push(follower, &reply));
+                }
             }
             News::Exit { app, system, exit } if is_crash(exit) => {
                 let reply = crashes::FollowReply { crashes: vec![crash(app, *system, exit)] };

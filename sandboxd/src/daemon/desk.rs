@@ -301,9 +301,11 @@ impl Daemon {
 
     /// Hands on an event of the bus.
     pub(super) fn desk_audit(&mut self, entry: &Entry) {
-        let call = entry.event.kind == bus::control::EventKind::Called;
-        if if call { self.desk.followed.calls } else { self.desk.followed.audit } {
-            self.desk.news(News::Audit(told_entry(entry)));
+        let told = told_entry(entry);
+        let followed = &self.desk.followed;
+        let of_record = followed.audit && told.kind != bus::control::EventKind::Called;
+        if of_record || (followed.calls && told.is_call()) {
+            self.desk.news(News::Audit(told));
         }
     }
 
