@@ -28,6 +28,8 @@ pub enum Reason {
     Signal(i32),
     /// It was killed for a system call it may not make; the number when it is known.
     Seccomp(Option<u64>),
+    /// It was asked to end, and this signal made it.
+    Stopped(i32),
     /// The kernel killed it for using more memory than it may.
     Oom(u64),
     /// It was silent for longer than its watchdog allows, so many milliseconds.
@@ -41,6 +43,8 @@ pub enum Reason {
 /// What is known besides the wait status.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hints {
+    /// Somebody wants it stopped.
+    pub asked: bool,
     /// We had it killed for silence of so many milliseconds.
     pub watchdog_ms: Option<u32>,
     /// Kills for memory in its cgroup since the last exit.
@@ -57,6 +61,7 @@ impl Reason {
             (libc::CLD_EXITED, code, _) => Self::Exit(code),
             (_, libc::SIGSYS, _) => Self::Seccomp(hints.syscall),
             (_, libc::SIGKILL, _) if hints.oom_kills > 0 => Self::Oom(hints.oom_kills),
+            (_, signal @ (libc::SIGTERM | libc::SIGKILL), Hints { asked: true, .. }) => Self::Stopped(signal),
             (_, signal, _) => Self::Signal(signal),
         }
     }
@@ -78,6 +83,7 @@ impl Reason {
         match self {
             Self::Exit(_) => "exit",
             Self::Signal(_) => "signal",
+            Self::Stopped(_) => "stopped",
             Self::Seccomp(_) => "seccomp",
             Self::Oom(_) => "oom",
             Self::Watchdog(_) => "watchdog",
@@ -91,7 +97,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exit(code) => write!(f, "code={code}"),
-            Self::Signal(signal) => match Signal::try_from(*signal) {
+            Self::Signal(signal) | Self::Stopped(signal) => match Signal::try_from(*signal) {
                 Ok(signal) => write!(f, "signal={signal}"),
                 Err(_) => write!(f, "signal={signal}"),
             },
@@ -176,6 +182,12 @@ mod tests {
         let hints = Hints { oom_kills: 2, ..none };
         assert_eq!(Reason::of(libc::CLD_KILLED, libc::SIGKILL, &hints), Reason::Oom(2));
         assert_eq!(Reason::of(libc::CLD_EXITED, 0, &hints), Reason::Exit(0));
+        let hints = Hints { asked: true, ..none };
+        assert_eq!(Reason::of(libc::CLD_KILLED, libc::SIGKILL, &hints), Reason::Stopped(libc::SIGKILL));
+        assert_eq!(Reason::of(libc::CLD_KILLED, libc::SIGSEGV, &hints), Reason::Signal(libc::SIGSEGV));
+        assert_eq!(Reason::of(libc::CLD_EXITED, 3, &hints), Reason::Exit(3));
+        let hints = Hints { asked: true, oom_kills: 2, ..none };
+        assert_eq!(Reason::of(libc::CLD_KILLED, libc::SIGKILL, &hints), Reason::Oom(2));
         let hints = Hints { watchdog_ms: Some(500), oom_kills: 1, ..none };
         assert_eq!(Reason::of(libc::CLD_KILLED, libc::SIGKILL, &hints), Reason::Watchdog(500));
     }

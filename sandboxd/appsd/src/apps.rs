@@ -249,6 +249,7 @@ fn exit(exit: &desk::Exit) -> Exit<'_> {
 fn reason(word: &str) -> Reason {
     match word {
         "signal" => Reason::Signal,
+        "stopped" => Reason::Stopped,
         "seccomp" => Reason::Seccomp,
         "oom" => Reason::Oom,
         "watchdog" => Reason::Watchdog,

@@ -31,7 +31,7 @@ pub(crate) fn lines(text: &str) -> Vec<Line<'_>> {
     text.lines().filter_map(line).collect()
 }
 
-/// The recorded ends of an app that it did not choose, oldest first.
+/// The recorded ends of an app that nobody chose, oldest first.
 pub(crate) fn crashes(text: &str) -> Vec<Exit> {
     #[derive(Deserialize)]
     struct Kept {
@@ -48,9 +48,13 @@ pub(crate) fn crashes(text: &str) -> Vec<Exit> {
     text.lines().filter_map(exit).filter(is_crash).collect()
 }
 
-/// Whether the app did not choose to end: everything but an exit with code 0.
+/// Whether nobody chose that the app ends: everything but an exit with code 0, and being stopped.
 pub(crate) fn is_crash(exit: &Exit) -> bool {
-    exit.reason != "exit" || exit.detail != "code=0"
+    match exit.reason.as_str() {
+        "exit" => exit.detail != "code=0",
+        "stopped" => false,
+        _ => true,
+    }
 }
 
 /// The last `most` of a list.
@@ -74,6 +78,7 @@ mod tests {
     fn crashes_are_told_from_ends_and_torn_records_passed_over() {
         let text = "{\"time\":\"t\",\"count\":4,\"pid\":7,\"reason\":\"exit\",\"detail\":\"code=0\",\"uptime_ms\":5}\n\
                     {\"time\":\"2026\n\
+                    {\"time\":\"t\",\"count\":4,\"pid\":7,\"reason\":\"stopped\",\"detail\":\"signal=SIGKILL\",\"uptime_ms\":5}\n\
                     {\"time\":\"t\",\"count\":5,\"pid\":7,\"reason\":\"signal\",\"detail\":\"signal=SIGSEGV\",\"uptime_ms\":5}\n";
         let read: Vec<_> = crashes(text).into_iter().map(|r| (r.count, r.reason)).collect();
         assert_eq!(read, [(5, "signal".to_owned())]);

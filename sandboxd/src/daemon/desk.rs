@@ -213,6 +213,11 @@ impl Daemon {
         }
     }
 
+    /// Whether somebody waits for the app to end.
+    pub(super) fn desk_stops(&self, uid: u32) -> bool {
+        self.desk.waiting.iter().any(|w| w.uid == uid && w.goal != Goal::Up)
+    }
+
     /// The app ended; `next` is what `init` does.
     pub(super) fn desk_ended(&mut self, uid: u32, next: Next) {
         let Some(waiting) = self.desk.waiting.iter_mut().find(|w| w.uid == uid) else { return };

@@ -40,6 +40,7 @@ impl Daemon {
         let &Event::Exited { id: uid, pid, code, status, uptime_ms, next } = event else { return Ok(()) };
         self.schedule.changed(now);
         let syscall = self.syscall_of(pid, code, status);
+        let asked = self.desk_stops(uid);
         let Some(app) = self.apps.get_mut(&uid) else {
             // Adopted only to be stopped: nothing of ours needs it any more.
             return self.init.ask(&Request::Remove(uid));
@@ -51,7 +52,7 @@ impl Daemon {
             self.init.ask(&Request::Heard(uid, 1))?;
             return self.worker_ended(now);
         }
-        let hints = Hints { watchdog_ms: app.killed_for_ms.take(), oom_kills, syscall };
+        let hints = Hints { asked, watchdog_ms: app.killed_for_ms.take(), oom_kills, syscall };
         End { pid, reason: Reason::of(code, status, &hints), uptime_ms, next }.record(app, None);
         let worker = app.id == system::WORKER;
         self.init.ask(&Request::Heard(uid, 1))?;
