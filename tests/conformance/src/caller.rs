@@ -40,6 +40,7 @@ pub fn certify(path: &Path) -> Result<()> {
     }
     let last_more_replies = strings.iter().map(|s| s.as_str().into()).collect();
     let parameters = Test11Parameters { client_id: id.as_str().into(), last_more_replies };
+    drop(replies);
     client.0.oneway::<Test11>(&parameters)?;
     ensure!(client.end(&id).context("End")?.all_ok, "not all was well");
     Ok(())
