@@ -84,30 +84,7 @@ impl Input {
 /// The first message in `bytes`, without its NUL; the first `scanned` bytes are known to have none.
 pub fn message(bytes: &[u8], scanned: usize) -> Option<&[u8]> {
     let rest = bytes.get(scanned..)?;
-    let end = scanned + before_nul(rest);
-    if end < bytes.len() { bytes.get(..end) } else { None }
-}
-
-/// How many bytes there are before the first NUL.
-fn before_nul(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    let (blocks, _) = bytes.as_chunks::<32>();
-    let mut done = 0;
-    for block in blocks {
-        let (words, _) = block.as_chunks::<8>();
-        let mut found = 0;
-        for word in words {
-            // The high bit of each byte that is 0.
-            let word = u64::from_ne_bytes(*word);
-            found |= word.wrapping_sub(ONES) & !word & (ONES << 7);
-        }
-        if found != 0 {
-            break;
-        }
-        done += 32;
-    }
-    let rest = bytes.get(done..).unwrap_or_default();
-    done + rest.iter().position(|b| *b == 0).unwrap_or(rest.len())
+    bytes.get(..scanned + memchr::memchr(0, rest)?)
 }
 
 #[cfg(test)]

@@ -145,17 +145,15 @@ pub(crate) fn plain(bytes: &[u8]) -> usize {
 }
 
 /// Not 0 if one of eight bytes is below 0x20, a quote or a backslash. In each byte, `x - n` sets the high bit where x is
-/// below n; a byte that had it set itself does not count.
+/// below n; a byte that had it set itself does not count. A quote is 0x22: with its bit 1 turned it is 0x20, and bytes
+/// below 0x20 stay there, so that one question answers for both.
 #[inline(always)]
 fn special(bytes: [u8; 8]) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     let chars = u64::from_ne_bytes(bytes);
-    let quote = chars ^ (ONES * b'"' as u64);
-    let backslash = chars ^ (ONES * b'\\' as u64);
-    let control = chars.wrapping_sub(ONES * 0x20) & !chars;
-    let quote = quote.wrapping_sub(ONES) & !quote;
-    let backslash = backslash.wrapping_sub(ONES) & !backslash;
-    (control | quote | backslash) & (ONES << 7)
+    let quote_or_control = (chars ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (chars ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    (quote_or_control | backslash) & !chars & (ONES << 7)
 }
 
 impl<'o> ser::Serializer for Writer<'o> {
