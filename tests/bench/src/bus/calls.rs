@@ -107,11 +107,12 @@ fn callers(scene: &Scene, brokers: &Brokers, size: &Size) -> Result<Vec<Caller>>
     let [length, calls] = [size.length.to_string(), size.calls.to_string()];
     let caller = |who, client| Caller { who, client, samples: Samples::default() };
     let raw = in_box(&scene.dir.path().join("raw"))?;
-    let ours = if size.echoed { "bus-client" } else { "bus-bulk" };
-    let mut all = vec![
-        caller(Who::Raw, scene.call(&["raw-client", &raw, &length, &calls])?),
-        caller(Who::Ours, scene.call(&[ours, &length, &calls])?),
-    ];
+    let ours = match size.echoed {
+        true => scene.call(&["bus-client", &length, &calls])?,
+        false => scene.share_memory(&["bus-bulk", &length, &calls])?,
+    };
+    let mut all =
+        vec![caller(Who::Raw, scene.call(&["raw-client", &raw, &length, &calls])?), caller(Who::Ours, ours)];
     let uid = scene::CALLERS[0].to_string();
     for running in brokers.running() {
         let client = scene.call(&["dbus-client", &running.path, &uid, &length, &calls])?;

@@ -68,6 +68,11 @@ impl Scene {
         start(self.caller()?, args)
     }
 
+    /// A program of ours in the box that may make memory.
+    pub(super) fn share_memory(&self, args: &[&str]) -> Result<Boxed> {
+        start(self.callers.last().context("no caller")?, args)
+    }
+
     /// Puts a socket into the box that serves and the one of the caller that is measured.
     pub(super) fn share(&self, socket: &Path) -> Result<()> {
         share(socket, &[&self.server, self.caller()?])
@@ -115,9 +120,13 @@ pub(super) fn app(uid: u32) -> String {
     format!("org.gabion.bench.caller{uid}")
 }
 
+/// The box that makes memory to be shared: no other one may (`memfd_create` would undo W^X).
+const MAKES_MEMORY: u32 = CALLERS[4];
+
 fn caller_manifest(uid: u32) -> String {
+    let jit = if uid == MAKES_MEMORY { "[process]\njit = true\n" } else { "" };
     let methods = METHODS.map(|method| format!("\"{method}\"")).join(", ");
-    format!("{}[uses]\n\"{INTERFACE}\" = [{methods}]\n", head(&app(uid)))
+    format!("{}{jit}[uses]\n\"{INTERFACE}\" = [{methods}]\n", head(&app(uid)))
 }
 
 fn server_manifest() -> String {
