@@ -177,7 +177,7 @@ pub struct Event {
     pub interface: String,
     /// The connection, 0 when there is none.
     pub serial: u64,
-    /// What is to be said about it besides: a reason, a method. Printable ASCII, at most 160 bytes.
+    /// What is to be said about it besides: a reason, a method. Printable ASCII, at most 320 bytes.
     pub detail: String,
     /// How many like it were not told since the last one of its kind for this box and interface.
     pub suppressed: u32,

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub const TEXT_MAX: usize = 48 * 1024;
 /// Apps in one answer.
 pub const APPS_AT_ONCE: usize = 16;
-/// Events of the bus in one answer; each is at most some 400 bytes.
+/// Events of the bus in one answer; each is at most some 600 bytes.
 pub const AUDIT_AT_ONCE: u16 = 100;
 /// Grants in one answer.
 pub const GRANTS_AT_ONCE: usize = 8;

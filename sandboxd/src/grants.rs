@@ -225,6 +225,21 @@ mod tests {
     }
 
     #[test]
+    fn refusal_with_the_longest_names_is_a_message_to_the_router() {
+        let (thief, sensor) = (format!("com.example.{:t<52}", ""), format!("com.example.{:s<52}", ""));
+        let interface = format!("com.example.{:I<68}", "");
+        let mut grants = Grants::default();
+        grants.add(10_000, party(&thief, &[(&interface, &["Get"])], &[]));
+        grants.add(10_001, party(&sensor, &[], &[(&interface, &["com.example.display"])]));
+        grants.complete();
+        let verdict = verdict(&grants, 10_000, &interface);
+        assert!(matches!(verdict, Verdict::Refused(_)));
+        let key = Key { uid: 10_000, interface };
+        let message = bus::control::ToRouter::Listen { key, app: thief, system: false, verdict };
+        assert_eq!(bus::control::ToRouter::decode(&message.encode()), Some(message));
+    }
+
+    #[test]
     fn server_is_the_first_and_the_second_is_told() {
         let mut grants = Grants::default();
         let provides: &[(&str, &[&str])] = &[("com.example.T", &["com.example.x"])];

@@ -15,8 +15,9 @@ const INTERFACE_MAX: usize = 80;
 const METHOD_MAX: usize = 64;
 /// Most methods in a grant; as in `policy`.
 const METHODS_MAX: usize = 64;
-/// Longest [`Event::detail`] and reason of a refusal, bytes.
-const TEXT_MAX: usize = 160;
+/// Longest [`Event::detail`] and reason of a refusal, bytes: a sentence with two ids and an interface. What is longer is
+/// no message, and would end the router.
+const TEXT_MAX: usize = 320;
 
 impl ToRouter {
     /// The message, without its descriptor.

@@ -24,7 +24,7 @@ fn grant() -> impl Strategy<Value = Grant> {
 fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(Verdict::Undecided),
-        "[ -~]{0,160}".prop_map(Verdict::Refused),
+        "[ -~]{0,320}".prop_map(Verdict::Refused),
         grant().prop_map(Verdict::Granted)
     ]
 }
@@ -61,7 +61,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(EventKind::Dropped),
         Just(EventKind::Called)
     ];
-    (kind, key(), option::of(any::<u64>()), "[ -~]{0,160}", any::<u32>()).prop_map(
+    (kind, key(), option::of(any::<u64>()), "[ -~]{0,320}", any::<u32>()).prop_map(
         |(kind, key, serial, detail, suppressed)| Event {
             kind,
             uid: key.uid,
@@ -170,6 +170,6 @@ fn value_that_none_may_have_is_refused() {
         let event = Event { kind: EventKind::Closed, uid: 7, interface, serial: 0, detail, suppressed: 0 };
         FromRouter::decode(&FromRouter::Event(event).encode()).is_some()
     };
-    assert!(event("fine") && !event("two\nlines") && !event(&"x".repeat(161)));
+    assert!(event("fine") && !event("two\nlines") && !event(&"x".repeat(321)));
     assert_eq!(FromRouter::decode(&FromRouter::Hello(0).encode()), None);
 }
