@@ -16,7 +16,7 @@ const APP_UUID: &str = "67616269-6f6e-4000-8000-617070696d67";
 /// Makes the store image at `image` of the app directories in `apps`, each under the name its directory has.
 /// Nothing about an app is refused here: what is wrong with one is for the device to say.
 pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
-    let mut stamp = Stamp::new("store 2").text(policy::POLICY);
+    let mut stamp = Stamp::new("store 3").text(policy::POLICY);
     for app in apps {
         stamp = stamp.text(app.file_name().unwrap_or_default().to_string_lossy()).path(app)?;
     }
@@ -42,11 +42,21 @@ pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
     Ok(verified)
 }
 
-/// Makes the plan of the app directory `app` in the store, so that no boot has to.
+/// Makes the plan of the app directory `app` in the store, so that no boot has to. One that the app's author brought
+/// goes first: beside a manifest that is not good it would stay and be believed, and as a link it would be followed.
 fn keep_plan(app: &Path) -> Result<()> {
+    let plan = app.join("manifest.plan");
+    if plan.symlink_metadata().is_ok() {
+        let removed = if plan.is_dir() && !plan.is_symlink() {
+            fs::remove_dir_all(&plan)
+        } else {
+            fs::remove_file(&plan)
+        };
+        removed.with_context(|| format!("removing {}", plan.display()))?;
+    }
     let text = fs::read(app.join("manifest.toml")).unwrap_or_default();
     match std::str::from_utf8(&text).ok().and_then(policy::keep) {
-        Some(plan) => stage::write(&app.join("manifest.plan"), plan),
+        Some(kept) => stage::write(&plan, kept),
         None => Ok(()),
     }
 }
@@ -58,4 +68,33 @@ pub fn root_to_image(app: &Path) -> Result<()> {
     let verified = verity::append(&image, APP_UUID)?;
     fs::write(app.join("root.verity"), verified.to_text())?;
     fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "[app]\nid = \"com.example.a\"\nversion = \"1.0.0\"\nexec = [\"/bin/a\"]\n";
+
+    #[test]
+    fn plan_that_an_author_brought_is_never_in_the_store() {
+        let place = tempfile::tempdir().unwrap();
+        let (app, elsewhere) = (place.path().join("app"), place.path().join("elsewhere"));
+        fs::create_dir(&app).unwrap();
+        fs::write(&elsewhere, "precious").unwrap();
+        let plan = app.join("manifest.plan");
+        for text in ["[app]\nnonsense = 1\n", GOOD] {
+            fs::write(app.join("manifest.toml"), text).unwrap();
+            let made = policy::keep(text);
+            fs::write(&plan, "the author's").unwrap();
+            keep_plan(&app).unwrap();
+            assert_eq!(fs::read(&plan).ok(), made);
+            fs::remove_file(&plan).ok();
+            std::os::unix::fs::symlink(&elsewhere, &plan).unwrap();
+            keep_plan(&app).unwrap();
+            assert_eq!(fs::read(&plan).ok(), made);
+            assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious");
+            fs::remove_file(&plan).ok();
+        }
+    }
 }
