@@ -240,6 +240,10 @@ impl Connection {
             };
             match got {
                 Ok(got) if got.bytes == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) if self.fds.len() > stream::FDS_MAX => {
+                    let why = "more descriptors came than a message may have";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
                 Ok(got) => self.end += got.bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

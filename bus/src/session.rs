@@ -4,7 +4,7 @@
 //! * A method is looked up in the grant before its parameters are looked at. One that the grant does not name never
 //!   reaches the daemon.
 //! * Calls are answered in the order they came in. While one waits for its reply, the next is not looked at.
-//! * What is kept for the peer is at most its grant's `message_bytes` of input and [`OUTPUT_MAX`] of output.
+//! * What is kept for the peer is at most its grant's `message_bytes` of input, [`OUTPUT_MAX`] of output and [`FDS_MAX`] descriptors.
 //! * A message that is begun and not ended within [`HALF_SENT_MS`], and replies of which none is read for
 //!   [`UNREAD_MS`], end the connection.
 //!
@@ -21,6 +21,7 @@ mod service;
 use std::os::fd::OwnedFd;
 
 use serde::Serialize;
+use sys::stream::FDS_MAX;
 
 use crate::envelope;
 use crate::input::{self, Input};
@@ -61,7 +62,7 @@ pub enum Dropped {
     SlowReader,
     /// Replies were not read at all.
     Unread,
-    /// Descriptors came with a call that takes none.
+    /// Descriptors came with a call that takes none, or more than [`FDS_MAX`] with one message.
     Descriptors,
     /// Our fault: a reply was longer than [`OUTPUT_MAX`] or not JSON.
     BadReply,
@@ -177,6 +178,10 @@ impl Session {
         with: &mut Surroundings<'_>,
     ) -> Result<(), Dropped> {
         self.fds.extend(fds);
+        // Each byte of a message that never ends may bring some.
+        if self.fds.len() > FDS_MAX {
+            return Err(Dropped::Descriptors);
+        }
         if self.input.is_empty() {
             let (used, scanned) = self.messages(bytes, 0, with)?;
             self.input.keep_rest(bytes, used, scanned);

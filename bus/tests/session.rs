@@ -251,6 +251,14 @@ fn descriptors_with_a_call_that_takes_none_end_the_connection() {
 }
 
 #[test]
+fn descriptors_with_half_a_message_are_bounded() {
+    let fds = |count| (0..count).map(|_| std::fs::File::open("/dev/null").unwrap().into()).collect();
+    let mut core = Core::new(&all(), LIMIT);
+    assert_eq!(core.receive_with(b"{", fds(8)), Ok(()));
+    assert_eq!(core.receive_with(b"\"", fds(1)), Err(Dropped::Descriptors));
+}
+
+#[test]
 fn half_a_message_may_take_its_time_but_no_longer() {
     let mut core = Core::new(&all(), LIMIT);
     let message = call("List", "{}");
