@@ -40,6 +40,10 @@ pub const HALF_SENT_MS: u64 = 10_000;
 /// How long a peer may leave replies unread, milliseconds.
 pub const UNREAD_MS: u64 = 30_000;
 
+/// Replies that are gathered before they are sent and further calls taken, bytes: what a peer that sends many calls and
+/// reads no reply makes us keep, besides the last reply.
+const OUTPUT_BATCH: usize = 8 * 1024;
+
 /// For the record: what became of a call. Names are the interface's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
@@ -212,7 +216,7 @@ impl Session {
         with: &mut Surroundings<'_>,
     ) -> Result<(usize, usize), Dropped> {
         let (mut used, mut scanned) = (0, scanned);
-        while self.waiting.is_none() && self.output.len() < OUTPUT_MAX / 2 {
+        while self.waiting.is_none() && self.output.len() < OUTPUT_BATCH {
             let rest = bytes.get(used..).unwrap_or_default();
             let Some(message) = input::message(rest, scanned) else {
                 return Ok((used, rest.len()));

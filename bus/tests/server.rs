@@ -52,6 +52,25 @@ fn client_calls_server() {
 }
 
 #[test]
+fn replies_that_nobody_reads_cost_the_server_a_bounded_amount() {
+    let mut rig = Rig::new();
+    let mut peer = rig.connect(1, &all(), 8192);
+    peer.set_nonblocking(true).unwrap();
+    let call = b"{\"method\":\"os.gabion.Apps.List\"}\0";
+    let mut turns_without_room = 0;
+    while turns_without_room < 3 {
+        turns_without_room = if peer.write(call).is_ok() { 0 } else { turns_without_room + 1 };
+        rig.settle();
+    }
+    let mut waiting = 0;
+    let mut buffer = [0; 4096];
+    while let Ok(count) = peer.read(&mut buffer) {
+        waiting += count;
+    }
+    assert!((1..=16 * 1024).contains(&waiting), "{waiting}");
+}
+
+#[test]
 fn client_is_refused_by_the_line_that_would_grant_it() {
     let mut rig = Rig::new();
     let mut client = client(&mut rig, &["List"]);
@@ -193,7 +212,7 @@ fn reader_that_is_slow_gets_everything_and_holds_up_nobody() {
         }
         rig.settle();
     }
-    assert!((4..2000).contains(&rig.daemon.calls.len()), "{}", rig.daemon.calls.len());
+    assert!((2..100).contains(&rig.daemon.calls.len()), "{}", rig.daemon.calls.len());
     other.write_all(b"{\"method\":\"os.gabion.Apps.List\"}\0").unwrap();
     rig.settle();
     assert!(other.read(&mut [0; 64]).unwrap() > 0);

@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 use bus::control::{Grant, Key, Limits, Verdict};
 use policy::Plan;
 
+/// Longest message to one of the system's interfaces, bytes. All apps share their server, whose memory is small, and
+/// no call has more to say than names and a reason.
+const SYSTEM_MESSAGE_BYTES: u32 = 8 * 1024;
+
 /// A box as far as the bus is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Party {
@@ -117,7 +121,7 @@ impl Grants {
             None if !self.complete && !policy::bus::is_system_interface(interface) => Verdict::Undecided,
             None => match self.server(interface) {
                 Some((server, _)) => {
-                    Verdict::Granted(Grant { server, methods: methods.to_vec(), limits: Limits::default() })
+                    Verdict::Granted(Grant { server, methods: methods.to_vec(), limits: limits(interface) })
                 }
                 None => Verdict::Undecided,
             },
@@ -175,6 +179,12 @@ fn missing(caller: &Party, interface: &str, named: &[String], method: &str) -> S
 
 fn line(interface: &str, methods: &[String]) -> String {
     format!("[uses] \"{interface}\" = [\"{}\"]", methods.join("\", \""))
+}
+
+fn limits(interface: &str) -> Limits {
+    let usual = Limits::default();
+    let system = policy::bus::is_system_interface(interface);
+    Limits { message_bytes: if system { SYSTEM_MESSAGE_BYTES } else { usual.message_bytes }, ..usual }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use std::os::fd::AsRawFd;
 use sys::stream::{self, Wait};
 
@@ -48,7 +48,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Replies that nobody reads wait in the kernel, in memory that is charged to us. So the socket holds twice of what
+    /// the peer may have us keep (the kernel doubles the number), not the kernel's usual 208 KiB.
     pub(super) fn new(socket: OwnedFd, session: Session, link: usize) -> Self {
+        // It can not fail for a socket; with the usual buffer a connection still is one.
+        let _ = setsockopt(&socket, sockopt::SndBuf, &session.granted().message_bytes());
         let interest = Interest { read: true, write: false };
         Self { socket, session, link, interest, paused: false, deadline: None }
     }

@@ -45,6 +45,11 @@ impl Granted {
         }
     }
 
+    /// Longest message that is read, bytes.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
     pub(super) fn allows(&self, index: usize) -> bool {
         self.allowed.get(index).copied().unwrap_or(false)
     }
