@@ -53,7 +53,11 @@ impl LogFile {
     fn write(&mut self, lines: &str) -> io::Result<()> {
         if self.size >= ROTATE_AT {
             self.file = None;
-            fs::rename(self.dir.join("current"), self.dir.join("current.1"))?;
+            match fs::rename(self.dir.join("current"), self.dir.join("current.1")) {
+                // Renamed already, but no new one could be made then: the disk was full.
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
         }
         let file = match &mut self.file {
             Some(file) => file,
@@ -118,6 +122,17 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("app")).unwrap().count(), 2);
         assert!(fs::read_to_string(dir.path().join("app/current")).unwrap().ends_with("last\n"));
         assert_eq!(log.lost(), 0);
+    }
+
+    #[test]
+    fn log_that_could_not_be_begun_anew_goes_on_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogFile::new(dir.path().into());
+        log.append(&("x".repeat(ROTATE_AT as usize) + "\n"));
+        // What is left when the second half of a rotation fails.
+        fs::rename(dir.path().join("current"), dir.path().join("current.1")).unwrap();
+        log.append("later\n");
+        assert_eq!((log.lost(), log.tail(6)), (0, "later\n".to_owned()));
     }
 
     #[test]
