@@ -38,6 +38,9 @@ pub(crate) fn allowed(facts: &Facts) -> Rules {
             internet_sockets(&mut rules, proto);
         }
     }
+    if rules.of(libc::SYS_getsockopt).is_some() {
+        rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "except SO_LINGER", NO_LINGER);
+    }
     memory(&mut rules, facts.jit);
     rules
 }
@@ -191,8 +194,14 @@ fn network_server(rules: &mut Rules) {
 
 /// What sockets of any family need once they exist.
 const SOCKET_CALLS: &[Call] = calls![
-    SYS_bind SYS_listen SYS_accept SYS_accept4 SYS_connect SYS_getsockname SYS_getpeername SYS_setsockopt SYS_getsockopt
+    SYS_bind SYS_listen SYS_accept SYS_accept4 SYS_connect SYS_getsockname SYS_getpeername SYS_getsockopt
 ];
+
+/// Whoever closes the last descriptor of a connection that lingers waits there, as long as its maker liked. A descriptor
+/// that is sent along with a message is closed by who receives the message, wanted or not: `sandboxd`, the router, a
+/// server. (What would refuse it is `SO_PASSRIGHTS`, since Linux 6.16.)
+const NO_LINGER: &[&[super::rule::Check]] =
+    &[&[is_not(1, libc::SOL_SOCKET as u32)], &[is_not(2, libc::SO_LINGER as u32)]];
 
 fn unix_sockets(rules: &mut Rules) {
     rules.always(SOCKET_CALLS);

@@ -107,10 +107,17 @@ fn probes(when: &When) -> Vec<[u64; 6]> {
         assert!(all.iter().all(|check| check.holds(&good)));
         probes.push(good);
         for check in all {
-            probes.extend(mutated(*check).into_iter().map(|value| {
+            probes.extend(mutated(*check).into_iter().flat_map(|value| {
                 let mut bad = good;
                 bad[usize::from(check.arg)] = value;
-                bad
+                // Alternatives that each refuse one value refuse only what has all of these.
+                let mut worse = bad;
+                for other in alternatives.iter().flatten().filter(|other| other.arg != check.arg) {
+                    if let Test::IsNot(refused) = other.test {
+                        worse[usize::from(other.arg)] = refused.into();
+                    }
+                }
+                [bad, worse]
             }));
         }
     }
@@ -370,6 +377,18 @@ fn program_sockets_follow_the_grants() {
         assert_eq!(ask_socket(tcp, family, 1, 0), EPERM, "family {family}");
         assert_eq!(ask_socket(udp, family, 3, 0), EPERM, "family {family}");
     }
+}
+
+#[test]
+fn program_no_socket_may_linger() {
+    let setsockopt = libc::SYS_setsockopt as u32;
+    for facts in combinations() {
+        assert_eq!(ask(&facts, setsockopt, [3, 1, 13, 0, 8, 0]), EPERM, "{facts:?}");
+        assert_eq!(ask(&facts, setsockopt, [3, 1 << 32 | 1, 7 << 32 | 13, 0, 8, 0]), EPERM, "high bits");
+    }
+    let app = facts(Profile::Default, false, "", false);
+    assert_eq!(ask(&app, setsockopt, [3, 1, 7, 0, 4, 0]), ALLOW, "SO_SNDBUF");
+    assert_eq!(ask(&app, setsockopt, [3, 6, 13, 0, 4, 0]), ALLOW, "TCP_CONGESTION");
 }
 
 #[test]
