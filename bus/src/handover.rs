@@ -17,7 +17,8 @@
 //!
 //! ```text
 //! refused SERIAL METHOD     a call was refused because its grant does not name the method
-//! dropped SERIAL REASON     a connection was ended because it broke the rules; REASON is one word
+//! dropped SERIAL REASON     a connection was ended because it broke the rules; REASON is one word. The router ends it,
+//!                           too: a server that got no descriptor could not
 //! called SERIAL METHOD      a call, while monitored
 //! ```
 //!

@@ -80,6 +80,10 @@ impl Core {
             ReportKind::Called => return,
         };
         self.records.note(&about, kind, report.serial, report.word, now);
+        if report.kind == ReportKind::Dropped {
+            // A server that got no descriptor, or closed it without a word, could not end it itself.
+            self.end(report.serial, EventKind::Closed, "its server dropped it", now);
+        }
     }
 
     /// Whose connection this server speaks of, if it has or just had it.

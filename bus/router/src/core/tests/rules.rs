@@ -247,6 +247,16 @@ fn report_about_a_connection_that_has_just_ended_is_heard() {
 }
 
 #[test]
+fn connection_that_its_server_dropped_is_ended() {
+    let (mut world, caller) = connected();
+    let (call, other) = (called(&mut world, &caller), called(&mut world, &caller));
+    let serial = *world.router.as_ref().unwrap().core.live.keys().next().unwrap();
+    world.report(0, format!("dropped {serial} no-descriptor").as_bytes());
+    world.quiet();
+    assert!(world.calls[call].over && !world.calls[other].over);
+}
+
+#[test]
 fn report_flood_is_read_at_its_rate() {
     let (mut world, _) = connected();
     let mut read = 0;
