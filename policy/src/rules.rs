@@ -216,16 +216,22 @@ fn bus(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
         repeated(&key, methods, found);
     }
     for (interface, apps) in &facts.provides {
-        provided(interface, apps, system, found);
+        provided(&facts.id, interface, apps, system, found);
     }
 }
 
-fn provided(interface: &InterfaceName, apps: &[AppId], system: bool, found: &mut Vec<Broken>) {
+fn provided(id: &AppId, interface: &InterfaceName, apps: &[AppId], system: bool, found: &mut Vec<Broken>) {
     let key = format!("provides.\"{interface}\"");
     let own = bus::is_system_interface(interface.as_str());
     if own && !system {
         let help = "use a domain name of your own";
         add(found, key.as_str(), "interfaces below os.gabion are the system's own", help);
+    }
+    // Whoever was installed first would otherwise take the calls that are meant for another maker's app.
+    let domain = |name: &str| name.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+    if !own && domain(interface.as_str()) != domain(id.as_str()) {
+        let help = format!("use a name below \"{}\"", domain(id.as_str()).join("."));
+        add(found, key.as_str(), "is in somebody else's domain", help);
     }
     if interface.as_str().starts_with("org.varlink.") {
         let help = "remove it: every server has org.varlink.service";

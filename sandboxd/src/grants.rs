@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use bus::control::{Grant, Key, Limits, Verdict};
 use policy::Plan;
 
+/// Connections of a box to the system's interfaces, when it has no others: what they make `appsd` hold is shared by all.
+const SYSTEM_CONNECTIONS: u16 = 16;
+
 /// Longest message to one of the system's interfaces, bytes. All apps share their server, whose memory is small, and
 /// no call has more to say than names and a reason.
 const SYSTEM_MESSAGE_BYTES: u32 = 8 * 1024;
@@ -184,7 +187,10 @@ fn line(interface: &str, methods: &[String]) -> String {
 fn limits(interface: &str) -> Limits {
     let usual = Limits::default();
     let system = policy::bus::is_system_interface(interface);
-    Limits { message_bytes: if system { SYSTEM_MESSAGE_BYTES } else { usual.message_bytes }, ..usual }
+    match system {
+        true => Limits { message_bytes: SYSTEM_MESSAGE_BYTES, connections: SYSTEM_CONNECTIONS, ..usual },
+        false => usual,
+    }
 }
 
 #[cfg(test)]

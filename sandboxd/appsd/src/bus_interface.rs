@@ -8,6 +8,9 @@ use bus::server::{Answer, Call, Pending, Server};
 use crate::appsd::Appsd;
 use crate::waiting::Waiting;
 
+/// Longest name that is looked up, bytes.
+const NAME_MAX: usize = 256;
+
 impl Handler for Appsd {
     fn list(&mut self, call: Call<'_, List>) -> Answer {
         let (pending, answer) = call.later();
@@ -17,6 +20,12 @@ impl Handler for Appsd {
 
     fn why(&mut self, call: Call<'_, Why>, parameters: WhyParameters<'_>) -> Answer {
         let WhyParameters { app, interface, method } = parameters;
+        // The longest name there can be is 80 bytes; the answer repeats them.
+        for (name, text) in [("app", &app), ("interface", &interface), ("method", &method)] {
+            if text.len() > NAME_MAX {
+                return call.invalid(name);
+            }
+        }
         let ask = Ask::Why(app.into_owned(), interface.into_owned(), method.into_owned());
         let (pending, answer) = call.later();
         self.ask(ask, Waiting::Why(pending));

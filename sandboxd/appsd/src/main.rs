@@ -30,12 +30,7 @@ const DESK: u32 = 0;
 const RETRY_MS: u64 = 20;
 
 fn main() -> std::io::Result<()> {
-    let about = About {
-        vendor: "Gabion",
-        product: "appsd",
-        version: env!("CARGO_PKG_VERSION"),
-        url: "https://gabion.invalid/",
-    };
+    let about = About { vendor: "Gabion", product: "appsd", version: env!("CARGO_PKG_VERSION"), url: "" };
     let mut server = Server::new(about)?;
     let mut appsd = Appsd::new();
     server.watch(&appsd.link, DESK, Interest { read: true, write: false })?;

@@ -196,9 +196,9 @@ impl Daemon {
             With::Connection(serial) => store.get(serial).map(|(_, fd)| fd.as_fd()),
         });
         self.bus.retry_at_ms = match flushed {
-            Ok(false) => Some(sys::process::now_ms() + RETRY_MS),
-            // Nobody has the other end any more, which cannot be while init keeps the router's box.
-            Err(_) | Ok(true) => None,
+            Ok(true) => None,
+            // No room, or no memory for a moment; init keeps the other end, so somebody will read.
+            Ok(false) | Err(_) => Some(sys::process::now_ms() + RETRY_MS),
         };
     }
 

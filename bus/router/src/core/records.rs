@@ -1,5 +1,5 @@
 //! Records for the audit log, so bounded that no app can flood it: a burst, then a steady rate, for each box,
-//! interface and kind. What is held back is counted, and told with the next one, or after a while by itself.
+//! interface and kind, and another for all that one box causes. What is held back is counted, and told with the next one, or after a while by itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -11,6 +11,9 @@ use crate::bucket::Bucket;
 /// Records at once, and per second after that.
 const BURST: u32 = 20;
 const PER_S: u32 = 2;
+/// The same for all that one box causes: with many interfaces it would still fill the log alone.
+const BOX_BURST: u32 = 60;
+const BOX_PER_S: u32 = 6;
 /// The same for calls, which are told only while a developer looks on.
 const CALLED_BURST: u32 = 100;
 const CALLED_PER_S: u32 = 50;
@@ -28,6 +31,7 @@ struct Line {
 #[derive(Debug, Default)]
 pub(super) struct Records {
     lines: BTreeMap<(Rc<Key>, EventKind), Line>,
+    boxes: BTreeMap<u32, Bucket>,
     waiting: VecDeque<Event>,
 }
 
@@ -41,7 +45,10 @@ impl Records {
             suppressed: 0,
             last: None,
         });
-        if self.waiting.len() < WAITING_MAX && line.bucket.take(now) {
+        if self.waiting.len() < WAITING_MAX
+            && may(&mut self.boxes, key.uid, kind, now)
+            && line.bucket.take(now)
+        {
             line.last = None;
             let suppressed = std::mem::take(&mut line.suppressed);
             self.waiting.push_back(event(key, kind, serial, detail.to_owned(), suppressed));
@@ -53,15 +60,17 @@ impl Records {
 
     /// Tells what was held back as far as it may, and forgets lines that are as good as new.
     pub(super) fn flush(&mut self, now: u64) {
-        let waiting = &mut self.waiting;
+        let (waiting, boxes) = (&mut self.waiting, &mut self.boxes);
         self.lines.retain(|(key, kind), line| {
-            if line.suppressed > 0 && waiting.len() < WAITING_MAX && line.bucket.take(now) {
+            let room = line.suppressed > 0 && waiting.len() < WAITING_MAX;
+            if room && may(boxes, key.uid, *kind, now) && line.bucket.take(now) {
                 let suppressed = std::mem::take(&mut line.suppressed) - 1;
                 let (serial, detail) = line.last.take().unwrap_or_default();
                 waiting.push_back(event(key, *kind, serial, detail, suppressed));
             }
             line.suppressed > 0 || !line.bucket.is_full(now)
         });
+        boxes.retain(|_, bucket| !bucket.is_full(now));
     }
 
     /// Whether something is held back.
@@ -80,6 +89,36 @@ impl Records {
     }
 }
 
+/// Whether a box may still have something told. Calls have a bound of their own and are told to who looks on alone.
+fn may(boxes: &mut BTreeMap<u32, Bucket>, uid: u32, kind: EventKind, now: u64) -> bool {
+    let of_box = || Bucket::new(BOX_PER_S, BOX_BURST, now);
+    kind == EventKind::Called || boxes.entry(uid).or_insert_with(of_box).take(now)
+}
+
 fn event(key: &Key, kind: EventKind, serial: u64, detail: String, suppressed: u32) -> Event {
     Event { kind, uid: key.uid, interface: key.interface.clone(), serial, detail, suppressed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_one_box_are_bounded_over_all_its_interfaces() {
+        let mut records = Records::default();
+        let mut told = 0;
+        for n in 0..32 {
+            let key = Rc::new(Key { uid: 10_000, interface: format!("com.example.I{n}") });
+            for _ in 0..20 {
+                records.note(&key, EventKind::Refused, 0, "x", 1);
+                told += usize::from(records.first().is_some());
+                records.told();
+            }
+        }
+        assert_eq!(told, BOX_BURST as usize);
+        assert!(records.owes());
+        let other = Rc::new(Key { uid: 10_001, interface: "com.example.I".into() });
+        records.note(&other, EventKind::Refused, 0, "x", 1);
+        assert!(records.first().is_some_and(|event| event.uid == 10_001));
+    }
 }

@@ -152,7 +152,7 @@ fn bus_peers_that_mean_ill_end_themselves_and_neighbours_are_answered() {
     device.wait_for("[org.test.bad] peer: bad half then ");
     device.wait_for("[org.test.bad] peer: bytewise true");
     let held = device.wait_for("[org.test.hold] peer: hold open=");
-    assert!(held.contains("open=64 of 100"), "{held}");
+    assert!(held.contains("open=16 of 100"), "{held}");
     device.wait_for("[org.test.unread] peer: unread sent>0=true then ");
     device.wait_for("event bus-dropped id=org.test.unread interface=os.gabion.Time");
     device.wait_for("event bus-dropped id=org.test.bad interface=os.gabion.Time");
