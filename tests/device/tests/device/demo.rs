@@ -5,13 +5,14 @@ use device_test::{Bench, PATIENCE};
 #[test]
 fn demo_in_96_mib_runs_every_app_and_those_that_may_reach_each_other_do() {
     let device = Bench::new("demo").demo().memory_mib(96).boot().unwrap();
-    device.wait_for("gabion: ready boxes=8 running=7");
+    device.wait_for("gabion: ready boxes=10 running=9");
     // Up means that mosquitto, by libsystemd, and the Python script, by Debian's sdnotify, have said READY=1.
     for speaks in ["broker", "python", "clock"] {
         device.wait_for(&format!("org.gabion.demo.{speaks} * up "));
     }
     device.wait_for("[org.gabion.demo.subscriber] sensors/temperature ");
     device.wait_for("[org.gabion.demo.notes] 2 notes");
+    device.wait_for("[org.gabion.demo.python] Gabion *, boot ");
     device.wait_for("[org.gabion.demo.python] http://localhost:8080/index.html: 200, ");
     device.wait_count(0, "[org.gabion.demo.clock] up for ", 3, PATIENCE);
     assert!(device.console().lines(0, "gabion: problem ").is_empty());
