@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 const DIRECTORIES: [&str; 7] = ["dev", "proc", "sys", "run", "tmp", "data", "apps"];
 const UUID: &str = "67616269-6f6e-4000-8000-726f6f740000";
 
-/// A box that is part of the image: its manifest, and the program that the manifest's `exec` names.
+/// A box that is part of the image: its manifest, and what is in its root.
 #[derive(Clone, Debug)]
 pub struct SystemBox {
     /// TOML, checked by `policy::check_system`.
     pub manifest: PathBuf,
-    /// The static program, put where `exec` says.
-    pub program: PathBuf,
+    /// The static program, put where `exec` says; or a directory that is the root, that program in it.
+    pub contents: PathBuf,
 }
 
 /// The system boxes whose manifests are in the folders; each one's program is the binary that has the name in its `exec`.
@@ -37,7 +37,7 @@ pub fn system_boxes(folders: &[PathBuf], binaries: &Binaries) -> Result<Vec<Syst
             let plan = compile(&manifest)?;
             let name =
                 plan.argv.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
-            boxes.push(SystemBox { manifest, program: binaries.path(&name) });
+            boxes.push(SystemBox { manifest, contents: binaries.path(&name) });
         }
     }
     Ok(boxes)
@@ -50,7 +50,7 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
     let mut stamp = Stamp::new("root 2").path(&init)?.path(&sandboxd)?;
     for system in boxes {
         // The plan, not its source: a change in `policy` alone can change it.
-        stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.program)?;
+        stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.contents)?;
     }
     let words = image.with_extension("verity");
     if stamp.fits(image)
@@ -80,10 +80,14 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
 /// Adds a box below `system`, the root image's directory of them: its plan and its root.
 pub fn add_box(system: &Path, member: &SystemBox) -> Result<()> {
     let plan = compile(&member.manifest)?;
-    let program = plan.argv.first().map(|path| path.trim_start_matches('/')).unwrap_or_default();
     let root = system.join(plan.id.as_str());
+    let program = plan.argv.first().map(|path| root.join(path.trim_start_matches('/'))).unwrap_or_default();
     stage::directories(&root, &stage::BOX_DIRECTORIES)?;
-    stage::copy(&member.program, &root.join(program))?;
+    let whole = member.contents.is_dir();
+    stage::copy(&member.contents, if whole { &root } else { &program })?;
+    if !program.is_file() {
+        bail!("{} names {}, which is not in its root", member.manifest.display(), program.display());
+    }
     stage::write(&system.join(format!("{}.plan", plan.id.as_str())), plan.encode())
 }
 

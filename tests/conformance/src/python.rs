@@ -15,12 +15,19 @@ const PACKAGE: &str = "python-varlink-31.0.0";
 /// # Errors
 /// There is no Python, or the package could not be fetched; with what it said.
 pub fn python() -> Result<Command> {
+    let mut command = Command::new("python3");
+    command.arg("-u").env("PYTHONPATH", folder()?);
+    Ok(command)
+}
+
+/// Where the package is, a folder `varlink` in it.
+///
+/// # Errors
+/// It could not be fetched.
+pub fn folder() -> Result<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| fetched().map_err(|error| format!("{error:#}")));
-    let folder = folder.as_ref().map_err(|why| anyhow::anyhow!(why.clone()))?;
-    let mut command = Command::new("python3");
-    command.arg("-u").env("PYTHONPATH", folder);
-    Ok(command)
+    folder.clone().map_err(anyhow::Error::msg)
 }
 
 /// The folder of files for Python here.
@@ -29,8 +36,10 @@ pub fn scripts() -> PathBuf {
 }
 
 fn fetched() -> Result<PathBuf> {
-    let home = env::var_os("HOME").context("HOME is not set")?;
-    let cache = PathBuf::from(home).join(".cache/gabion");
+    let cache = match env::var_os("GABION_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".cache/gabion"),
+    };
     let folder = cache.join(PACKAGE);
     if folder.is_dir() {
         return Ok(folder);

@@ -1,6 +1,6 @@
 //! Apps as a test writes them: a manifest and a few files; what runs is Debian's static busybox or our probe.
 
-use crate::images;
+use crate::{foreign, images};
 use anyhow::{Context, Result};
 use image::paths::Tree;
 use image::{stage, store};
@@ -28,6 +28,7 @@ pub struct App {
     files: Vec<(String, Vec<u8>)>,
     absent: Vec<String>,
     image: Image,
+    foreign: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +71,13 @@ impl App {
             files: Vec::new(),
             absent: Vec::new(),
             image: Image::No,
+            foreign: false,
         }
+    }
+
+    /// python-varlink, which calls what an app may; complete with its manifest.
+    pub fn foreign() -> Self {
+        Self { foreign: true, ..Self::of("org.test.foreign", "[]") }
     }
 
     /// The lines of `[resources]`.
@@ -140,6 +147,10 @@ impl App {
     /// Lays the app out below `place`; gives its directory.
     pub(crate) fn lay_out(&self, tree: &Tree, place: &Path) -> Result<PathBuf> {
         let app = place.join(&self.directory);
+        if self.foreign {
+            stage::copy(&foreign::packed(tree)?, &app)?;
+            return Ok(app);
+        }
         let root = app.join("root");
         stage::directories(&root, &stage::BOX_DIRECTORIES)?;
         stage::write(&app.join("manifest.toml"), self.text())?;

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::device::Device;
-use crate::images::{self, Wanted};
+use crate::images::{self, Member, Wanted};
 use anyhow::Result;
 use image::assemble::{Audience, Bootable};
 use image::paths::Tree;
@@ -36,7 +36,7 @@ impl Bench {
             name: name.to_owned(),
             apps: Vec::new(),
             demo: false,
-            wanted: Wanted { audience: Audience::Production, system_box: false },
+            wanted: Wanted { audience: Audience::Production, system_box: None },
             port: false,
             memory_mib: 96,
             data_bytes: 128 << 20,
@@ -59,7 +59,13 @@ impl Bench {
 
     /// With `os.gabion.testagent` among the system's boxes: it beats as the heart does, and feeds a watchdog.
     pub fn system_box(mut self) -> Self {
-        self.wanted.system_box = true;
+        self.wanted.system_box = Some(Member::Beat);
+        self
+    }
+
+    /// With `os.gabion.testagent` among the system's boxes: python-varlink, which calls every interface of the system.
+    pub fn foreign_system_box(mut self) -> Self {
+        self.wanted.system_box = Some(Member::Foreign);
         self
     }
 

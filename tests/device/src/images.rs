@@ -1,6 +1,7 @@
 //! What a device under test boots: this tree's system with the agent added, and the test's own app store.
 
 use crate::app::App;
+use crate::foreign;
 use anyhow::{Context, Result, bail};
 use image::assemble::{self, Audience, Bootable};
 use image::command::{tool, visibly};
@@ -31,8 +32,17 @@ static SYSTEMS: Mutex<Vec<(Audience, System)>> = Mutex::new(Vec::new());
 pub(crate) struct Wanted {
     /// Whom the image is for.
     pub(crate) audience: Audience,
-    /// A box of the system that says that it lives.
-    pub(crate) system_box: bool,
+    /// What `os.gabion.testagent` is, a box of the system for tests.
+    pub(crate) system_box: Option<Member>,
+}
+
+/// See [`Wanted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// It says that it lives.
+    Beat,
+    /// It calls every interface of the system.
+    Foreign,
 }
 
 /// One of this package's own programs, static. Built with the system.
@@ -48,12 +58,14 @@ fn programs(tree: &Tree) -> PathBuf {
 /// The kernel and the root image with the agent.
 pub(crate) fn system(tree: &Tree, wanted: Wanted) -> Result<(PathBuf, Verified)> {
     let made = made(tree, wanted.audience)?;
-    if !wanted.system_box {
-        return Ok((made.kernel, made.with_agent));
-    }
-    let manifest = tree.root.join("tests/device/system/testagent.toml");
-    let member = SystemBox { manifest, program: program(tree, "test-probe")? };
-    let image = format!("{}-system.img", name(wanted.audience));
+    let Some(member) = wanted.system_box else { return Ok((made.kernel, made.with_agent)) };
+    let manifests = tree.root.join("tests/device/system");
+    let (manifest, contents) = match member {
+        Member::Beat => ("testagent", program(tree, "test-probe")?),
+        Member::Foreign => ("foreign", foreign::packed(tree)?.join("root")),
+    };
+    let member = SystemBox { manifest: manifests.join(format!("{manifest}.toml")), contents };
+    let image = format!("{}-{manifest}.img", name(wanted.audience));
     Ok((made.kernel, with_agent(tree, &made.root, Some(&member), &image)?))
 }
 
@@ -98,7 +110,7 @@ fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>, image: &
     let words = image.with_extension("verity");
     let mut stamp = Stamp::new("test root 2").text(&root.root_hash).path(&agent)?;
     if let Some(member) = member {
-        stamp = stamp.path(&member.manifest)?.path(&member.program)?;
+        stamp = stamp.path(&member.manifest)?.path(&member.contents)?;
     }
     if stamp.fits(&image)
         && let Some(made) =

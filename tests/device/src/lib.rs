@@ -6,6 +6,7 @@
 //! | [`images`] | the system with the test agent, and an app store per test |
 //! | [`bench`] | putting a device together; one at a time, since QEMU's interpreter takes all processors |
 //! | [`device`] | it runs |
+//! | `foreign` | a varlink client that others wrote, as an app |
 //! | [`off`] | it is off: its disk |
 //! | [`console`] | what the device said, and waiting for it to say something |
 //!
@@ -16,6 +17,7 @@ pub mod app;
 pub mod bench;
 pub mod console;
 pub mod device;
+mod foreign;
 pub mod images;
 pub mod off;
 

@@ -5,6 +5,7 @@
 //! | `power` | it is switched off and on |
 //! | `demo` | nothing: it runs what is shipped |
 //! | `bus` | apps call each other and the system, and some mean ill |
+//! | `foreign` | a varlink client that others wrote calls every interface |
 //! | `developer` | its host talks to it, and to one in production |
 //! | `crash` | its manager and its apps are killed |
 //! | `hostile` | apps take all they can get |
@@ -20,6 +21,7 @@ mod crash;
 mod demo;
 mod developer;
 mod ends;
+mod foreign;
 mod hostile;
 mod input;
 mod inside;
