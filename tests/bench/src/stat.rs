@@ -23,7 +23,8 @@ impl Samples {
         Samples(self.0.iter().zip(&to.0).map(|(ours, theirs)| ours / theirs).collect()).median()
     }
 
-    fn quantile(&self, q: f64) -> f64 {
+    /// From 0, the least, to 1.
+    pub(crate) fn quantile(&self, q: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len().saturating_sub(1) as f64;

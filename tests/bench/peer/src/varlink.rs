@@ -23,12 +23,13 @@ const LOST_AFTER: Duration = Duration::from_secs(20);
 
 /// Longest memory that is taken.
 const MEMORY_MAX: usize = 1 << 20;
+/// Bytes of it that are copied out at once.
+const PART: usize = 16 * 1024;
 
 #[derive(Default)]
 struct Bench {
     /// By the number of their connection. Kept when that ends: the bench has few.
     memories: BTreeMap<u64, Reader>,
-    copy: Vec<u8>,
 }
 
 impl Handler for Bench {
@@ -48,14 +49,25 @@ impl Handler for Bench {
     }
 
     fn take(&mut self, call: Call<'_, Take>, parameters: TakeParameters) -> Answer {
-        let length = usize::try_from(parameters.length).unwrap_or(usize::MAX).min(MEMORY_MAX);
-        self.copy.resize(length, 0);
+        let length = usize::try_from(parameters.length).unwrap_or(usize::MAX);
         let memory = self.memories.get(&call.caller().serial);
-        match memory.and_then(|memory| memory.read(0, &mut self.copy)) {
-            Some(()) => call.reply(&TakeReply { sum: payload::sum(&self.copy).cast_signed() }),
+        match memory.and_then(|memory| add_up(memory, length)) {
+            Some(sum) => call.reply(&TakeReply { sum: sum.cast_signed() }),
             None => call.fail(&bench::Error::NoMemory {}),
         }
     }
+}
+
+/// Part by part: its writer may change it, so that what is looked at has to be a copy; of a small part, because the next
+/// one then goes where this one was.
+fn add_up(memory: &Reader, length: usize) -> Option<u64> {
+    let (mut part, mut sum) = ([0; PART], 0_u64);
+    for offset in (0..length).step_by(PART) {
+        let part = part.get_mut(..PART.min(length - offset))?;
+        memory.read(offset, part)?;
+        sum = sum.wrapping_add(payload::sum(part));
+    }
+    Some(sum)
 }
 
 /// Serves the bench's interface.

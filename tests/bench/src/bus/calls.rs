@@ -2,7 +2,7 @@
 //!
 //! Up to 4 KiB the payload comes back in the reply; the raw socket does the same with the bare bytes. 1 MiB goes one
 //! way, and the receiver adds it up, so that none gets away with not looking at it; ours goes by memory that is kept
-//! (`bus::bulk`), the others' through their socket. A sample is the mean of a few calls made in a row by one program;
+//! (`bus::bulk`) and is looked at part by part, the others' through their socket. A sample is the mean of a few calls made in a row by one program;
 //! programs take turns.
 
 use std::os::unix::net::UnixListener;
