@@ -138,22 +138,24 @@ pub(crate) fn hold(connections: usize) -> Result<()> {
     Ok(())
 }
 
-/// Asked once: makes `calls` calls over `connections` connections in turn, each with words of its own, and answers how
-/// many were lost.
+/// Each time that it is asked: makes `calls` calls over `connections` connections in turn, each with words of its own,
+/// and answers how many were lost.
 pub(crate) fn storm(connections: usize, calls: usize) -> Result<()> {
     let mut clients = (0..connections).map(|_| open()).collect::<Result<Vec<_>>>()?;
     clients.iter_mut().try_for_each(|client| echo(client, "here"))?;
     ask::ready()?;
-    ask::asked();
-    let mut lost = 0;
-    for number in 0..calls {
-        let Some(client) = clients.get_mut(number % connections.max(1)) else { continue };
-        if let Err(error) = echo(client, &format!("call {number}")) {
-            eprintln!("call {number} is lost: {error:#}");
-            lost += 1;
+    while ask::asked() {
+        let mut lost = 0;
+        for number in 0..calls {
+            let Some(client) = clients.get_mut(number % connections.max(1)) else { continue };
+            if let Err(error) = echo(client, &format!("call {number}")) {
+                eprintln!("call {number} is lost: {error:#}");
+                lost += 1;
+            }
         }
+        ask::answer(&[lost])?;
     }
-    ask::answer(&[lost])
+    Ok(())
 }
 
 /// Opens one connection after the other, each for one call, and says so each time: 0, or 1 when it failed. Until it is
