@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-#[expect(dead_code, reason = "each test program uses its part of the rig")]
 mod rig;
 
 use std::io::{Read, Write};

@@ -93,14 +93,6 @@ impl Bus {
         line.trim_start_matches(':').trim().parse().unwrap()
     }
 
-    /// The router's proportional set size, KiB.
-    pub(crate) fn router_pss(&self) -> u64 {
-        let rollup = format!("/proc/{}/smaps_rollup", self.router.as_ref().unwrap().id());
-        let text = std::fs::read_to_string(rollup).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
     pub(crate) fn router_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.router.as_ref().unwrap().id())).unwrap().count()
     }
