@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
 use bus::desk::{self, Answer as Told, AppState, Ask};
-use bus::interface::Empty;
+use bus::interface::{Empty, Method};
 use bus::interfaces::apps::*;
 use bus::server::{Answer, Call, Pending, Server};
 
@@ -111,39 +111,11 @@ impl Appsd {
         }
     }
 
-    pub(crate) fn started(
-        &mut self,
-        server: &mut Server<Self>,
-        pending: Pending<Start>,
-        app: String,
-        answer: Told,
-    ) {
-        match failure(app, answer) {
-            None => server.finish(pending, &Empty {}),
-            Some(error) => server.fail(pending, &error),
-        }
-    }
-
-    pub(crate) fn stopped(
-        &mut self,
-        server: &mut Server<Self>,
-        pending: Pending<Stop>,
-        app: String,
-        answer: Told,
-    ) {
-        match failure(app, answer) {
-            None => server.finish(pending, &Empty {}),
-            Some(error) => server.fail(pending, &error),
-        }
-    }
-
-    pub(crate) fn restarted(
-        &mut self,
-        server: &mut Server<Self>,
-        pending: Pending<Restart>,
-        app: String,
-        answer: Told,
-    ) {
+    /// For starting, stopping and both: the same answer.
+    pub(crate) fn acted<M>(server: &mut Server<Self>, pending: Pending<M>, app: String, answer: Told)
+    where
+        M: for<'a> Method<Error = Error, Reply<'a> = Empty>,
+    {
         match failure(app, answer) {
             None => server.finish(pending, &Empty {}),
             Some(error) => server.fail(pending, &error),

@@ -85,9 +85,9 @@ impl Appsd {
         match waiting {
             Waiting::Apps(pending, known) => self.apps_page(server, pending, known, answer),
             Waiting::Status(pending, app) => self.status(server, pending, app, answer),
-            Waiting::Start(pending, app) => self.started(server, pending, app, answer),
-            Waiting::Stop(pending, app) => self.stopped(server, pending, app, answer),
-            Waiting::Restart(pending, app) => self.restarted(server, pending, app, answer),
+            Waiting::Start(pending, app) => Self::acted(server, pending, app, answer),
+            Waiting::Stop(pending, app) => Self::acted(server, pending, app, answer),
+            Waiting::Restart(pending, app) => Self::acted(server, pending, app, answer),
             Waiting::Log(pending, app, lines) => self.log(server, pending, app, lines, &answer),
             Waiting::FollowLog(pending, app, lines) => self.log_begins(server, pending, app, lines, &answer),
             Waiting::Export(pending, app) => self.exported(server, pending, app, answer, file),
