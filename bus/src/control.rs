@@ -198,4 +198,6 @@ pub enum EventKind {
     Dropped,
     /// A call, told only while somebody monitors.
     Called,
+    /// A system call of a box was refused. Never told by the router: `sandboxd` adds these itself.
+    Denied,
 }

@@ -12,6 +12,7 @@ use crate::endpoint::{self, Endpoint, Side};
 use crate::exits::ExitLog;
 use crate::logfile::LogFile;
 use crate::notify::{self, Notice};
+use crate::refusals::Refusals;
 use crate::table::Row;
 use crate::watchdog::Watchdog;
 use bus::desk::Exit;
@@ -66,6 +67,8 @@ pub struct App {
     /// It has not said so yet. Set again at its end, not at its start: the word may be here before `init`'s that it
     /// started.
     pub awaits_ready: bool,
+    /// Its refused calls.
+    pub refusals: Refusals,
     oom_seen: u64,
     notify: Option<OwnedFd>,
     endpoints: Vec<Endpoint>,
@@ -100,6 +103,7 @@ impl App {
             status: None,
             says_ready: false,
             awaits_ready: false,
+            refusals: Refusals::default(),
             oom_seen: 0,
             notify: None,
             endpoints: Vec::new(),

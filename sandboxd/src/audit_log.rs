@@ -1,4 +1,4 @@
-//! The audit log of the bus: the newest events in memory, and on disk as one JSON object a line.
+//! The audit log, of the bus and of refused calls: the newest events in memory, and on disk as one JSON object a line.
 //!
 //! Bounded on both sides. Numbers go up by one and begin anew with each boot. What goes into a line are names that
 //! `policy` has checked and details that the router has bounded; both are escaped all the same.
@@ -70,6 +70,7 @@ pub fn word(kind: EventKind) -> &'static str {
         EventKind::Revoked => "revoked",
         EventKind::Dropped => "dropped",
         EventKind::Called => "called",
+        EventKind::Denied => "denied",
     }
 }
 

@@ -6,6 +6,15 @@ use std::path::PathBuf;
 use crate::cgroup::Limits;
 use crate::storage::Quota;
 
+/// What the kernel is asked to record of the boxes' refused calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recording {
+    /// What any layer refuses.
+    Everything,
+    /// What filters refuse, which needs no rule. For tests: a rule would hold for all of a developer's machine.
+    Filters,
+}
+
 /// Paths and devices.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -33,6 +42,8 @@ pub struct Config {
     pub limits: Limits,
     /// Always enforced on a device; see [`Quota::NotEnforced`].
     pub quota: Quota,
+    /// Always everything on a device; see [`Recording::Filters`].
+    pub recording: Recording,
 }
 
 impl Config {
@@ -52,6 +63,7 @@ impl Config {
             safe_mode: std::env::args().any(|a| a == "--safe-mode"),
             limits: Limits::Enforced,
             quota: Quota::Enforced,
+            recording: Recording::Everything,
         }
     }
 }

@@ -13,14 +13,16 @@ use seccompiler::{
     SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-/// Needed all along: mounts and quota; storage of other uids; device nodes; audit.
-const KEEP: [Capability; 6] = [
+/// Needed all along: mounts and quota; storage of other uids; device nodes; reading the audit records, and silencing those
+/// of a box that makes too many.
+const KEEP: [Capability; 7] = [
     Capability::CAP_SYS_ADMIN,
     Capability::CAP_CHOWN,
     Capability::CAP_DAC_OVERRIDE,
     Capability::CAP_FOWNER,
     Capability::CAP_MKNOD,
     Capability::CAP_AUDIT_READ,
+    Capability::CAP_AUDIT_CONTROL,
 ];
 /// Needed at the start: raising a namespace's loopback; growing the data file system.
 const AT_START: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS_RESOURCE];

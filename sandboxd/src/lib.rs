@@ -6,8 +6,8 @@
 //!                                   audit, notify, log pipes, init's events ──▶ daemon ──▶ console, logs, exits
 //! ```
 //!
-//! Pure, without clock or files: [`line`], [`rate`], [`backlog`], [`notify`], [`audit_record`], [`watchdog`], [`table`],
-//! [`worker`] (the queue), [`registry`] (its text). I/O around them: the rest. [`builder::build_box`] is also what
+//! Pure, without clock or files: [`line`], [`rate`], [`backlog`], [`notify`], [`audit_record`], [`refusal`], [`refusals`],
+//! [`watchdog`], [`table`], [`worker`] (the queue), [`registry`] (its text). I/O around them: the rest. [`builder::build_box`] is also what
 //! tests and benches build boxes with.
 //!
 //! What an attacker controls: an app's manifest (read by the worker, checked again here), its files (never opened
@@ -17,6 +17,7 @@ pub mod app;
 pub mod applog;
 pub mod audit_log;
 pub mod audit_record;
+mod audit_rules;
 pub mod backlog;
 pub mod boxroot;
 pub mod builder;
@@ -39,6 +40,8 @@ mod notify_socket;
 pub mod poller;
 pub mod problem;
 pub mod rate;
+pub mod refusal;
+pub mod refusals;
 pub mod registry;
 pub mod router_link;
 pub mod rules;

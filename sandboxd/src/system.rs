@@ -15,6 +15,8 @@ pub const WORKER: &str = "os.gabion.worker";
 pub const ROUTER: &str = "os.gabion.bus";
 /// What serves the system's interfaces on the bus and asks sandboxd.
 pub const DESK: &str = "os.gabion.apps";
+/// The first uid of a box.
+pub const FIRST_UID: u32 = 1000;
 /// Uids of the system's boxes. Below the apps' ([`crate::registry::FIRST_UID`]), above a distribution's daemons.
 const UIDS: [(&str, u32); 8] = [
     (WORKER, 1000),

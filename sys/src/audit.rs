@@ -1,7 +1,7 @@
-//! The kernel's audit messages, read from the multicast group: how a system call that seccomp answered with
-//! death is known by number.
+//! The kernel's audit subsystem: what it is told to record, and its records, read from the multicast group. This is how
+//! a call that a box was refused is known, whichever layer refused it.
 //!
-//! Read only: no rule is set and no reply is asked for, so `CAP_AUDIT_READ` is enough. Messages come from the
+//! [`AuditSocket`] reads (`CAP_AUDIT_READ`), [`AuditControl`] sets rules (`CAP_AUDIT_CONTROL`). Messages come from the
 //! kernel (the sender's port is checked to be 0) but contain text an app chose, such as its `comm`: whoever
 //! parses them must expect that. A full queue loses messages; nothing waits for them.
 
@@ -9,8 +9,22 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-/// `AUDIT_SECCOMP` (`linux/audit.h`): a process was killed, or a call logged, by a seccomp filter.
+mod control;
+
+pub use control::{AuditControl, CALLS_ALL, Calls, Field, Rule};
+
+/// `AUDIT_SECCOMP` (`linux/audit.h`): a process was killed, or a call refused, by a seccomp filter.
 pub const SECCOMP: u16 = 1326;
+/// `AUDIT_SYSCALL`: a call that a rule asked to be recorded.
+pub const SYSCALL: u16 = 1300;
+/// `AUDIT_PATH`: a path of that call.
+pub const PATH: u16 = 1302;
+/// `AUDIT_SOCKADDR`: a socket address of that call.
+pub const SOCKADDR: u16 = 1306;
+/// `AUDIT_CWD`, `AUDIT_MMAP`, `AUDIT_PROCTITLE`, `AUDIT_CONFIG_CHANGE`: of no use here.
+pub const UNUSED: [u16; 4] = [1307, 1323, 1327, 1305];
+/// `AUDIT_EOE`: the records of one call are complete.
+pub const END: u16 = 1320;
 
 const NLGRP_READLOG: u32 = 1;
 const NLMSG_HDR: usize = 16;

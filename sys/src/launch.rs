@@ -363,8 +363,9 @@ unsafe fn install_programs(words: &[u32]) -> c_long {
         }
         let program = libc::sock_fprog { len: length as u16, filter: program.as_ptr().cast_mut().cast() };
         // SAFETY: `filter` points at `len` instructions of eight bytes inside the mapping; the kernel copies them.
-        let r =
-            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+        let r = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, LOGGED, &raw const program)
+        };
         if r < 0 {
             return r;
         }
@@ -388,6 +389,8 @@ fn errno() -> c_int {
     unsafe { *libc::__errno_location() }
 }
 
+/// What a filter refuses is in the kernel's audit records.
+const LOGGED: c_ulong = libc::SECCOMP_FILTER_FLAG_LOG;
 const PR_SET_MDWE: c_int = 65; // linux/prctl.h, since 6.3
 const PR_MDWE_REFUSE_EXEC_GAIN: c_ulong = 1;
 /// While changing uid: NOROOT | NOROOT_LOCKED | NO_SETUID_FIXUP (linux/securebits.h), so that the bounding set can

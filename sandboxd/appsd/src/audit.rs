@@ -63,6 +63,7 @@ pub(crate) fn told(event: &Audit) -> Event<'_> {
             EventKind::Revoked => Kind::Revoked,
             EventKind::Dropped => Kind::Dropped,
             EventKind::Called => Kind::Called,
+            EventKind::Denied => Kind::Denied,
         },
         app: event.app.as_str().into(),
         interface: event.interface.as_str().into(),

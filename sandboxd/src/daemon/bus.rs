@@ -13,7 +13,7 @@ use policy::Plan;
 use sys::bundle::Request;
 
 use super::Daemon;
-use crate::audit_log::{AuditLog, word};
+use crate::audit_log::{AuditLog, Entry, word};
 use crate::endpoint::Side;
 use crate::grants::{Grants, Party};
 use crate::poller::Ready;
@@ -282,10 +282,17 @@ impl Daemon {
         Ok(())
     }
 
-    fn bus_event(&mut self, event: Event) {
-        let app = self.apps.get(&event.uid).map_or("unknown", |app| app.id.as_str());
+    /// Adds an event to the audit log, and tells who follows it.
+    pub(super) fn record(&mut self, app: &str, event: Event) -> Entry {
         let entry = self.bus.audit.add(clock::stamp(), app, event);
         self.desk_audit(&entry);
+        entry
+    }
+
+    fn bus_event(&mut self, event: Event) {
+        let app = self.apps.get(&event.uid).map_or("unknown", |app| app.id.as_str());
+        let app = app.to_owned();
+        let entry = self.record(&app, event);
         let event = &entry.event;
         if !matches!(event.kind, EventKind::Opened | EventKind::Closed | EventKind::Called) {
             console::say(format_args!(

@@ -1,26 +1,17 @@
 //! What `init` and the kernel report about boxes.
 
 use std::io;
-use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::bundle::{BoxId, Event, Next, Request};
 use sys::step::Step;
 
 use super::Daemon;
 use crate::app::{App, State};
-use crate::audit_record::{self, Denied};
 use crate::exits::{Hints, Reason};
-use crate::{clock, console, syscalls, system};
+use crate::{clock, console, system};
 use bus::desk::Exit;
-
-/// Records of punished calls that are remembered.
-const DENIED_MAX: usize = 32;
-/// How long an exit by SIGSYS waits for the kernel's record of it, milliseconds. The record is written before the
-/// process dies and arrives within one or two; waiting delays nobody's restart, which is `init`'s.
-const RECORD_MS: u16 = 30;
 
 impl Daemon {
     pub(super) fn started(&mut self, uid: BoxId, pid: u32, starts: u32, now: u64) -> io::Result<()> {
@@ -136,60 +127,6 @@ impl Daemon {
             }
             None => {}
         }
-    }
-
-    /// Reads the kernel's records; a call punished in a box is an event of its own, since it need not have been
-    /// the box's first process that made it.
-    pub(super) fn audit_records(&mut self) {
-        let mut buffer = [0; 2048];
-        // Bounded: a flood is the kernel's to cut, and others wait.
-        for _ in 0..64 {
-            let Some(audit) = &self.audit else { return };
-            let (kind, text) = match audit.receive(&mut buffer) {
-                Ok(Some(message)) => message,
-                Ok(None) => return,
-                // ENOBUFS: records were lost. What was lost shows as an unknown call.
-                Err(_) => continue,
-            };
-            if kind == sys::audit::SECCOMP
-                && let Some(denied) = audit_record::parse(text)
-            {
-                self.denied(denied);
-            }
-        }
-    }
-
-    fn denied(&mut self, denied: Denied) {
-        let Some(app) = self.apps.get(&denied.uid) else { return };
-        if app.pid() != Some(denied.pid) && self.denied.len() < DENIED_MAX {
-            console::say(format_args!(
-                "event denied id={} pid={} syscall={}",
-                app.id,
-                denied.pid,
-                syscalls::name(denied.syscall)
-            ));
-        }
-        if self.denied.len() >= DENIED_MAX {
-            self.denied.pop_front();
-        }
-        self.denied.push_back(denied);
-    }
-
-    /// Which call the process `pid` was killed for.
-    fn syscall_of(&mut self, pid: u32, code: i32, status: i32) -> Option<u64> {
-        if code == libc::CLD_EXITED || status != libc::SIGSYS {
-            return None;
-        }
-        self.audit_records();
-        for _ in 0..3 {
-            if let Some(found) = self.denied.iter().rposition(|d| d.pid == pid) {
-                return self.denied.remove(found).map(|d| d.syscall);
-            }
-            let mut fds = [PollFd::new(self.audit.as_ref()?.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, PollTimeout::from(RECORD_MS));
-            self.audit_records();
-        }
-        None
     }
 }
 

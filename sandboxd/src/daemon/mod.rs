@@ -5,6 +5,7 @@
 //! registry and the store: it may be killed at any time.
 
 mod bus;
+mod denied;
 mod desk;
 mod events;
 mod intake;
@@ -17,17 +18,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signalfd::SignalFd;
-use sys::audit::AuditSocket;
+use sys::audit::{AuditControl, AuditSocket};
 use sys::bundle::Event;
 
 use crate::app::{App, State};
 use crate::applog::{Reading, Stream};
-use crate::audit_record::Denied;
+use crate::audit_record::Call;
 use crate::config::Config;
 use crate::console;
 use crate::devices::Holders;
 use crate::init_link::InitLink;
 use crate::poller::{Poller, Ready};
+use crate::refusal::Assembler;
 use crate::table::Schedule;
 use bus::Bus;
 use desk::Desk;
@@ -47,6 +49,8 @@ pub struct Daemon {
     poller: Poller,
     signals: SignalFd,
     audit: Option<AuditSocket>,
+    audit_control: Option<AuditControl>,
+    assembler: Assembler,
     apps: BTreeMap<u32, App>,
     worker: WorkerBox,
     bus: Bus,
@@ -56,8 +60,10 @@ pub struct Daemon {
     holders: Holders,
     empty_net: OwnedFd,
     local_net: OwnedFd,
-    /// Calls that were punished lately, to be matched with exits.
-    denied: VecDeque<Denied>,
+    /// Calls that killed lately, to be matched with exits.
+    killed: VecDeque<Call>,
+    /// Boxes of which the kernel records nothing until a time.
+    silent: Vec<(u64, u32)>,
     schedule: Schedule,
     /// Sources not looked at until a time, because their app is over its rate.
     paused: Vec<(u64, Ready)>,

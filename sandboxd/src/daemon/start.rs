@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use sys::audit::AuditSocket;
+use sys::audit::{AuditControl, AuditSocket};
 use sys::bundle::{Event, Request};
 use sys::mount::{FsContext, MountAttr};
 
@@ -18,15 +18,16 @@ use super::desk::Desk;
 use super::worker_box::WorkerBox;
 use crate::app::App;
 use crate::audit_log::AuditLog;
-use crate::config::Config;
+use crate::config::{Config, Recording};
 use crate::console::{problem, say};
 use crate::devices::Holders;
 use crate::init_link::{Greeting, InitLink, Kept};
 use crate::logfile::LogFile;
 use crate::poller::{Poller, Ready};
+use crate::refusal::Assembler;
 use crate::registry::Registry;
 use crate::table::Schedule;
-use crate::{confine, endpoint, network, storage, store, system};
+use crate::{audit_rules, confine, endpoint, network, storage, store, system};
 
 /// Descriptor of a bundle's kept ones that is the shared network namespace, if it is on it.
 const KEPT_NETWORK: usize = 3;
@@ -37,6 +38,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let poller = Poller::new()?;
     let signals = termination()?;
     let audit = AuditSocket::open().inspect_err(|e| say(format_args!("no audit records: {e}"))).ok();
+    let audit_control = recording(&config);
     let mut greeting = init.greet()?;
     config.safe_mode |= greeting.safe_mode;
     let kept_net = kept_network(&mut greeting.kept);
@@ -61,12 +63,15 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         poller,
         signals,
         audit,
+        audit_control,
         apps: Default::default(),
         worker: WorkerBox::default(),
         holders: Holders::default(),
         empty_net,
         local_net,
-        denied: VecDeque::new(),
+        killed: VecDeque::new(),
+        silent: Vec::new(),
+        assembler: Assembler::default(),
         schedule: Schedule::new(sys::process::now_ms()),
         paused: Vec::new(),
         settle_at_ms: None,
@@ -81,6 +86,16 @@ fn termination() -> nix::Result<SignalFd> {
     mask.add(Signal::SIGTERM);
     mask.thread_block()?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+fn recording(config: &Config) -> Option<AuditControl> {
+    match config.recording {
+        Recording::Everything => {
+            let set = audit_rules::set();
+            set.inspect_err(|e| say(format_args!("refused calls are not recorded: {e}"))).ok()
+        }
+        Recording::Filters => None,
+    }
 }
 
 fn kept_network(kept: &mut [Kept]) -> Option<OwnedFd> {
@@ -147,6 +162,8 @@ impl Daemon {
         let store = self.store_names(registry.is_some());
         for (event, fds) in greeting.kept {
             if let Event::Kept { id, pid, starts, ends, more } = event {
+                // Our predecessor may have died while it was silenced.
+                self.silence(id, false);
                 self.adopt(id, pid, starts, fds, registry.as_ref(), &store, now)?;
                 self.unheard(id, ends, more, now)?;
             }

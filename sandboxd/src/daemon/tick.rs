@@ -27,6 +27,7 @@ impl Daemon {
             self.desk_power_ms().filter(|at| *at != u64::MAX),
             self.desk_waits().then(|| sys::process::now_ms() + DESK_RETRY_MS),
             self.settle_at_ms,
+            self.denied_deadline_ms(),
         ];
         all.into_iter().flatten().min()
     }
@@ -40,6 +41,7 @@ impl Daemon {
             self.bus_complete();
         }
         self.desk_power_due(now)?;
+        self.denied_due(now);
         if self.desk_waits() {
             self.desk_flush();
         }

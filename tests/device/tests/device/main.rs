@@ -7,6 +7,7 @@
 //! | `bus` | apps call each other and the system, and some mean ill |
 //! | `foreign` | a varlink client that others wrote calls every interface |
 //! | `developer` | its host talks to it, and to one in production |
+//! | `denied` | apps do what they may not, and it is said who refused it |
 //! | `crash` | its manager and its apps are killed |
 //! | `hostile` | apps take all they can get |
 //! | `ends` | apps end in every way there is |
@@ -19,6 +20,7 @@
 mod bus;
 mod crash;
 mod demo;
+mod denied;
 mod developer;
 mod ends;
 mod foreign;

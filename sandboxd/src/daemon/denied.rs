@@ -1,0 +1,121 @@
+//! Refused calls: from the kernel's records to the console, the audit log and the reasons of exits.
+//!
+//! Whatever a box does, it is charged to it: what is told of it is bounded by `refusals`, and the kernel records none of
+//! a box that makes refused calls in a loop.
+
+use std::os::fd::AsFd;
+
+use bus::control::{Event, EventKind};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Daemon;
+use crate::audit_record::{self, Answer};
+use crate::refusal::Refusal;
+use crate::refusals::Verdict;
+use crate::{audit_rules, console};
+
+/// Calls that killed their processes and are remembered, to be matched with exits.
+const KILLED_MAX: usize = 32;
+/// Records read before others have their turn.
+const AT_ONCE: usize = 64;
+/// How long an exit by SIGSYS waits for the kernel's record of it, milliseconds. The record is written before the
+/// process dies and arrives within one or two; waiting delays nobody's restart, which is `init`'s.
+const RECORD_MS: u16 = 30;
+
+impl Daemon {
+    /// Reads the kernel's records.
+    pub(super) fn audit_records(&mut self) {
+        let mut buffer = [0; 4096];
+        for _ in 0..AT_ONCE {
+            let Some(audit) = &self.audit else { return };
+            let (kind, text) = match audit.receive(&mut buffer) {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                // ENOBUFS: records were lost. What was lost shows as an unknown call.
+                Err(_) => continue,
+            };
+            let record = audit_record::parse(kind, text);
+            if let Some(refusal) = record.and_then(|record| self.assembler.push(record)) {
+                self.denied(&refusal);
+            }
+        }
+    }
+
+    fn denied(&mut self, refusal: &Refusal) {
+        let call = refusal.call;
+        if let Answer::Killed(_) = call.answer {
+            if self.killed.len() >= KILLED_MAX {
+                self.killed.pop_front();
+            }
+            self.killed.push_back(call);
+        }
+        let Some(app) = self.apps.get_mut(&call.uid) else { return };
+        let text = refusal.to_string();
+        match app.refusals.add(&text, sys::process::now_ms()) {
+            Verdict::Count => {}
+            Verdict::Tell { count, suppressed } => {
+                console::say(format_args!(
+                    "event denied id={} pid={} call={text} count={count} suppressed={suppressed}",
+                    app.id, call.pid
+                ));
+                let (kind, detail) = (EventKind::Denied, format!("{text} count={count}"));
+                let event =
+                    Event { kind, uid: call.uid, interface: String::new(), serial: 0, detail, suppressed };
+                let app = app.id.clone();
+                self.record(&app, event);
+            }
+            Verdict::Silence { until_ms } => {
+                console::say(format_args!(
+                    "event denied-silenced id={} ms={}: it makes too many refused calls to record them",
+                    app.id,
+                    crate::refusals::SILENCE_MS
+                ));
+                self.silent.push((until_ms, call.uid));
+                self.silence(call.uid, true);
+            }
+        }
+    }
+
+    /// When the next silenced box is to be heard again.
+    pub(super) fn denied_deadline_ms(&self) -> Option<u64> {
+        self.silent.iter().map(|(until, _)| *until).min()
+    }
+
+    /// Hears those again whose time has come.
+    pub(super) fn denied_due(&mut self, now: u64) {
+        let (due, later): (Vec<_>, _) = self.silent.drain(..).partition(|(until, _)| *until <= now);
+        self.silent = later;
+        for (_, uid) in due {
+            self.silence(uid, false);
+            if let Some(app) = self.apps.get_mut(&uid) {
+                app.refusals.heard_again();
+            }
+        }
+    }
+
+    /// Has the kernel record nothing of a box, or all of it again.
+    pub(super) fn silence(&mut self, uid: u32, on: bool) {
+        let Some(control) = &self.audit_control else { return };
+        if let Err(e) = audit_rules::silence(control, uid, on) {
+            console::say(format_args!("can not set what is recorded of uid={uid}: {e}"));
+        }
+    }
+
+    /// Which call the process `pid` was killed for.
+    pub(super) fn syscall_of(&mut self, pid: u32, code: i32, status: i32) -> Option<u64> {
+        if code == libc::CLD_EXITED || status != libc::SIGSYS {
+            return None;
+        }
+        self.audit_records();
+        for _ in 0..3 {
+            if let Some(found) = self.killed.iter().rposition(|call| call.pid == pid) {
+                return self.killed.remove(found).map(|call| call.number);
+            }
+            let mut fds = [PollFd::new(self.audit.as_ref()?.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::from(RECORD_MS));
+            self.audit_records();
+        }
+        None
+    }
+}
