@@ -23,8 +23,8 @@ const PATH_MAX: usize = 120;
 pub enum Answer {
     /// The box's filter, with this signal.
     Killed(u32),
-    /// The box's filter, with this errno.
-    Filtered(i32),
+    /// The box's filter, with EPERM: the record does not have the errno, and filters have no other that is logged.
+    Filtered,
     /// The kernel behind the filter, with this errno.
     Failed(i32),
 }
@@ -103,7 +103,7 @@ impl<'a> Words<'a> {
     fn filtered(&self, serial: u64) -> Option<Call> {
         let code = u32::from_str_radix(self.last("code=")?.strip_prefix("0x")?, 16).ok()?;
         let answer = match code & libc::SECCOMP_RET_ACTION_FULL {
-            libc::SECCOMP_RET_ERRNO => Answer::Filtered((code & libc::SECCOMP_RET_DATA).cast_signed()),
+            libc::SECCOMP_RET_ERRNO => Answer::Filtered,
             _ => Answer::Killed(self.last("sig=")?.parse().ok()?),
         };
         Some(Call {
@@ -172,9 +172,9 @@ mod tests {
     fn record_of_the_filter_is_read() {
         let killed = parse(sys::audit::SECCOMP, KILLED.replace("COMM", "\"evil\"").as_bytes());
         assert_eq!(killed, Some(Record::Call(call(101, Answer::Killed(31)))));
-        let refused = KILLED.replace("sig=31", "sig=0").replace("0x80000000", "0x50001");
+        let refused = KILLED.replace("sig=31", "sig=0").replace("0x80000000", "0x50000");
         let refused = parse(sys::audit::SECCOMP, refused.as_bytes());
-        assert_eq!(refused, Some(Record::Call(call(101, Answer::Filtered(1)))));
+        assert_eq!(refused, Some(Record::Call(call(101, Answer::Filtered))));
     }
 
     #[test]

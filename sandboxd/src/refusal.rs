@@ -216,9 +216,8 @@ impl fmt::Display for Refusal {
                     Err(_) => write!(f, " killed={libc_signal}")?,
                 }
             }
-            Answer::Filtered(errno) | Answer::Failed(errno) => {
-                write!(f, " errno={:?}", Errno::from_raw(errno))?;
-            }
+            Answer::Filtered => f.write_str(" errno=EPERM")?,
+            Answer::Failed(errno) => write!(f, " errno={:?}", Errno::from_raw(errno))?,
         }
         write!(f, " by={}", self.by())?;
         if let Some(address) = self.address() {

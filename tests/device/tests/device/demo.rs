@@ -20,7 +20,8 @@ fn demo_in_96_mib_runs_every_app_and_those_that_may_reach_each_other_do() {
     let mut ends = device.console().lines(0, "event exited id=org.gabion.demo.");
     ends.retain(|line| !line.contains("id=org.gabion.demo.subscriber "));
     assert!(ends.is_empty(), "{ends:?}");
-    assert!(device.console().lines(0, "event denied ").is_empty());
+    // Refused calls are no fault: programs ask and go on. Being killed for one is.
+    assert!(device.console().lines(0, "event denied * killed=").is_empty());
     let off = device.power_button();
     off.check_data().unwrap();
     let device = off.boot().unwrap();
