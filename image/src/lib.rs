@@ -11,6 +11,7 @@
 //! | [`erofs`], [`verity`], [`template`] | file systems and their hash trees |
 //! | [`root`], [`store`], [`assemble`] | the root image, the app store, and both with the kernel as one bootable set |
 //! | [`debian`], [`closure`], [`recipe`], [`pack`] | an app's root made of Debian packages |
+//! | [`check`] | what no package may have in it |
 //! | [`qemu`], [`qmp`], [`run`] | the machine |
 //! | [`reproducible`], [`size`] | what the README promises about the images, shown |
 //!
@@ -18,6 +19,7 @@
 
 pub mod assemble;
 pub mod binaries;
+pub mod check;
 pub mod closure;
 pub mod command;
 pub mod debian;

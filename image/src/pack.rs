@@ -3,7 +3,7 @@
 use crate::paths::Tree;
 use crate::recipe::Recipe;
 use crate::stamp::{Stamp, sorted_entries};
-use crate::{binaries, closure, debian, stage, store};
+use crate::{binaries, check, closure, debian, stage, store};
 use anyhow::{Context, Result, bail};
 use policy::Board;
 use std::fs;
@@ -28,7 +28,7 @@ pub fn demo(tree: &Tree) -> Result<Vec<PathBuf>> {
 pub fn pack(tree: &Tree, source: &Path, app: &Path) -> Result<()> {
     let recipe = Recipe::parse(&fs::read_to_string(source.join("app.list"))?)?;
     let program = checked_program(&source.join("manifest.toml"))?;
-    let mut stamp = Stamp::new("pack 1").path(source)?;
+    let mut stamp = Stamp::new("pack 2").path(source)?;
     let mut programs = Vec::new();
     for (package, path) in &recipe.programs {
         let built = binaries::build(tree, &[&[package.as_str()]])?.path(package);
@@ -85,7 +85,8 @@ fn fill(tree: &Tree, source: &Path, recipe: &Recipe, root: &Path) -> Result<()> 
     if own.exists() {
         stage::copy(&own, root)?;
     }
-    closure::complete(root, &packages)
+    closure::complete(root, &packages)?;
+    check::root(root)
 }
 
 /// The path of the app's program; every problem of its manifest instead, if it has any.

@@ -5,7 +5,7 @@
 
 use crate::stamp::Stamp;
 use crate::verity::{self, Verified};
-use crate::{erofs, stage};
+use crate::{check, erofs, stage};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,10 @@ const UUID: &str = "67616269-6f6e-4000-8000-617070730000";
 const APP_UUID: &str = "67616269-6f6e-4000-8000-617070696d67";
 
 /// Makes the store image at `image` of the app directories in `apps`, each under the name its directory has.
-/// Nothing about an app is refused here: what is wrong with one is for the device to say.
+/// What is wrong with a manifest is for the device to say; what is in a root that no package may have is refused here,
+/// because the device's kernel would read it.
 pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
-    let mut stamp = Stamp::new("store 3").text(policy::POLICY);
+    let mut stamp = Stamp::new("store 4").text(policy::POLICY);
     for app in apps {
         stamp = stamp.text(app.file_name().unwrap_or_default().to_string_lossy()).path(app)?;
     }
@@ -31,6 +32,10 @@ pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
     stage::fresh(&staged)?;
     for app in apps {
         let to = staged.join(app.file_name().context("an app's directory has a name")?);
+        let root = app.join("root");
+        if root.exists() {
+            check::root(&root).with_context(|| format!("the app in {}", app.display()))?;
+        }
         stage::copy(app, &to)?;
         keep_plan(&to)?;
     }
@@ -64,6 +69,7 @@ fn keep_plan(app: &Path) -> Result<()> {
 /// Turns the `root/` of the app directory `app` into `root.img` and `root.verity`.
 pub fn root_to_image(app: &Path) -> Result<()> {
     let (root, image) = (app.join("root"), app.join("root.img"));
+    check::root(&root)?;
     erofs::format(&root, APP_UUID, &image)?;
     let verified = verity::append(&image, APP_UUID)?;
     fs::write(app.join("root.verity"), verified.to_text())?;

@@ -8,9 +8,10 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 10] = [
+const MAY: [(&str, &[&str]); 11] = [
     ("sys", &[]),
     ("policy", &[]),
+    ("package", &[]),
     ("init", &["policy", "sys"]),
     ("bus/codegen", &[]),
     ("bus", &["sys", "bus/codegen"]),
