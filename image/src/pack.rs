@@ -28,7 +28,7 @@ pub fn demo(tree: &Tree) -> Result<Vec<PathBuf>> {
 pub fn pack(tree: &Tree, source: &Path, app: &Path) -> Result<()> {
     let recipe = Recipe::parse(&fs::read_to_string(source.join("app.list"))?)?;
     let program = checked_program(&source.join("manifest.toml"))?;
-    let mut stamp = Stamp::new("pack 2").path(source)?;
+    let mut stamp = Stamp::new("pack 3").path(source)?;
     let mut programs = Vec::new();
     for (package, path) in &recipe.programs {
         let built = binaries::build(tree, &[&[package.as_str()]])?.path(package);

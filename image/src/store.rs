@@ -7,6 +7,7 @@ use crate::stamp::Stamp;
 use crate::verity::{self, Verified};
 use crate::{check, erofs, stage};
 use anyhow::{Context, Result};
+use package::elf::Machine;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,8 @@ pub fn root_to_image(app: &Path) -> Result<()> {
     let (root, image) = (app.join("root"), app.join("root.img"));
     check::root(&root)?;
     erofs::format(&root, APP_UUID, &image)?;
+    let made = fs::read(&image).with_context(|| format!("reading {}", image.display()))?;
+    package::erofs::check(&made, Machine::HERE).context("the image that was made of the app's root")?;
     let verified = verity::append(&image, APP_UUID)?;
     fs::write(app.join("root.verity"), verified.to_text())?;
     fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))

@@ -9,9 +9,11 @@
 //! |---|---|
 //! | [`tree`] | one entry after the other: kind, mode, owner, attributes, name; and what they sum up to |
 //! | [`elf`] | the bytes of a file, if it is a program or a library |
+//! | [`erofs`] | a whole image, every structure that the kernel would follow |
 //!
 //! Every byte of both comes from somebody who may be hostile. Nothing here follows a link, allocates more than a problem's
 //! text, or repairs anything. Deliberately not here: whether the manifest is good (`policy`), and who signed it.
 
 pub mod elf;
+pub mod erofs;
 pub mod tree;
