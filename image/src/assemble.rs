@@ -68,6 +68,16 @@ pub fn system(tree: &Tree, audience: Audience) -> Result<(Kernel, Verified)> {
     Ok((kernel, root))
 }
 
+/// As [`system`], with programs that can leave out layers of a box (`binaries::weak`). For tests.
+pub fn weak_system(tree: &Tree) -> Result<(Kernel, Verified)> {
+    let _lock = lock(tree)?;
+    let kernel = kernel::kernel(tree)?;
+    let built = binaries::weak(tree)?;
+    let boxes = root::system_boxes(&[tree.system()], &built)?;
+    let root = root::build(&built, &boxes, &tree.out().join("root-weak.img"))?;
+    Ok((kernel, root))
+}
+
 /// The shipped demo: the system with the apps of `image/demo`.
 pub fn demo(tree: &Tree, audience: Audience) -> Result<Bootable> {
     let (kernel, root) = system(tree, audience)?;

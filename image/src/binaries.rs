@@ -16,24 +16,38 @@ pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 #[derive(Clone, Debug)]
 pub struct Binaries {
     directory: PathBuf,
+    weak: Option<PathBuf>,
 }
+
+/// The programs of which tests have a weak build.
+const WEAK: [&str; 2] = ["init", "sandboxd"];
 
 impl Binaries {
     /// The program called `name`.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        match &self.weak {
+            Some(weak) if WEAK.contains(&name) => weak.join(name),
+            _ => self.directory.join(name),
+        }
     }
 }
 
 /// Builds the packages named, each set in its own invocation of Cargo.
 pub fn build(tree: &Tree, sets: &[&[&str]]) -> Result<Binaries> {
+    let directory = build_as(tree, sets, "release", &[])?;
+    Ok(Binaries { directory, weak: None })
+}
+
+/// Builds them by a profile and with features; gives the directory they are in.
+fn build_as(tree: &Tree, sets: &[&[&str]], profile: &str, features: &[&str]) -> Result<PathBuf> {
     let target = std::env::var("GABION_TARGET").unwrap_or_else(|_| TARGET.to_owned());
     for packages in sets {
         crate::say("build", format_args!("{} ({target}, static)", packages.join(", ")));
         let mut cargo = tool("cargo");
         cargo
             .current_dir(&tree.root)
-            .args(["build", "--quiet", "--release", "--target", &target])
+            .args(["build", "--quiet", "--profile", profile, "--target", &target])
+            .args(features)
             .env("CARGO_TARGET_DIR", &tree.target)
             .env("CARGO_ENCODED_RUSTFLAGS", flags(tree)?)
             .env_remove("RUSTFLAGS");
@@ -42,7 +56,7 @@ pub fn build(tree: &Tree, sets: &[&[&str]]) -> Result<Binaries> {
         }
         visibly(&mut cargo)?;
     }
-    Ok(Binaries { directory: tree.target.join(target).join("release") })
+    Ok(tree.target.join(target).join(profile))
 }
 
 /// The programs of every root image.
@@ -54,6 +68,14 @@ pub fn system(tree: &Tree) -> Result<Binaries> {
 pub fn developer(tree: &Tree) -> Result<Binaries> {
     system(tree)?;
     build(tree, &[&["gabion-devport"]])
+}
+
+/// The programs of every root image, but PID 1 and `sandboxd` in the build that can leave layers of a box out. For tests;
+/// no image that ships is made of them.
+pub fn weak(tree: &Tree) -> Result<Binaries> {
+    let sets: [&[&str]; 2] = [&["gabion-init"], &["gabion-sandboxd"]];
+    let weak = build_as(tree, &sets, "weak", &["--features", "weak"])?;
+    Ok(Binaries { weak: Some(weak), ..system(tree)? })
 }
 
 /// Compiler flags; no path of this machine may end up in a binary.

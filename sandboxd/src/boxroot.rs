@@ -45,6 +45,9 @@ pub struct BoxRoot<'a> {
     pub run: &'a Path,
     /// Devices granted beyond the five everybody has.
     pub devices: &'a [Device],
+    #[cfg(feature = "weak")]
+    /// Layers it lacks.
+    pub missing: sys::weak::Missing,
 }
 
 /// Builds the namespace, runs `inspect` inside it (its root is `/` there), and gives back the namespace's
@@ -83,6 +86,13 @@ fn in_new_namespace<T>(
     check_mount_points(root.as_fd())?;
     attach(dev.as_fd(), root.as_fd(), c"dev", Step::Devices)?;
     attach(run.as_fd(), root.as_fd(), c"run", Step::Run)?;
+    #[cfg(feature = "weak")]
+    if parts.missing.has("mounts") {
+        let all = [&root, &dev, &run].into_iter().chain(&storage);
+        all.into_iter()
+            .try_for_each(|mount| sys::weak::unrestrict(mount.as_fd()))
+            .map_err(|e| BoxError::step(Step::Root, e))?;
+    }
     if let Some(storage) = storage {
         attach(storage.as_fd(), root.as_fd(), c"data", Step::Storage)?;
     }

@@ -48,6 +48,9 @@ pub struct Place<'a> {
     pub devices: &'a [Device],
     /// Network namespaces.
     pub networks: Networks<'a>,
+    #[cfg(feature = "weak")]
+    /// Layers it lacks.
+    pub missing: sys::weak::Missing,
 }
 
 /// A box ready to be sent to `init`.
@@ -75,7 +78,14 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
     let (network, shared) = choose_network(&plan.network, place.networks)?;
     let notify = notify_socket::make(place.run, place.uid).map_err(|e| BoxError::step(Step::Run, e))?;
     let endpoints = endpoint::make(place.run, place.uid, plan).map_err(|e| BoxError::step(Step::Run, e))?;
-    let parts = BoxRoot { root: place.root, storage: place.storage, run: place.run, devices: place.devices };
+    let parts = BoxRoot {
+        root: place.root,
+        storage: place.storage,
+        run: place.run,
+        devices: place.devices,
+        #[cfg(feature = "weak")]
+        missing: place.missing,
+    };
     let program = plan.argv.first().map(String::as_str).unwrap_or_default();
     let (mounts, ruleset) = boxroot::build(&parts, |root| {
         boxroot::check_executable(root, program)?;
@@ -93,7 +103,7 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
     }
     kept.extend(endpoints);
     let fds = vec![cgroup, network, mounts, ruleset, seccomp, stdin, out, err];
-    Ok(Built { spec: spec(plan, place.uid), fds, kept })
+    Ok(Built { spec: spec(plan, place), fds, kept })
 }
 
 /// The namespace, and whether it is the shared one that must be kept for the next sandboxd.
@@ -131,7 +141,7 @@ fn log_pipe() -> Result<(OwnedFd, OwnedFd), BoxError> {
     make().map_err(|e| BoxError::step(Step::Stdio, e))
 }
 
-fn spec(plan: &Plan, uid: u32) -> BoxSpec {
+fn spec(plan: &Plan, place: &Place<'_>) -> BoxSpec {
     let system = plan.system.as_ref();
     let mut env: Vec<String> = plan.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
     env.push("NOTIFY_SOCKET=/run/notify".to_owned());
@@ -139,7 +149,7 @@ fn spec(plan: &Plan, uid: u32) -> BoxSpec {
         env.push(format!("WATCHDOG_USEC={}", u64::from(ms) * 1000));
     }
     BoxSpec {
-        id: uid,
+        id: place.uid,
         capabilities: system.map_or(0, |s| s.capabilities),
         host_pids: system.is_some_and(|s| s.host_pids),
         allow_wx: plan.jit,
@@ -155,6 +165,8 @@ fn spec(plan: &Plan, uid: u32) -> BoxSpec {
         directory: plan.working_directory.clone(),
         argv: plan.argv.clone(),
         env,
+        #[cfg(feature = "weak")]
+        missing: place.missing,
     }
 }
 

@@ -52,4 +52,6 @@ pub mod system;
 pub mod table;
 pub mod verity;
 pub mod watchdog;
+#[cfg(feature = "weak")]
+pub mod weak;
 pub mod worker;

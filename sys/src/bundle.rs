@@ -75,6 +75,9 @@ pub struct BoxSpec {
     pub argv: Vec<String>,
     /// `KEY=value` strings.
     pub env: Vec<String>,
+    #[cfg(feature = "weak")]
+    /// Layers that it lacks.
+    pub missing: crate::weak::Missing,
 }
 
 /// How to end the machine.
@@ -282,6 +285,8 @@ impl BoxSpec {
             directory: text(r)?,
             argv: list(r)?,
             env: list(r)?,
+            #[cfg(feature = "weak")]
+            missing: crate::weak::Missing(r.u32()?),
         };
         // A box as root, or an app with the system's means, is never what anybody asked for: refuse it here, whatever
         // the builder says.

@@ -7,7 +7,7 @@
 //!
 //! Nothing here is optional: a kernel that lacks a step's facility refuses the launch at that step.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -57,6 +57,8 @@ impl Prepared {
     /// # Errors
     /// `InvalidInput` for a wrong number of descriptors, an unsealed seccomp memfd, or a string with a NUL.
     pub fn new(spec: BoxSpec, mut fds: Vec<OwnedFd>) -> io::Result<Prepared> {
+        #[cfg(feature = "weak")]
+        let spec = crate::weak::prepared(spec);
         let invalid = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
         if fds.len() < BOX_FDS {
             return Err(invalid("bundle lacks descriptors"));
@@ -126,6 +128,8 @@ impl Prepared {
         if !self.spec.host_pids {
             flags |= libc::CLONE_NEWPID;
         }
+        #[cfg(feature = "weak")]
+        let flags = crate::weak::clone_flags(&self.spec, flags);
         let [cgroup, ..] = raw;
         // SAFETY: the child goes to `child`, which makes raw system calls only.
         let pid = unsafe { process::clone_into(cgroup, flags, &mut pidfd) };
@@ -187,10 +191,23 @@ unsafe fn child(p: &Prepared, fds: &[RawFd; BOX_FDS], report: RawFd) -> ! {
 /// # Safety
 /// As [`child`].
 unsafe fn enter(p: &Prepared, fds: &[RawFd; BOX_FDS], report: RawFd) -> (Step, c_int) {
+    #[cfg(not(feature = "weak"))]
     macro_rules! step {
         ($step:ident, $($call:expr),+ $(,)?) => {
             // SAFETY: raw system calls on descriptors and buffers that outlive them, in a single-threaded child.
             $(if unsafe { $call } < 0 { return (Step::$step, errno()); })+
+        };
+    }
+    #[cfg(feature = "weak")]
+    macro_rules! step {
+        ($step:ident, $($call:expr),+ $(,)?) => {
+            // SAFETY: as in the other build; the child is single-threaded here too.
+            match unsafe { crate::weak::instead(&p.spec, Step::$step, fds, &p.tmp_options) } {
+                Some(done) if done < 0 => return (Step::$step, errno()),
+                Some(_) => {}
+                // SAFETY: as in the other build.
+                None => { $(if unsafe { $call } < 0 { return (Step::$step, errno()); })+ }
+            }
         };
     }
     let [_, netns, mntns, ruleset, seccomp, stdin, stdout, stderr] = *fds;
@@ -225,7 +242,7 @@ unsafe fn enter(p: &Prepared, fds: &[RawFd; BOX_FDS], report: RawFd) -> (Step, c
     (Step::Exec, libc::EINVAL)
 }
 
-unsafe fn stdio(stdin: RawFd, stdout: RawFd, stderr: RawFd) -> c_int {
+pub(crate) unsafe fn stdio(stdin: RawFd, stdout: RawFd, stderr: RawFd) -> c_int {
     // PID 1 holds 0, 1 and 2 itself, so no bundle descriptor can be one of them.
     for (from, to) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
         // SAFETY: plain system call on integers.
@@ -252,7 +269,7 @@ unsafe fn close_others(mut keep: [RawFd; 5]) -> c_long {
     unsafe { libc::syscall(libc::SYS_close_range, from, c_long::from(u32::MAX), 0) }
 }
 
-unsafe fn mount(kind: &std::ffi::CStr, at: &std::ffi::CStr, flags: c_ulong, options: *const c_char) -> c_int {
+pub(crate) unsafe fn mount(kind: &CStr, at: &CStr, flags: c_ulong, options: *const c_char) -> c_int {
     // SAFETY: all four are NUL-terminated and live across the call.
     unsafe { libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), flags, options.cast()) }
 }
@@ -277,7 +294,7 @@ unsafe fn limits(open_files: u32) -> c_int {
 }
 
 /// Leaves exactly `granted` in all five sets, and locks the securebits so that nothing raises them again.
-unsafe fn capabilities(granted: u64) -> c_int {
+pub(crate) unsafe fn capabilities(granted: u64) -> c_int {
     for number in 0..64 {
         // SAFETY: plain prctl; EINVAL past the kernel's last capability.
         if granted & (1 << number) == 0 && unsafe { prctl(libc::PR_CAPBSET_DROP, number) } < 0 {
@@ -306,7 +323,7 @@ unsafe fn capabilities(granted: u64) -> c_int {
     }
 }
 
-unsafe fn capset(held: u64, inheritable: u64) -> c_int {
+pub(crate) unsafe fn capset(held: u64, inheritable: u64) -> c_int {
     #[repr(C)]
     struct Data {
         effective: u32,
@@ -397,4 +414,4 @@ const PR_MDWE_REFUSE_EXEC_GAIN: c_ulong = 1;
 /// still be emptied afterwards.
 const SECUREBITS_KEEP: c_ulong = 0b0000_0111;
 /// NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each locked, and KEEP_CAPS off and locked.
-const SECUREBITS_LOCKED: c_ulong = 0b1110_1111;
+pub(crate) const SECUREBITS_LOCKED: c_ulong = 0b1110_1111;

@@ -34,3 +34,5 @@ pub mod quota;
 pub mod shared;
 #[cfg(feature = "bus")]
 pub mod stream;
+#[cfg(feature = "weak")]
+pub mod weak;

@@ -93,6 +93,8 @@ impl BoxSpec {
             w.u32(u32::try_from(list.len()).unwrap_or(u32::MAX));
             list.iter().for_each(|s| w.bytes(s.as_bytes()));
         }
+        #[cfg(feature = "weak")]
+        w.u32(self.missing.0);
     }
 }
 

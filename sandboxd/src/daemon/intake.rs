@@ -140,7 +140,11 @@ impl Daemon {
             limits: self.config.limits,
             devices: &devices,
             networks: Networks { empty: self.empty_net.as_fd(), local: self.local_net.as_fd() },
+            #[cfg(feature = "weak")]
+            missing: crate::weak::missing(&self.config.apps.join(&app.id))?,
         };
+        #[cfg(feature = "weak")]
+        let place = crate::weak::weakened(place)?;
         let mut built = build_box(plan, &place, wiring.stdin)?;
         built.kept.extend(wiring.kept);
         Ok(built)

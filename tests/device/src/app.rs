@@ -27,8 +27,10 @@ pub struct App {
     manifest: Option<String>,
     files: Vec<(String, Vec<u8>)>,
     absent: Vec<String>,
+    lacking: Option<String>,
     image: Image,
     foreign: bool,
+    bare: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +72,21 @@ impl App {
             manifest: None,
             files: Vec::new(),
             absent: Vec::new(),
+            lacking: None,
             image: Image::No,
             foreign: false,
+            bare: false,
         }
     }
 
     /// python-varlink, which calls what an app may; complete with its manifest.
     pub fn foreign() -> Self {
         Self { foreign: true, ..Self::of("org.test.foreign", "[]") }
+    }
+
+    /// An app with this manifest, and nothing in its root but the files it is given.
+    pub fn bare(id: &str, manifest: &str) -> Self {
+        Self { bare: true, ..Self::of(id, "[]") }.manifest(manifest)
     }
 
     /// The lines of `[resources]`.
@@ -122,6 +131,12 @@ impl App {
         self
     }
 
+    /// Without these layers, where the system is one that can leave layers out ([`crate::Bench::weak`]).
+    pub fn lacking(mut self, layers: &[&str]) -> Self {
+        self.lacking = Some(layers.join(" "));
+        self
+    }
+
     /// Its root is an image of its own.
     pub fn image(mut self) -> Self {
         self.image = Image::Good;
@@ -154,14 +169,11 @@ impl App {
         let root = app.join("root");
         stage::directories(&root, &stage::BOX_DIRECTORIES)?;
         stage::write(&app.join("manifest.toml"), self.text())?;
-        let bin = root.join("bin");
-        stage::copy(Path::new(BUSYBOX), &bin.join("busybox"))
-            .context("Debian's busybox-static is needed; `make packages` installs it")?;
-        for program in ["test-probe", "test-bus-peer"] {
-            stage::copy(&images::program(tree, program)?, &bin.join(program))?;
+        if let Some(layers) = &self.lacking {
+            stage::write(&app.join("weak"), layers)?;
         }
-        for applet in APPLETS {
-            symlink("busybox", bin.join(applet))?;
+        if !self.bare {
+            tools(tree, &root.join("bin"))?;
         }
         for (path, content) in &self.files {
             stage::write(&root.join(path), content)?;
@@ -181,6 +193,19 @@ impl App {
         }
         Ok(app)
     }
+}
+
+/// What the tests' scripts and manifests call.
+fn tools(tree: &Tree, bin: &Path) -> Result<()> {
+    stage::copy(Path::new(BUSYBOX), &bin.join("busybox"))
+        .context("Debian's busybox-static is needed; `make packages` installs it")?;
+    for program in ["test-probe", "test-bus-peer"] {
+        stage::copy(&images::program(tree, program)?, &bin.join(program))?;
+    }
+    for applet in APPLETS {
+        symlink("busybox", bin.join(applet))?;
+    }
+    Ok(())
 }
 
 /// The first half of the file is data for sure: a hash tree is a hundredth of it.

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::device::Device;
-use crate::images::{self, Member, Wanted};
+use crate::images::{self, Kind, Member, Wanted};
 use anyhow::Result;
 use image::assemble::{Audience, Bootable};
 use image::paths::Tree;
@@ -36,7 +36,7 @@ impl Bench {
             name: name.to_owned(),
             apps: Vec::new(),
             demo: false,
-            wanted: Wanted { audience: Audience::Production, system_box: None },
+            wanted: Wanted { kind: Kind::Shipped(Audience::Production), system_box: None },
             port: false,
             memory_mib: 96,
             data_bytes: 128 << 20,
@@ -71,8 +71,14 @@ impl Bench {
 
     /// As a developer's device.
     pub fn developer(mut self) -> Self {
-        self.wanted.audience = Audience::Developers;
+        self.wanted.kind = Kind::Shipped(Audience::Developers);
         self.port = true;
+        self
+    }
+
+    /// With a system whose boxes lack the layers that their apps' file `weak` names ([`App::lacking`]).
+    pub fn weak(mut self) -> Self {
+        self.wanted.kind = Kind::Weak;
         self
     }
 

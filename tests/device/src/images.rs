@@ -25,15 +25,24 @@ struct System {
 }
 
 /// What the tests of this process boot, each made once.
-static SYSTEMS: Mutex<Vec<(Audience, System)>> = Mutex::new(Vec::new());
+static SYSTEMS: Mutex<Vec<(Kind, System)>> = Mutex::new(Vec::new());
 
 /// What a test may have besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Whom the image is for.
-    pub(crate) audience: Audience,
+    /// Of which kind the system is.
+    pub(crate) kind: Kind,
     /// What `os.gabion.testagent` is, a box of the system for tests.
     pub(crate) system_box: Option<Member>,
+}
+
+/// What a system is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What ships.
+    Shipped(Audience),
+    /// Its boxes may lack layers, each that its app's file `weak` names: for `tests/attack`.
+    Weak,
 }
 
 /// See [`Wanted`].
@@ -43,6 +52,15 @@ pub(crate) enum Member {
     Beat,
     /// It calls every interface of the system.
     Foreign,
+}
+
+impl Kind {
+    fn audience(self) -> Audience {
+        match self {
+            Self::Shipped(audience) => audience,
+            Self::Weak => Audience::Production,
+        }
+    }
 }
 
 /// One of this package's own programs, static. Built with the system.
@@ -57,7 +75,7 @@ fn programs(tree: &Tree) -> PathBuf {
 
 /// The kernel and the root image with the agent.
 pub(crate) fn system(tree: &Tree, wanted: Wanted) -> Result<(PathBuf, Verified)> {
-    let made = made(tree, wanted.audience)?;
+    let made = made(tree, wanted.kind)?;
     let Some(member) = wanted.system_box else { return Ok((made.kernel, made.with_agent)) };
     let manifests = tree.root.join("tests/device/system");
     let (manifest, contents) = match member {
@@ -65,27 +83,31 @@ pub(crate) fn system(tree: &Tree, wanted: Wanted) -> Result<(PathBuf, Verified)>
         Member::Foreign => ("foreign", foreign::packed(tree)?.join("root")),
     };
     let member = SystemBox { manifest: manifests.join(format!("{manifest}.toml")), contents };
-    let image = format!("{}-{manifest}.img", name(wanted.audience));
+    let image = format!("{}-{manifest}.img", name(wanted.kind));
     Ok((made.kernel, with_agent(tree, &made.root, Some(&member), &image)?))
 }
 
-fn made(tree: &Tree, audience: Audience) -> Result<System> {
+fn made(tree: &Tree, kind: Kind) -> Result<System> {
     let mut systems = SYSTEMS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some((_, system)) = systems.iter().find(|(whose, _)| *whose == audience) {
+    if let Some((_, system)) = systems.iter().find(|(made, _)| *made == kind) {
         return Ok(system.clone());
     }
     build_programs(tree)?;
-    let (kernel, root) = assemble::system(tree, audience)?;
-    let with_agent = with_agent(tree, &root, None, &format!("{}.img", name(audience)))?;
+    let (kernel, root) = match kind {
+        Kind::Shipped(audience) => assemble::system(tree, audience)?,
+        Kind::Weak => assemble::weak_system(tree)?,
+    };
+    let with_agent = with_agent(tree, &root, None, &format!("{}.img", name(kind)))?;
     let system = System { kernel: kernel.bzimage, root, with_agent };
-    systems.push((audience, system.clone()));
+    systems.push((kind, system.clone()));
     Ok(system)
 }
 
-fn name(audience: Audience) -> &'static str {
-    match audience {
-        Audience::Production => "test-root",
-        Audience::Developers => "test-root-developer",
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Shipped(Audience::Production) => "test-root",
+        Kind::Shipped(Audience::Developers) => "test-root-developer",
+        Kind::Weak => "test-root-weak",
     }
 }
 
@@ -139,13 +161,13 @@ pub(crate) fn bootable(tree: &Tree, apps: &[App], wanted: Wanted, place: &Path) 
     let directories =
         apps.iter().map(|app| app.lay_out(tree, &place.join("apps"))).collect::<Result<Vec<_>>>()?;
     let apps = store::build(&directories, &place.join("apps.img"))?;
-    Ok(Bootable { kernel, root, apps, audience: wanted.audience })
+    Ok(Bootable { kernel, root, apps, audience: wanted.kind.audience() })
 }
 
 /// The shipped demo's store on the system with the agent.
 pub(crate) fn demo(tree: &Tree, wanted: Wanted) -> Result<Bootable> {
     let (kernel, root) = system(tree, wanted)?;
-    Ok(Bootable { kernel, root, ..assemble::demo(tree, wanted.audience)? })
+    Ok(Bootable { kernel, root, ..assemble::demo(tree, wanted.kind.audience())? })
 }
 
 /// The tool of app developers, built for this machine.

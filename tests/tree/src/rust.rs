@@ -1,7 +1,8 @@
 //! Rust source, read just far enough: comments and literals blanked, test items marked, then searched.
 //!
 //! This is no parser. It knows comments (nested too), strings (raw and byte too), character literals against lifetimes,
-//! and items under `#[cfg(test)]` up to their closing brace or semicolon. Code made by macros is not seen.
+//! and items under `#[cfg(test)]` or behind the feature `weak` up to their closing brace, semicolon or comma. Code made by
+//! macros is not seen.
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,14 +13,15 @@ pub struct Line {
     pub code: String,
     /// Whether anything is written there at all, be it a comment.
     pub blank: bool,
-    /// Whether it belongs to an item under `#[cfg(test)]`.
+    /// Whether it is for tests alone: it belongs to an item under `#[cfg(test)]`, or to one behind the feature `weak`,
+    /// which no release can be built with (`sys/src/weak.rs`).
     pub test: bool,
 }
 
 /// The lines of a file.
 pub fn lines(text: &str) -> Vec<Line> {
     let code = blanked(text);
-    let tests = test_items(&code);
+    let tests = test_items(text, &code);
     let mut at = 0;
     let pairs = text.lines().zip(code.split('\n')).zip(1..);
     let line = |((raw, code), number): ((&str, &str), usize)| {
@@ -116,25 +118,29 @@ fn raw(rest: &[u8]) -> usize {
     (2 + hashes + length + end.len()).min(rest.len())
 }
 
-/// Byte ranges of items under `#[cfg(test)]`, in blanked text.
-fn test_items(code: &str) -> Vec<(usize, usize)> {
-    let starts = code.match_indices("#[cfg(test)]").map(|(at, _)| at);
-    starts.map(|at| (at, at + item(&code[at..]))).collect()
+/// Byte ranges of items that are for tests alone. `code` is the text blanked, so that a mark in a comment is none.
+fn test_items(text: &str, code: &str) -> Vec<(usize, usize)> {
+    let marks = ["#[cfg(test)]", "#[cfg(feature = \"weak\")]"];
+    let starts = marks.into_iter().flat_map(|mark| text.match_indices(mark)).map(|(at, _)| at);
+    let starts = starts.filter(|at| code[*at..].starts_with("#[cfg("));
+    // From the beginning of its line, by which lines are looked up.
+    let line = |at: usize| code[..at].rfind('\n').map_or(0, |end| end + 1);
+    starts.map(|at| (line(at), at + item(&code[at..]))).collect()
 }
 
-/// Length of the item that begins here with its attributes.
+/// Length of the item, statement or field that begins here with its attributes.
 fn item(code: &str) -> usize {
     let mut depth = 0_usize;
     for (at, c) in code.char_indices() {
         match c {
-            '{' => depth += 1,
-            '}' => {
+            '{' | '(' | '[' => depth += 1,
+            '}' | ')' | ']' => {
                 depth = depth.saturating_sub(1);
-                if depth == 0 {
+                if depth == 0 && c == '}' {
                     return at + 1;
                 }
             }
-            ';' if depth == 0 => return at + 1,
+            ';' | ',' if depth == 0 => return at + 1,
             _ => {}
         }
     }
@@ -240,6 +246,15 @@ mod tests {
     fn code_behind_a_test_item_is_code_again() {
         assert_eq!(panics(&lines("#[cfg(test)]\nmod tests;\nfn a() { b.unwrap() }")), [(3, ".unwrap(")]);
         assert_eq!(panics(&lines("#[cfg(test)]\nfn t() { {} }\nlet a = b[0];")), [(3, "[index]")]);
+    }
+
+    #[test]
+    fn weak_fields_and_statements_end_where_they_end() {
+        let text = "struct A {\n    #[cfg(feature = \"weak\")]\n    b: (C, D),\n    e: F,\n}\n\
+            // #[cfg(feature = \"weak\")]\n#[cfg(feature = \"weak\")]\nlet a = b(c, d);\nlet e = [0; 2];\n\
+            #[cfg(feature = \"builder\")]\nmod f;\n";
+        let aside: Vec<usize> = lines(text).iter().filter(|line| line.test).map(|line| line.number).collect();
+        assert_eq!(aside, [2, 3, 7, 8]);
     }
 
     #[test]
