@@ -1,11 +1,12 @@
 //! `gabion`: the app developer's tool. It answers questions about manifests, with the device's own code, and talks to a
 //! developer's device.
 //!
-//! Exit codes: 0 yes or done, 1 no (a manifest with problems, a denied act, a call that was refused or failed), 2 the
-//! question could not be asked (bad arguments, no device).
+//! Exit codes: 0 yes or done, 1 no (a manifest with problems, or one that gains something; a denied act; a call that was
+//! refused or failed), 2 the question could not be asked (bad arguments, no device).
 
 mod act;
 mod bus;
+mod policy_command;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +41,10 @@ enum Command {
     },
     /// Print the JSON Schema of the manifest.
     Schema,
+    /// What a new manifest gains and loses.
+    #[command(after_help = EXIT_CODES)]
+    #[command(subcommand)]
+    Policy(policy_command::Asked),
     /// Talk to the bus of a developer's device, as `make run` boots one.
     #[command(after_help = EXIT_CODES)]
     Bus(bus::Asked),
@@ -73,6 +78,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             print!("{}", policy::schema());
             Ok(true)
         }
+        Command::Policy(asked) => policy_command::run(asked),
         Command::Bus(asked) => bus::run(asked),
     }
 }

@@ -36,6 +36,12 @@ pub(crate) fn number(name: &str) -> Result<u32, Invalid> {
     Err(Invalid::new(format!("{} is not a capability that can be granted", quote(name)), help))
 }
 
+/// The name of a capability; its number if it is not one that can be granted.
+pub(crate) fn name(number: u32) -> String {
+    let known = KNOWN.iter().find(|(_, known)| *known == number);
+    known.map_or_else(|| format!("capability {number}"), |(name, _)| (*name).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ mod board;
 pub mod bus;
 mod capability;
 mod claims;
+mod diff;
 mod explain;
 mod facts;
 mod hint;
@@ -39,6 +40,7 @@ mod wire;
 
 pub use amount::{Bytes, CpuPercent, Duration};
 pub use board::Board;
+pub use diff::{Difference, Direction, diff};
 pub use explain::{Act, Verdict, explain};
 pub use facts::{Profile, Restart, SystemFilter, SystemGrant};
 pub use kept::{KEPT_MAX, POLICY, keep, kept_plan};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use policy::{Act, Board, Bytes, FsPath, Plan, check, compile, explain};
+use policy::{Act, Board, Bytes, Difference, Direction, FsPath, Plan, check, compile, diff, explain};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -195,6 +195,47 @@ proptest! {
         prop_assert!(before.fs.iter().all(|rule| after.fs.contains(rule)));
         prop_assert!(before.bind_tcp.iter().all(|port| after.bind_tcp.contains(port)));
         prop_assert!(before.connect_tcp.iter().all(|port| after.connect_tcp.contains(port)));
+    }
+
+    #[test]
+    fn adding_a_permission_is_reported_as_a_gain_and_never_as_a_loss(
+        grants in prop::collection::vec(grant(), 0..12),
+        more in grant(),
+    ) {
+        prop_assume!(only_widens(&more, &grants));
+        let mut extended = grants.clone();
+        extended.push(more.clone());
+        let board = Board::default();
+        let (Ok(before), Ok(after)) = (check(&sketch(&grants).text(), &board), check(&sketch(&extended).text(), &board)) else {
+            return Ok(());
+        };
+        let count = |found: &[Difference], direction| found.iter().filter(|d| d.direction == direction).count();
+        let (there, back) = (diff(&before, &after), diff(&after, &before));
+        if before == after {
+            prop_assert!(there.is_empty() && back.is_empty());
+        } else if !matches!(more, Grant::Watchdog(_) | Grant::Notify) {
+            prop_assert!(count(&there, Direction::Gain) > 0, "{more:?}: {there:?}");
+            prop_assert_eq!(count(&there, Direction::Loss), 0, "{:?}: {:?}", more, there);
+        }
+        prop_assert!(!there.is_empty() || before == after);
+        prop_assert_eq!(count(&there, Direction::Gain), count(&back, Direction::Loss));
+        prop_assert_eq!(count(&there, Direction::Loss), count(&back, Direction::Gain));
+    }
+
+    #[test]
+    fn what_an_app_newly_may_is_never_left_out_of_the_difference(
+        old in prop::collection::vec(grant(), 0..8),
+        new in prop::collection::vec(grant(), 0..8),
+    ) {
+        let board = Board::default();
+        let (Ok(before), Ok(after)) = (check(&sketch(&old).text(), &board), check(&sketch(&new).text(), &board)) else {
+            return Ok(());
+        };
+        let gains = diff(&before, &after).iter().any(|d| d.direction == Direction::Gain);
+        for act in acts(&new) {
+            let (had, has) = (explain(&before, &act), explain(&after, &act));
+            prop_assert!(had.allowed || !has.allowed || gains, "{act:?}: {} -> {}", had.because, has.because);
+        }
     }
 
     #[test]
