@@ -12,6 +12,7 @@ mod boot;
 #[expect(dead_code, reason = "stopping and shutting down are not measured")]
 mod boxes;
 mod bus;
+mod calls;
 mod demo;
 mod keeper;
 mod launching;
@@ -69,7 +70,8 @@ fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
     match part {
         "box" => {
             launching::run(dir.path(), &programs, rounds.unwrap_or(1000))?;
-            restarting::run(dir.path(), &programs)
+            restarting::run(dir.path(), &programs)?;
+            calls::run(rounds.unwrap_or(60).min(60))
         }
         "boot" => {
             boot::run(dir.path(), &programs, rounds.unwrap_or(7))?;

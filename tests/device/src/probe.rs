@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
@@ -21,6 +21,8 @@ fn main() {
         ["fault"] => std::process::abort(),
         // Says hello to whoever connects to this address; says what it cannot do.
         ["serve", address] => println!("serve: {:?}", serve(address)),
+        // Says what a system call that does nothing takes, again and again.
+        ["calls"] => calls(),
         // Connects to this address until it is told hello.
         ["call", address] => call(address),
         _ => eprintln!("probe: what?"),
@@ -92,6 +94,18 @@ fn serve(address: &str) -> io::Result<()> {
         stream?.write_all(b"hello")?;
     }
     Ok(())
+}
+
+fn calls() {
+    const CALLS: u32 = 20_000;
+    loop {
+        let began = Instant::now();
+        for _ in 0..CALLS {
+            std::hint::black_box(std::os::unix::process::parent_id());
+        }
+        println!("calls: {:.1} ns", began.elapsed().as_nanos() as f64 / f64::from(CALLS));
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn call(address: &str) {
