@@ -1,0 +1,57 @@
+//! The layers of a box that the weak build can leave out, one at a time or several.
+
+/// A layer's name, and what it is, for the page.
+pub const LAYERS: [(&str, &str); 11] = [
+    (
+        "seccomp",
+        "The filter of system calls: what a profile does not name is refused, and some of it ends the process.",
+    ),
+    (
+        "landlock",
+        "The rules for files, ports, signals and abstract sockets, which hold for the box's processes for ever.",
+    ),
+    (
+        "mounts",
+        "What may be done through each mount: the root is read-only, nothing that can be written can be executed, there \
+         are no device nodes but in `/dev`, no setuid bits count, and `/proc` shows processes only and is read-only. \
+         Without it `/data`, `/dev` and the root have no such flags. (The root's file system is read-only in itself.)",
+    ),
+    (
+        "namespaces",
+        "The box's own processes, IPC objects, host name, cgroup root and network. Without it the box sees those of the \
+         device. The mount namespace stays: it is what the box's root is made of.",
+    ),
+    ("uid", "A uid and a gid for each app. Without it the box runs as root, but has no capability."),
+    (
+        "capabilities",
+        "No capability in any of the five sets, and locked securebits. Without it the box has all of the kernel's.",
+    ),
+    ("wx", "`PR_SET_MDWE`: memory that was writable never becomes executable."),
+    ("nnp", "`no_new_privs`: no program gives its caller more than it had."),
+    ("cgroup", "The limits of memory, processor time and tasks."),
+    ("quota", "The limit of what the app's storage takes of the disk."),
+    (
+        "fds",
+        "The closing of every descriptor that is not the box's. (All of them are close-on-exec besides.)",
+    ),
+];
+
+/// Layers of other kinds, which no build can leave out one box at a time.
+pub const OTHERS: [(&str, &str); 3] = [
+    (
+        "bus",
+        "What an app may call: a socket for each interface its manifest names, and the grant that goes with it.",
+    ),
+    ("checker", "The package checker, when an app is packed and when it is installed."),
+    ("firewall", "The rules for hosts, which come with `netd`."),
+];
+
+/// Whether the layer can be left out.
+pub fn is_layer(name: &str) -> bool {
+    LAYERS.iter().any(|(layer, _)| *layer == name)
+}
+
+/// Whether a try may name it as what refuses.
+pub fn is_known(name: &str) -> bool {
+    is_layer(name) || OTHERS.iter().any(|(layer, _)| *layer == name)
+}

@@ -1,0 +1,134 @@
+//! Devices with all attacks at once, and neighbours that must not notice.
+//!
+//! A boot costs more than a box, so one device has as many as its store and its console take. Every neighbour and every
+//! daemon must be there afterwards, the same as before.
+
+use crate::corpus::Attack;
+use crate::program;
+use crate::variants::{self, Variant};
+use anyhow::{Result, ensure};
+use device_test::{App, Bench, Device, PATIENCE, word};
+use image::paths::Tree;
+use std::collections::BTreeMap;
+
+/// Boxes of attacks on one device. `init` keeps 256 in all.
+const AT_ONCE: usize = 160;
+/// Each box has its own copy of its program in memory.
+const MEMORY_MIB: u32 = 512;
+/// Processes that no attack may end.
+const DAEMONS: [&str; 4] = ["init", "sandboxd", "busd", "appsd"];
+
+const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
+
+/// What was seen of the boxes, by their apps' ids.
+#[derive(Debug, Default)]
+pub struct Seen {
+    answers: BTreeMap<(String, String), String>,
+    events: BTreeMap<String, Vec<String>>,
+}
+
+impl Seen {
+    /// What the box `id` said of a try; empty if nothing.
+    pub fn answer(&self, id: &str, name: &str) -> &str {
+        self.answers.get(&(id.to_owned(), name.to_owned())).map_or("", String::as_str)
+    }
+
+    /// What the device said of the box `id`.
+    pub fn events(&self, id: &str) -> &[String] {
+        self.events.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    fn add(&mut self, line: &str) {
+        if let Some((id, said)) = line.strip_prefix('[').and_then(|line| line.split_once("] try ")) {
+            if let Some((name, answer)) = said.split_once(": ") {
+                self.answers.insert((id.to_owned(), name.to_owned()), answer.to_owned());
+            }
+        } else if let Some(event) = line.strip_prefix("gabion: event ")
+            && let Some(id) = word(event, "id")
+        {
+            self.events.entry(id.to_owned()).or_default().push(event.to_owned());
+        }
+    }
+}
+
+/// Tries all of them in all of their boxes.
+///
+/// # Errors
+/// A program or an image that cannot be made; a device that lost something. Panics, as tests do, when something that
+/// must be said is not.
+pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
+    let mut seen = Seen::default();
+    let mut rest = attacks;
+    while !rest.is_empty() {
+        let mut boxes = 0;
+        let count = rest.iter().take_while(|attack| {
+            boxes += variants::of(attack).len();
+            boxes <= AT_ONCE
+        });
+        let (now, later) = rest.split_at(count.count().max(1));
+        one_device(tree, now, &mut seen)?;
+        rest = later;
+    }
+    Ok(seen)
+}
+
+fn one_device(tree: &Tree, attacks: &[Attack], seen: &mut Seen) -> Result<()> {
+    let mut bench = Bench::new("attack").weak().memory_mib(MEMORY_MIB).app(heart()).app(caller());
+    let mut ids = Vec::new();
+    for attack in attacks {
+        let files = program::build(tree, attack)?;
+        for variant in variants::of(attack) {
+            bench = bench.app(app(attack, &variant, &files)?);
+            ids.push(variant.id);
+        }
+    }
+    let mut device = bench.boot()?;
+    device.wait_for("[org.attack.neighbour.caller] peer: Ok(");
+    let before = daemons(&mut device);
+    for id in &ids {
+        device.wait_for(&format!("[{id}] tries done"));
+    }
+    let mark = device.console().mark();
+    device.wait_count(mark, "[org.attack.neighbour.heart] beat", 3, PATIENCE);
+    device.wait_count(mark, "[org.attack.neighbour.caller] peer: Ok(", 2, PATIENCE);
+    ensure!(daemons(&mut device) == before, "a daemon is not the one it was: before, {before:?}");
+    let lines = device.console().lines(0, "");
+    for gone in [
+        "event exited id=os.gabion.",
+        "event exited id=org.attack.neighbour.",
+        "not shown",
+        "denied-silenced",
+    ] {
+        let found: Vec<&String> = lines.iter().filter(|line| line.contains(gone)).collect();
+        ensure!(found.is_empty(), "the device said {found:?}");
+    }
+    lines.iter().for_each(|line| seen.add(line));
+    device.power_button().check_data()?;
+    Ok(())
+}
+
+fn app(attack: &Attack, variant: &Variant, files: &program::Files) -> Result<App> {
+    let mut app = App::bare(&variant.id, &variants::manifest(attack, variant)?);
+    for (path, content) in files {
+        app = app.file(path, content);
+    }
+    let lacks: Vec<&str> = variant.lacks.iter().map(String::as_str).collect();
+    Ok(if lacks.is_empty() { app } else { app.lacking(&lacks) })
+}
+
+fn heart() -> App {
+    App::shell("org.attack.neighbour.heart", HEART)
+}
+
+/// Asks the device who it is once a second, by a new connection each time.
+fn caller() -> App {
+    App::peer("org.attack.neighbour.caller", &["every", "os.gabion.Device", "GetInfo", "{}"])
+        .tables("[uses]\n\"os.gabion.Device\" = [\"GetInfo\"]\n")
+}
+
+/// Name and pid of each.
+fn daemons(device: &mut Device) -> Vec<String> {
+    let all = device.agent("ps");
+    let named = |line: &&String| line.split(' ').nth(2).is_some_and(|comm| DAEMONS.contains(&comm));
+    all.iter().filter(named).cloned().collect()
+}
