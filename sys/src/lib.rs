@@ -1,8 +1,6 @@
-//! The one crate with `unsafe`: what the kernel offers and no safe crate wraps.
-//!
-//! Each module is one family of kernel objects. The default part is what PID 1 needs and no more; what builds
-//! boxes (mounts, device mapper, quota) is behind the feature `builder`, the other end of PID 1's socket behind
-//! `manager`, and what talks on the bus behind `bus`, so that PID 1 does not carry them.
+//! The one crate with `unsafe`: what the kernel offers and no safe crate wraps. Each module is one family of kernel objects.
+//! The default part is what PID 1 needs, which is built without `builder` (boxes: mounts, device mapper, quota), `manager`
+//! (the other end of its socket), `bus` (streams, shared memory) and `trace` (the developer's recording box).
 
 pub mod bundle;
 pub mod channel;
@@ -34,5 +32,7 @@ pub mod quota;
 pub mod shared;
 #[cfg(feature = "bus")]
 pub mod stream;
+#[cfg(all(feature = "trace", target_arch = "x86_64"))]
+pub mod trace;
 #[cfg(feature = "weak")]
 pub mod weak;
