@@ -1,0 +1,314 @@
+//! From a recording to a proposal: what was seen, in the manifest's own terms, each with its evidence.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use nix::libc;
+use policy::learn::{Learnt, Proposal, Seen, call_name, candidates, printable, propose, widest};
+use policy::{Board, Bytes, Device, DeviceClass, Host, HostPort, InterfaceName, MethodName, Port, Proto};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::record::{Record, Table, Times, Use};
+use crate::run::{Run, Wish, run};
+
+/// What a recording came to.
+#[derive(Debug)]
+pub struct Learned {
+    /// The recording that the proposal is from.
+    pub run: Run,
+    /// The manifest.
+    pub proposal: Proposal,
+}
+
+/// Records the program of `app` and proposes its manifest. With W^X in force first; if the program asked for memory
+/// against it and failed, once more without. `tell` hears of that.
+///
+/// # Errors
+/// Whatever keeps the program from being recorded; the problems of a manifest that no board would take.
+pub fn learn(app: &App, wish: &Wish<'_>, tell: impl Fn(&str)) -> Result<Learned, Error> {
+    let filters = candidates(&app.manifest);
+    let given = policy::compile(&app.manifest).jit;
+    let record = |jit: bool| {
+        let mut plan = widest(&app.manifest, jit);
+        // Every port but 0: which ones it needs is what we want to know.
+        plan.landlock.bind_tcp = (1..=u16::MAX).collect();
+        plan.landlock.connect_tcp = (1..=u16::MAX).collect();
+        run(app, plan, &filters, wish)
+    };
+    let mut recorded = record(given)?;
+    if !given && !recorded.end.is_good() && recorded.record.executable_memory.contains_key(&true) {
+        tell(
+            "it asked for memory that is writable and executable, was refused, and failed: once more with W^X lifted",
+        );
+        recorded = record(true)?;
+    }
+    let mut remarks = remarks(&recorded);
+    let learnt = learnt(&recorded.record, &mut remarks);
+    let proposal = propose(&app.manifest, &learnt, &Board::default());
+    let mut proposal =
+        proposal.map_err(|all| Error::Manifest(all.iter().map(ToString::to_string).collect()))?;
+    proposal.remarks.extend(remarks);
+    proposal.remarks.iter_mut().for_each(|remark| *remark = printable(remark));
+    Ok(Learned { run: recorded, proposal })
+}
+
+fn learnt(record: &Record, remarks: &mut Vec<String>) -> Learnt {
+    let (storage, tmp) =
+        (written(record, &["/data"], record.data), written(record, &["/tmp", "/dev/shm"], record.tmp));
+    let calls = record.calls.iter().map(|(call, times)| {
+        let name = call_name(call.number).map(str::to_owned);
+        let name = name.unwrap_or_else(|| sandboxd::syscalls::name(u64::from(call.number)));
+        ((*call, name), times.text())
+    });
+    let megabytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
+    let memory = record.memory / 2 * 3 + record.tmp + (1 << 20);
+    let descriptors = record.descriptor.saturating_add(1);
+    Learnt {
+        connect: connects(record),
+        listen: listens(record),
+        uses: methods(record, remarks),
+        devices: devices(record, remarks),
+        calls: calls.collect(),
+        jit: record
+            .executable_memory
+            .get(&false)
+            .map(|times| format!("writable and executable memory was made {}", times.text())),
+        notify: record
+            .notices
+            .contains("READY=1")
+            .then(|| "READY=1 was said on the notify socket".to_owned()),
+        storage,
+        tmp,
+        memory: Some((
+            mebibytes(memory),
+            format!("peak of {} resident, half as much again, and what /tmp held", megabytes(record.memory)),
+        )),
+        tasks: Some((
+            record.tasks + record.tasks.div_ceil(4),
+            format!("{} at once, a quarter more", record.tasks),
+        )),
+        open_files: (descriptors > 256).then(|| {
+            (
+                descriptors + descriptors / 4,
+                format!("descriptor {} was open, a quarter more", record.descriptor),
+            )
+        }),
+    }
+}
+
+/// Rounded up to whole MiB, one at least.
+fn mebibytes(bytes: u64) -> Bytes {
+    Bytes::mebibytes(bytes.div_ceil(1 << 20).max(1))
+}
+
+/// Adds evidence for `what`, which may be there already under another address.
+fn merge<T: Ord>(all: &mut BTreeMap<T, String>, what: T, evidence: String) {
+    let entry = all.entry(what).or_default();
+    if !entry.is_empty() {
+        entry.push_str("; ");
+    }
+    entry.push_str(&evidence);
+}
+
+fn connects(record: &Record) -> Vec<Seen<HostPort>> {
+    let mut all = BTreeMap::new();
+    for ((to, proto), times) in &record.connects {
+        let name = record.names.get(&to.ip()).filter(|_| !is_local(to.ip()));
+        let known = name.and_then(|name| name.parse::<Host>().ok());
+        let host = known.as_ref().map_or_else(|| address(to.ip()), ToString::to_string);
+        let Ok(line) = format!("{host}:{}/{proto}", to.port()).parse::<HostPort>() else { continue };
+        let act = if *proto == Proto::Tcp { "connect()" } else { "sent" };
+        let unnamed = if known.is_none() && !is_local(to.ip()) { ", whose name was not seen" } else { "" };
+        merge(&mut all, line, format!("{act} to {to}{unnamed} {}", times.text()));
+    }
+    all.into_iter().collect()
+}
+
+/// Whether the address is what a manifest calls `localhost`.
+fn is_local(address: IpAddr) -> bool {
+    matches!(address.to_string().as_str(), "127.0.0.1" | "::1" | "0.0.0.0" | "::")
+}
+
+fn address(address: IpAddr) -> String {
+    match address {
+        address if is_local(address) => "localhost".to_owned(),
+        IpAddr::V6(address) => format!("[{address}]"),
+        IpAddr::V4(address) => address.to_string(),
+    }
+}
+
+fn listens(record: &Record) -> Vec<Seen<Port>> {
+    let mut all = BTreeMap::new();
+    for ((at, proto), times) in &record.listens {
+        if let Ok(line) = format!("{}/{proto}", at.port()).parse::<Port>() {
+            merge(&mut all, line, format!("bind() at {at} {}", times.text()));
+        }
+    }
+    all.into_iter().collect()
+}
+
+fn methods(record: &Record, remarks: &mut Vec<String>) -> Vec<Seen<(InterfaceName, MethodName)>> {
+    let mut all = Vec::new();
+    for ((interface, method), times) in &record.methods {
+        // Every server has it, whoever calls.
+        if interface == "org.varlink.service" {
+            continue;
+        }
+        let may = policy::bus::may_name(interface, method, false);
+        match (may, interface.parse(), method.parse()) {
+            (Ok(()), Ok(interface), Ok(method)) => {
+                all.push(((interface, method), format!("called {}", times.text())));
+            }
+            (may, ..) => {
+                let why = may.err().map_or_else(String::new, |invalid| format!(": {invalid}"));
+                remarks.push(format!(
+                    "no manifest can grant the call of {interface}.{method} {}{why}",
+                    times.text()
+                ));
+            }
+        }
+    }
+    if !all.is_empty() {
+        remarks.push(
+            "calls on the bus were answered by a stand-in, not by a device (--answers gives it replies)"
+                .to_owned(),
+        );
+    }
+    for ((path, errno), times) in &record.unix {
+        let absent = path.strip_prefix("/run/bus/").or_else(|| path.strip_prefix("/run/serve/"));
+        if let (Some(interface), libc::ENOENT) = (absent, *errno) {
+            let table = if path.starts_with("/run/bus/") { "uses" } else { "provides" };
+            remarks.push(format!(
+                "{path} was asked for {} and was not there: name \"{interface}\" below [{table}] of the given manifest, and \
+                 record again",
+                times.text()
+            ));
+        }
+    }
+    all
+}
+
+/// Below `/dev`, and in every box: nothing to grant.
+const COMMON_DEVICES: [&str; 10] = [
+    "/dev",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/fd",
+    "/dev/stdin",
+    "/dev/stdout",
+    "/dev/stderr",
+];
+
+fn devices(record: &Record, remarks: &mut Vec<String>) -> Vec<Seen<Device>> {
+    let mut all = BTreeMap::new();
+    for ((path, _, errno), times) in &record.files {
+        let other =
+            !path.starts_with("/dev/") || path.starts_with("/dev/shm") || path.starts_with("/dev/fd/");
+        if other || COMMON_DEVICES.contains(&path.as_str()) {
+            continue;
+        }
+        let classes = DeviceClass::ALL.into_iter().filter(|class| !class.system_only());
+        match classes.into_iter().find_map(|class| Device::new(class, path).ok()) {
+            Some(device) => {
+                let absent = if *errno == 0 { "" } else { ", which was not in the recording's box" };
+                merge(&mut all, device, format!("opened{absent} {}", times.text()));
+            }
+            None => remarks.push(format!("no manifest can grant {path}, asked for {}", times.text())),
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Room for what was written below `places`: twice the most that lay there.
+fn written(record: &Record, places: &[&str], peak: u64) -> Option<Seen<Bytes>> {
+    let below = |path: &str| {
+        places.iter().any(|place| {
+            path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let files = record
+        .files
+        .iter()
+        .filter(|((path, what, errno), _)| *what == Use::Write && *errno == 0 && below(path));
+    let mut seen: Vec<(&str, &Times)> = files.map(|((path, ..), times)| (path.as_str(), times)).collect();
+    seen.dedup_by_key(|(path, _)| *path);
+    let (first, times) = seen.first()?;
+    let more = seen.len() - 1;
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let evidence =
+        format!("{first}{more} written {}; {} KiB at most, doubled", times.text(), peak.div_ceil(1024));
+    Some((mebibytes(peak * 2), evidence))
+}
+
+/// What its author should know besides.
+fn remarks(run: &Run) -> Vec<String> {
+    let record = &run.record;
+    let mut remarks = Vec::new();
+    if !run.end.is_good() {
+        remarks.push(format!("the program ended badly ({:?}): it may not have done all it does", run.end));
+    }
+    if let Some(times) = record.executable_memory.get(&true) {
+        remarks.push(format!(
+            "memory that is writable and executable was asked for {}, refused, and the program went on: jit stays off",
+            times.text()
+        ));
+    }
+    if record.port_chosen_by_the_kernel.count > 0 {
+        let by = record.port_chosen_by_the_kernel.text();
+        remarks
+            .push(format!("bind() to TCP port 0 {by}: no manifest can grant a port that the kernel chooses"));
+    }
+    for (port, times) in &record.privileged_ports {
+        remarks.push(format!(
+            "bind() to port {port} {} was refused: ports below 1024 are for those who hold a capability, which no app does",
+            times.text()
+        ));
+    }
+    if record.notices.contains("WATCHDOG=1") {
+        remarks.push("it says WATCHDOG=1: `[lifecycle] watchdog` would hold it to that".to_owned());
+    }
+    if record.connects.keys().any(|(to, proto)| to.port() == 53 && *proto == Proto::Udp) {
+        remarks.push("port 53 is a name server's: which one a device has, its network says".to_owned());
+    }
+    remarks.extend(refused_files(&record.files));
+    if record.dropped > 0 {
+        remarks.push(format!("{} things were too many to keep", record.dropped));
+    }
+    remarks
+}
+
+/// Longest list of files in a remark.
+const FILES_SHOWN: usize = 5;
+
+fn refused_files(files: &Table<(String, Use, i32)>) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let kinds: [(Use, &[i32], &str); 3] = [
+        (
+            Use::Write,
+            &[libc::EROFS],
+            "could not be written: the app's root is read-only, write below /data or /tmp",
+        ),
+        (
+            Use::Execute,
+            &[libc::EACCES, libc::EPERM],
+            "could not be run: only the app's own files are programs",
+        ),
+        (Use::Read, &[libc::EACCES], "could not be read: files of the root must be readable for everybody"),
+    ];
+    for (what, errors, why) in kinds {
+        let found = files.iter().filter(|((_, how, errno), _)| *how == what && errors.contains(errno));
+        let found: Vec<String> =
+            found.map(|((path, ..), times)| format!("{path} ({})", times.text())).collect();
+        if !found.is_empty() {
+            let shown = found.iter().take(FILES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+            let more = found.len().saturating_sub(FILES_SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            remarks.push(format!("{shown}{more} {why}"));
+        }
+    }
+    remarks
+}
