@@ -41,7 +41,7 @@ enum Command {
     },
     /// Print the JSON Schema of the manifest.
     Schema,
-    /// What a new manifest gains and loses.
+    /// Learn a manifest from a program, and say what a new one gains and loses.
     #[command(after_help = EXIT_CODES)]
     #[command(subcommand)]
     Policy(policy_command::Asked),
