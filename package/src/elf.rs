@@ -7,7 +7,9 @@ use std::fmt;
 
 use elf::ElfBytes;
 use elf::abi;
+use elf::dynamic::DynamicTable;
 use elf::endian::LittleEndian;
+use elf::segment::ProgramHeader;
 
 /// What a file is that starts like an ELF file and has nothing wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +97,10 @@ pub fn check(content: &[u8], machine: Machine) -> Result<Option<Program>, Fault>
     if file.ehdr.e_machine != machine.number() {
         return Err(Fault::Foreign);
     }
+    // Where the real number of segments would stand elsewhere, neither the kernel nor the loader looks for it.
+    if file.ehdr.e_phnum == abi::PN_XNUM {
+        return Err(Fault::Unreadable);
+    }
     let segments = file.segments().ok_or(Fault::Unreadable)?;
     let mut stack = None;
     let mut loader = None;
@@ -109,10 +115,12 @@ pub fn check(content: &[u8], machine: Machine) -> Result<Option<Program>, Fault>
             }
             // Of several, the kernel takes the last.
             abi::PT_GNU_STACK => stack = Some(segment.p_flags),
-            abi::PT_INTERP => {
+            // Of several, the kernel takes the first.
+            abi::PT_INTERP if loader.is_none() => {
                 let bytes = file.segment_data(&segment).map_err(|_| Fault::Unreadable)?;
                 loader = Some(path(bytes).ok_or(Fault::Loader)?);
             }
+            abi::PT_DYNAMIC if text_relocations(&file, &segment)? => return Err(Fault::TextRelocations),
             _ => {}
         }
     }
@@ -120,9 +128,6 @@ pub fn check(content: &[u8], machine: Machine) -> Result<Option<Program>, Fault>
         None => return Err(Fault::NoStackHeader),
         Some(flags) if flags & abi::PF_X != 0 => return Err(Fault::ExecutableStack),
         Some(_) => {}
-    }
-    if text_relocations(&file)? {
-        return Err(Fault::TextRelocations);
     }
     Ok(Some(Program { loader }))
 }
@@ -135,9 +140,11 @@ fn path(bytes: &[u8]) -> Option<String> {
 /// `DF_TEXTREL` of `DT_FLAGS`.
 const DF_TEXTREL: u64 = 4;
 
-fn text_relocations(file: &ElfBytes<'_, LittleEndian>) -> Result<bool, Fault> {
-    let Some(dynamic) = file.dynamic().map_err(|_| Fault::Unreadable)? else { return Ok(false) };
-    Ok(dynamic.iter().take_while(|entry| entry.d_tag != abi::DT_NULL).any(|entry| {
+/// Of the segment, as the loader reads it: what section headers say is nothing to it.
+fn text_relocations(file: &ElfBytes<'_, LittleEndian>, segment: &ProgramHeader) -> Result<bool, Fault> {
+    let bytes = file.segment_data(segment).map_err(|_| Fault::Unreadable)?;
+    let entries = DynamicTable::new(file.ehdr.endianness, file.ehdr.class, bytes);
+    Ok(entries.iter().take_while(|entry| entry.d_tag != abi::DT_NULL).any(|entry| {
         entry.d_tag == abi::DT_TEXTREL || entry.d_tag == abi::DT_FLAGS && entry.d_val() & DF_TEXTREL != 0
     }))
 }
@@ -210,6 +217,37 @@ mod tests {
         for end in 4..whole.len() {
             assert!(check(&whole[..end], Machine::X86_64).is_err(), "{end}");
         }
+    }
+
+    #[test]
+    fn number_of_segments_that_stands_elsewhere_is_refused() {
+        let mut bytes = file(abi::EM_X86_64, &[(abi::PT_LOAD, RX), (abi::PT_GNU_STACK, RW)]);
+        // A section header whose `sh_info` says two, of a file whose own header says as many as there can be.
+        let at = bytes.len() as u64;
+        bytes[40..48].copy_from_slice(&at.to_le_bytes());
+        bytes[56..58].copy_from_slice(&abi::PN_XNUM.to_le_bytes());
+        bytes.extend([0; 64]);
+        bytes[at as usize + 44] = 2;
+        assert_eq!(check(&bytes, Machine::X86_64), Err(Fault::Unreadable));
+    }
+
+    #[test]
+    fn text_relocations_are_seen_whatever_sections_say() {
+        let segments = [(abi::PT_LOAD, RX), (abi::PT_DYNAMIC, RW), (abi::PT_GNU_STACK, RW)];
+        let mut bytes = file(abi::EM_X86_64, &segments);
+        let at = bytes.len() as u64;
+        let header = 64 + 56;
+        bytes[header + 8..header + 16].copy_from_slice(&at.to_le_bytes());
+        bytes[header + 32..header + 40].copy_from_slice(&32_u64.to_le_bytes());
+        bytes.extend(abi::DT_TEXTREL.to_le_bytes());
+        bytes.extend([0; 24]);
+        assert_eq!(check(&bytes, Machine::X86_64), Err(Fault::TextRelocations));
+        // One section, and no dynamic one.
+        let sections = bytes.len() as u64;
+        bytes[40..48].copy_from_slice(&sections.to_le_bytes());
+        bytes[60] = 1;
+        bytes.extend([0; 64]);
+        assert_eq!(check(&bytes, Machine::X86_64), Err(Fault::TextRelocations));
     }
 
     #[test]

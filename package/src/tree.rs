@@ -188,7 +188,7 @@ fn good_name(name: &[u8]) -> bool {
 
 /// Line and paragraph separators, and what changes the direction of the text around it.
 fn deceives(c: char) -> bool {
-    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{feff}')
 }
 
 #[cfg(test)]
