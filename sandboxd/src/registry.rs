@@ -136,6 +136,10 @@ impl Registry {
         }
         let next = lines.next().and_then(|l| l.strip_prefix("next ")).and_then(|n| n.parse().ok());
         let next: u32 = next.ok_or_else(|| corrupt("line 2: no next uid"))?;
+        // One past the last when none is left.
+        if !(FIRST_UID..=LAST_UID + 1).contains(&next) {
+            return Err(corrupt(format!("line 2: uid {next} is not an app's")));
+        }
         let mut registry = Self { next, uids: BTreeMap::new() };
         let mut seen = std::collections::BTreeSet::new();
         for (line, number) in lines.zip(3..) {
@@ -152,6 +156,9 @@ impl Registry {
             if registry.uids.insert(id.to_owned(), uid).is_some() {
                 return Err(corrupt(format!("line {number}: {id} is there twice")));
             }
+        }
+        if registry.to_string() != text {
+            return Err(corrupt("it is not as it is written here"));
         }
         Ok(registry)
     }
@@ -255,7 +262,18 @@ mod tests {
         assert!(why(&format!("{head}10005 a.b\n")).contains("never handed out"));
         assert!(why(&format!("{head}10001 ../etc\n")).contains("no entry"));
         assert!(why(&format!("{head}+10001 a.b\n")).contains("no entry"));
+        assert!(why(&format!("{head}010001 a.b\n")).contains("as it is written"));
+        assert!(why(&format!("{head}10002 c.d\n10001 a.b\n")).contains("as it is written"));
         assert!(why("gabion-identity 2\nnext 10000\n").contains("version"));
+    }
+
+    #[test]
+    fn registry_that_would_hand_out_a_uid_of_the_system_is_refused() {
+        for next in ["0", "1001", "9999", "2147483649"] {
+            assert!(why(&format!("{HEADER}\nnext {next}\n")).contains("is not an app's"), "{next}");
+        }
+        let mut full = Registry::parse(&with_sum(&format!("{HEADER}\nnext 2147483648\n"))).unwrap();
+        assert!(matches!(full.assign("a.b.c"), Err(RegistryError::Full)));
     }
 
     #[test]
