@@ -159,12 +159,16 @@ fn append(dir: &Path, line: &str) -> io::Result<()> {
 }
 
 fn last_count(dir: &Path) -> u64 {
-    let of = |name: &str| {
-        let text = fs::read(dir.join(name)).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        text.lines().rev().find_map(|l| l.split_once("\"count\":")?.1.split(',').next()?.parse().ok())
-    };
+    let of = |name: &str| count_in(&fs::read(dir.join(name)).ok()?);
     of("exits").or_else(|| of("exits.1")).unwrap_or_default()
+}
+
+/// The newest count in a file of records, whatever a power cut or somebody who had the disk has left in it. A number that
+/// nothing follows may be cut, so it is none; behind a record that is cut, the next one stands on the same line.
+pub fn count_in(records: &[u8]) -> Option<u64> {
+    const KEY: &str = "\"count\":";
+    let text = String::from_utf8_lossy(records);
+    text.rmatch_indices(KEY).find_map(|(at, _)| text.get(at + KEY.len()..)?.split_once(',')?.0.parse().ok())
 }
 
 #[cfg(test)]
@@ -231,5 +235,17 @@ mod tests {
         ExitLog::new(Some(dir.path().into())).record("t", 1, &Reason::Exit(0), 1);
         append(dir.path(), "{\"time\":\"2026").unwrap();
         assert_eq!(ExitLog::new(Some(dir.path().into())).record("t", 1, &Reason::Exit(0), 1), 2);
+    }
+
+    #[test]
+    fn exit_record_torn_within_its_count_or_behind_it_does_not_reset_the_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = |pid| ExitLog::new(Some(dir.path().into())).record("t", pid, &Reason::Exit(0), 1);
+        assert_eq!(record(1), 1);
+        append(dir.path(), "{\"time\":\"t\",\"count\":9").unwrap();
+        assert_eq!(record(2), 2);
+        append(dir.path(), "{\"time\":\"t\",\"count\":3,\"pid\"").unwrap();
+        // The torn one counts, and the one behind it on its line.
+        assert_eq!((record(3), record(4)), (4, 5));
     }
 }

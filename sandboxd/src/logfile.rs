@@ -83,25 +83,35 @@ pub(crate) fn tail(dir: &Path, name: &str, max: usize) -> String {
         older.append(&mut text);
         text = older;
     }
-    String::from_utf8_lossy(&text).into_owned()
+    plain_text(&text)
+}
+
+/// Bytes of a disk that somebody may have had as text that is not longer than they are: it has to fit where they would.
+pub fn plain_text(bytes: &[u8]) -> String {
+    let chunks = bytes.utf8_chunks();
+    chunks.flat_map(|chunk| [chunk.valid(), if chunk.invalid().is_empty() { "" } else { "?" }]).collect()
 }
 
 /// The last `max` bytes of a file, without a first line that is cut.
 fn end_of(path: &Path, max: usize) -> Vec<u8> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let skip = file.metadata()?.len().saturating_sub(max as u64);
-        // One byte more, to see whether what is skipped ends a line.
-        file.seek(SeekFrom::Start(skip.saturating_sub(1)))?;
-        let mut bytes = Vec::new();
-        file.take(max as u64 + 1).read_to_end(&mut bytes)?;
-        if skip > 0 {
-            let cut = bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1);
-            bytes.drain(..cut);
-        }
-        Ok(bytes)
-    };
-    read().unwrap_or_default()
+    File::open(path).and_then(|file| newest_lines(file, max)).unwrap_or_default()
+}
+
+/// The last `max` bytes of what is to be read, without a first line that is cut.
+///
+/// # Errors
+/// Those of reading.
+pub fn newest_lines(mut source: impl Read + Seek, max: usize) -> io::Result<Vec<u8>> {
+    let skip = source.seek(SeekFrom::End(0))?.saturating_sub(max as u64);
+    // One byte more, to see whether what is skipped ends a line.
+    source.seek(SeekFrom::Start(skip.saturating_sub(1)))?;
+    let mut bytes = Vec::new();
+    source.take(max as u64 + u64::from(skip > 0)).read_to_end(&mut bytes)?;
+    if skip > 0 {
+        let cut = bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1);
+        bytes.drain(..cut);
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -156,6 +166,14 @@ mod tests {
         assert_eq!(log.tail(3), "");
         assert_eq!(log.whole(), b"aaa\nbbb\nccc\nddd\n");
         assert_eq!(LogFile::new("/proc/no-such".into()).tail(9), "");
+    }
+
+    #[test]
+    fn tail_of_a_spoiled_disk_is_not_longer_than_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("current"), [&[0xff; 5][..], b"a\n", &[0xfe; 90], b"\n"].concat()).unwrap();
+        let log = LogFile::new(dir.path().into());
+        assert!(log.tail(98).len() <= 98 && log.tail(98).contains("a\n"), "{}", log.tail(98));
     }
 
     #[test]
