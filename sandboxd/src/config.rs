@@ -1,6 +1,7 @@
 //! Where things are. Fixed paths of the image; only the two block devices come from the kernel's command line,
 //! which is part of what was signed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::cgroup::Limits;
@@ -47,9 +48,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// The device's own. `GABION_APPS` and `GABION_DATA` name the block devices; `--safe-mode` is `init`'s word.
+    /// The device's own.
     pub fn of_device() -> Self {
-        let device = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        Self::told(|name| std::env::var_os(name), std::env::args_os())
+    }
+
+    /// The device's own, as the kernel's command line has it by way of environment and arguments: `GABION_APPS` and
+    /// `GABION_DATA` name the block devices, `GABION_DEVELOPER=1` is a developer's; `--safe-mode` is `init`'s word.
+    pub fn told(
+        variable: impl Fn(&str) -> Option<OsString>,
+        mut arguments: impl Iterator<Item = OsString>,
+    ) -> Self {
+        let device = |name: &str| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         Self {
             apps: "/apps".into(),
             apps_device: device("GABION_APPS"),
@@ -59,8 +69,8 @@ impl Config {
             system: "/usr/share/gabion/system".into(),
             runtime: "/run/gabion".into(),
             cgroups: "/sys/fs/cgroup".into(),
-            developer: std::env::var_os("GABION_DEVELOPER").is_some_and(|v| v == "1"),
-            safe_mode: std::env::args().any(|a| a == "--safe-mode"),
+            developer: variable("GABION_DEVELOPER").is_some_and(|v| v == "1"),
+            safe_mode: arguments.any(|a| a == "--safe-mode"),
             limits: Limits::Enforced,
             quota: Quota::Enforced,
             recording: Recording::Everything,

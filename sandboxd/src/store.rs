@@ -29,8 +29,8 @@ pub fn list(dir: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
     Ok((good, bad))
 }
 
-/// What an app id may be made of. `policy` decides whether it is one.
-fn plain(name: &str) -> bool {
+/// What an app id may be made of, so that it is one name below the store. `policy` decides whether it is one.
+pub fn plain(name: &str) -> bool {
     let allowed =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b'+');
     !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.bytes().all(allowed)

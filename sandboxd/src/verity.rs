@@ -57,6 +57,17 @@ impl VerityText {
         }
         Ok(text)
     }
+
+    /// What the kernel is asked for, with the image on `device`.
+    pub fn target<'a>(&'a self, device: &'a str) -> Verity<'a> {
+        Verity {
+            device,
+            data_blocks: self.data_blocks,
+            hash_start_block: self.hash_start_block,
+            root_hash: &self.root_hash,
+            salt: &self.salt,
+        }
+    }
 }
 
 /// Mounts the image in `app` (`root.img`, `root.verity`) read-only at `at`, unless that was done already.
@@ -71,13 +82,7 @@ pub fn mount_image(app: &Path, name: &str, at: &Path) -> Result<(), BoxError> {
     let image = File::open(app.join("root.img")).map_err(|e| BoxError::Root(app.join("root.img"), e))?;
     let loop_device = LoopDevice::attach(image.as_fd()).map_err(|e| BoxError::step(Step::Verity, e))?;
     let mapper = DeviceMapper::open().map_err(|e| BoxError::step(Step::Verity, e))?;
-    let target = Verity {
-        device: loop_device.path().to_str().unwrap_or_default(),
-        data_blocks: text.data_blocks,
-        hash_start_block: text.hash_start_block,
-        root_hash: &text.root_hash,
-        salt: &text.salt,
-    };
+    let target = text.target(loop_device.path().to_str().unwrap_or_default());
     // A sandboxd that died half-way may have left one that nobody uses.
     let _ = mapper.remove(name);
     let device = mapper.create_verity(name, &target).map_err(|e| BoxError::step(Step::Verity, e))?;
