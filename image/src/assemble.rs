@@ -31,6 +31,10 @@ pub struct Bootable {
     pub audience: Audience,
 }
 
+/// Settings of the kernel for the whole device, for its whole life: nobody traces anybody, and no memfd is ever a program.
+/// Both stand behind filters that refuse the calls.
+pub const SETTINGS: &str = "sysctl.kernel.yama.ptrace_scope=3 sysctl.vm.memfd_noexec=2";
+
 impl Bootable {
     /// The kernel command line, without what a test may add.
     ///
@@ -47,7 +51,7 @@ impl Bootable {
             Audience::Developers => " GABION_DEVELOPER=1",
         };
         format!(
-            "console=ttyS0 loglevel=4 panic=-1 no_timer_check lockdown=confidentiality dm-mod.create=\"{root};{apps}\" \
+            "console=ttyS0 loglevel=4 panic=-1 no_timer_check lockdown=confidentiality {SETTINGS} dm-mod.create=\"{root};{apps}\" \
              root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc{developer}"
         )
     }
