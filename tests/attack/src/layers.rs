@@ -1,7 +1,8 @@
-//! The layers of a box that the weak build can leave out, one at a time or several.
+//! The layers of a box that can be left out, one at a time or several: by the weak build for one box, or by the kernel's
+//! command line for all.
 
 /// A layer's name, and what it is, for the page.
-pub const LAYERS: [(&str, &str); 11] = [
+pub const LAYERS: [(&str, &str); 12] = [
     (
         "seccomp",
         "The filter of system calls: what a profile does not name is refused, and some of it ends the process.",
@@ -34,7 +35,16 @@ pub const LAYERS: [(&str, &str); 11] = [
         "fds",
         "The closing of every descriptor that is not the box's. (All of them are close-on-exec besides.)",
     ),
+    (
+        KERNEL,
+        "Settings of the kernel for the whole device: nobody traces anybody (`kernel.yama.ptrace_scope`), no memfd is a \
+         program (`vm.memfd_noexec`), and `/proc/PID/mem` writes no more than a process itself could \
+         (`PROC_MEM_NO_FORCE`). What the kernel is built without cannot be left out.",
+    ),
 ];
+
+/// The one that all boxes of a device have or none.
+pub const KERNEL: &str = "kernel";
 
 /// Layers of other kinds, which no build can leave out one box at a time.
 pub const OTHERS: [(&str, &str); 3] = [

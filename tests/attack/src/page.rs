@@ -5,7 +5,6 @@ use crate::layers::{LAYERS, OTHERS};
 use crate::scene::Seen;
 use crate::variants::{self, Variant};
 use crate::verdict::works;
-use device_test::word;
 use std::fmt::Write;
 
 const HEAD: &str = "# Defence in depth: each layer taken away alone
@@ -24,10 +23,10 @@ const HOW: &str = "
 ## How to read the tables
 
 A row is one try of an attack. *Refused by* is the layer that answers when all are there. A column is a layer that was
-taken away: a dot means that the try is refused as before; a name is the layer that refused it then, as the device's event
-says, or what it was told, where the kernel has no record of it; **works** means that nothing else stops it, and the notes
-below the table say why there is no second layer. The controls, in which a try must work so that a test that could never
-succeed is noticed, leave out the layers in the last column.
+taken away: a dot means that the try is refused as before; names are the layers that stop it then, all of which must be
+gone too for it to work; an error is what it was told where no control can show which layer says so; **works** means that
+nothing else stops it, and the notes below the table say why there is no second layer. In the controls, which leave out
+the layers in the last column, each try must work, so that a test that could never succeed is noticed.
 ";
 
 /// The page.
@@ -79,25 +78,14 @@ fn one_attack(page: &mut String, attack: &Attack, seen: &Seen) {
 fn cell(attack: &Attack, variants: &[Variant], one: &Try, layer: &str, seen: &Seen) -> String {
     let Some(variant) = variants::without(variants, layer) else { return "?".to_owned() };
     let answer = seen.answer(&variant.id, &one.name);
-    if works(answer) {
-        return "**works**".to_owned();
+    let others: Vec<&str> = one.control.iter().map(String::as_str).filter(|other| *other != layer).collect();
+    match () {
+        () if works(answer) => "**works**".to_owned(),
+        () if layer != one.layer && answer == seen.answer(&attack.id, &one.name) => "·".to_owned(),
+        // Without all of `control` it works, without this one alone it does not: so it is the others that stop it.
+        () if one.control.contains(layer) => others.join(", "),
+        () => format!("`{}`", answer.split_once(' ').map_or(answer, |(_, what)| what)),
     }
-    if layer != one.layer && answer == seen.answer(&attack.id, &one.name) {
-        return "·".to_owned();
-    }
-    let said = answer.split(' ').nth(1).unwrap_or_default();
-    if answer.starts_with("refused: ") {
-        return "·".to_owned();
-    }
-    refused_by(seen.events(&variant.id), one, said).unwrap_or_else(|| format!("`{said}`"))
-}
-
-/// The layer in the event that fits the answer: of the try's own call, if one does.
-fn refused_by(events: &[String], one: &Try, said: &str) -> Option<String> {
-    let fits = |event: &&String| word(event, "errno") == Some(said) || word(event, "killed") == Some(said);
-    let call = one.report.as_deref().and_then(|report| word(report, "call"));
-    let of_call = events.iter().filter(fits).find(|event| call.is_some() && word(event, "call") == call)?;
-    word(of_call, "by").map(str::to_owned)
 }
 
 fn lists(page: &mut String, elsewhere: &[Elsewhere]) {

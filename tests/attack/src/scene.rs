@@ -4,10 +4,12 @@
 //! daemon must be there afterwards, the same as before.
 
 use crate::corpus::Attack;
+use crate::layers::KERNEL;
 use crate::program;
 use crate::variants::{self, Variant};
 use anyhow::{Result, ensure};
 use device_test::{App, Bench, Device, PATIENCE, word};
+use image::assemble::SETTINGS;
 use image::paths::Tree;
 use std::collections::BTreeMap;
 
@@ -17,6 +19,10 @@ const AT_ONCE: usize = 160;
 const MEMORY_MIB: u32 = 512;
 /// Processes that no attack may end.
 const DAEMONS: [&str; 4] = ["init", "sandboxd", "busd", "appsd"];
+
+/// What a device must not say: somebody ended who should not, or lines are missing that would be counted on.
+const LOSSES: [&str; 4] =
+    ["event exited id=os.gabion.", "event exited id=org.attack.neighbour.", "not shown", "denied-silenced"];
 
 const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
 
@@ -57,35 +63,40 @@ impl Seen {
 /// A program or an image that cannot be made; a device that lost something. Panics, as tests do, when something that
 /// must be said is not.
 pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
+    let mut boxes = Vec::new();
+    for attack in attacks {
+        let files = program::build(tree, attack)?;
+        for variant in variants::of(attack) {
+            boxes.push((variant.lacks.contains(KERNEL), variant.id.clone(), app(attack, &variant, &files)?));
+        }
+    }
     let mut seen = Seen::default();
-    let mut rest = attacks;
-    while !rest.is_empty() {
-        let mut boxes = 0;
-        let count = rest.iter().take_while(|attack| {
-            boxes += variants::of(attack).len();
-            boxes <= AT_ONCE
-        });
-        let (now, later) = rest.split_at(count.count().max(1));
-        one_device(tree, now, &mut seen)?;
-        rest = later;
+    // Kernels with and without their settings are different devices.
+    for without_kernel in [false, true] {
+        let mut of_kind: Vec<(String, App)> = Vec::new();
+        for (_, id, app) in boxes.iter().filter(|(without, ..)| *without == without_kernel) {
+            of_kind.push((id.clone(), app.clone()));
+        }
+        for boxes in of_kind.chunks(AT_ONCE) {
+            one_device(boxes, without_kernel, &mut seen)?;
+        }
     }
     Ok(seen)
 }
 
-fn one_device(tree: &Tree, attacks: &[Attack], seen: &mut Seen) -> Result<()> {
-    let mut bench = Bench::new("attack").weak().memory_mib(MEMORY_MIB).app(heart()).app(caller());
-    let mut ids = Vec::new();
-    for attack in attacks {
-        let files = program::build(tree, attack)?;
-        for variant in variants::of(attack) {
-            bench = bench.app(app(attack, &variant, &files)?);
-            ids.push(variant.id);
-        }
+fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) -> Result<()> {
+    let name = if without_kernel { "attack-kernel" } else { "attack" };
+    let mut bench = Bench::new(name).weak().memory_mib(MEMORY_MIB).app(heart()).app(caller());
+    if without_kernel {
+        bench = bench.without_words(SETTINGS).words("proc_mem.force_override=always");
+    }
+    for (_, app) in boxes {
+        bench = bench.app(app.clone());
     }
     let mut device = bench.boot()?;
     device.wait_for("[org.attack.neighbour.caller] peer: Ok(");
     let before = daemons(&mut device);
-    for id in &ids {
+    for (id, _) in boxes {
         device.wait_for(&format!("[{id}] tries done"));
     }
     let mark = device.console().mark();
@@ -93,12 +104,7 @@ fn one_device(tree: &Tree, attacks: &[Attack], seen: &mut Seen) -> Result<()> {
     device.wait_count(mark, "[org.attack.neighbour.caller] peer: Ok(", 2, PATIENCE);
     ensure!(daemons(&mut device) == before, "a daemon is not the one it was: before, {before:?}");
     let lines = device.console().lines(0, "");
-    for gone in [
-        "event exited id=os.gabion.",
-        "event exited id=org.attack.neighbour.",
-        "not shown",
-        "denied-silenced",
-    ] {
+    for gone in LOSSES {
         let found: Vec<&String> = lines.iter().filter(|line| line.contains(gone)).collect();
         ensure!(found.is_empty(), "the device said {found:?}");
     }
@@ -112,7 +118,8 @@ fn app(attack: &Attack, variant: &Variant, files: &program::Files) -> Result<App
     for (path, content) in files {
         app = app.file(path, content);
     }
-    let lacks: Vec<&str> = variant.lacks.iter().map(String::as_str).collect();
+    let lacks: Vec<&str> =
+        variant.lacks.iter().map(String::as_str).filter(|layer| *layer != KERNEL).collect();
     Ok(if lacks.is_empty() { app } else { app.lacking(&lacks) })
 }
 

@@ -26,6 +26,7 @@ pub struct Bench {
     pub(crate) memory_mib: u32,
     data_bytes: u64,
     pub(crate) words: String,
+    pub(crate) without: String,
     spoiled: Vec<Vec<u8>>,
 }
 
@@ -41,6 +42,7 @@ impl Bench {
             memory_mib: 96,
             data_bytes: 128 << 20,
             words: String::new(),
+            without: String::new(),
             spoiled: Vec::new(),
         }
     }
@@ -103,6 +105,12 @@ impl Bench {
     /// With further words on the kernel's command line.
     pub fn words(mut self, words: &str) -> Self {
         self.words = format!("{} {words}", self.words);
+        self
+    }
+
+    /// Without these words, which stand there as they are here.
+    pub fn without_words(mut self, words: &str) -> Self {
+        self.without = words.to_owned();
         self
     }
 

@@ -4,7 +4,7 @@ use crate::bench::Parts;
 use crate::console::Console;
 use crate::images;
 use crate::off::Off;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::paths::Tree;
 use image::qemu::{Machine, Running};
 use std::fs::File;
@@ -35,7 +35,15 @@ impl Device {
         machine.agent = Some(at("agent"));
         machine.developer = parts.bench.port.then(|| at("device.sock"));
         machine.die_with_thread = true;
-        let words = parts.bootable.command_line();
+        let mut words = parts.bootable.command_line();
+        if !parts.bench.without.is_empty() {
+            ensure!(
+                words.contains(&parts.bench.without),
+                "`{}` is not on the command line",
+                parts.bench.without
+            );
+            words = words.replace(&parts.bench.without, "");
+        }
         machine.command_line = words.replace("init=/sbin/init", "init=/sbin/test-agent") + &parts.bench.words;
         let mut machine = machine.spawn()?;
         let source = machine.console().context("the console is a pipe")?;
