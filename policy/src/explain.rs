@@ -182,7 +182,11 @@ fn quoted(value: impl std::fmt::Display) -> String {
 fn syscall(manifest: &Manifest, call: &str) -> Verdict {
     let facts = &manifest.facts;
     let number = call.parse().ok().or_else(|| seccomp::number(call.strip_prefix("SYS_").unwrap_or(call)));
-    let profile = manifest.line("process.profile", quoted(facts.profile));
+    let profile = format!(
+        "{}, version {},",
+        manifest.line("process.profile", quoted(facts.profile)),
+        facts.profile.version()
+    );
     let Some(number) = number else {
         return no(format!("no profile allows `{call}`: it fails with EPERM"));
     };
@@ -314,7 +318,7 @@ serial = ["/dev/ttyS1"]
         assert!(call("clone").because.contains("without new namespaces"));
         assert!(call("ptrace").because.contains("kills"));
         assert!(call("clone3").because.contains("ENOSYS"));
-        assert!(call("io_submit").because.contains("network-server"));
+        assert!(call("sched_setaffinity").because.contains("network-server"));
         assert!(call("memfd_create").because.contains("jit = true"));
         assert!(!call("no_such_call").allowed);
         assert_eq!(call(&libc::SYS_ptrace.to_string()), call("ptrace"));

@@ -54,11 +54,11 @@ fn unknown_choice(text: &str, known: &[&str]) -> Invalid {
 choice! {
     /// A named seccomp profile; each allows all that the one before it allows.
     Profile {
-        /// Compute, files, descriptors it already has; no new processes, threads or sockets.
+        /// A static program: files, threads, timers; no new processes, no sockets, no code but its own file's.
         Strict = "strict",
-        /// And threads, processes of its own root, signals, timers, Unix sockets.
+        /// And dynamic libraries, processes of its own root, signals, Unix sockets.
         Default = "default",
-        /// And what large network servers use: asynchronous I/O, message batches, scheduling of its own threads.
+        /// And what tuned servers use: placing and weighing their own processes.
         NetworkServer = "network-server",
     }
 }
@@ -81,6 +81,12 @@ choice! {
         /// Accepting, passing on and shutting down connections on sockets that it was given; no file, no socket of its
         /// own.
         Router = "router",
+        /// Reading manifests from its standard input and answering there; nothing else.
+        Worker = "worker",
+        /// Serving the system's interfaces on the bus, and asking `sandboxd` over its standard input.
+        Apps = "apps",
+        /// Carrying frames between the machine's ports and the bus.
+        Devport = "devport",
     }
 }
 

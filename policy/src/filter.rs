@@ -106,6 +106,8 @@ fn action(value: u32) -> Option<Reply> {
         libc::SECCOMP_RET_ERRNO => {
             Some(Reply::Fails(u16::try_from(value & libc::SECCOMP_RET_DATA).unwrap_or_default()))
         }
+        // As long as nobody traces the process.
+        libc::SECCOMP_RET_TRACE => u16::try_from(libc::ENOSYS).ok().map(Reply::Fails),
         libc::SECCOMP_RET_KILL_PROCESS => Some(Reply::Killed),
         _ => None,
     }

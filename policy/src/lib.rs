@@ -56,4 +56,8 @@ pub use problem::{Invalid, Problem, nearest};
 pub use read::{PROBLEMS_MAX, TEXT_MAX};
 #[cfg(feature = "schema")]
 pub use schema::schema;
+#[cfg(feature = "schema")]
+pub use seccomp::page::profiles_page;
+#[cfg(feature = "schema")]
+pub use seccomp::surface::{reached, reached_by_system};
 pub use wire::{DecodeError, PLAN_MAX};

@@ -69,13 +69,10 @@ fn identity(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
     if facts.system.as_ref().is_some_and(|grant| grant.capabilities & !capability::grantable() != 0) {
         add(found, "system.capabilities", "a capability that no box may have", "remove it");
     }
-    let others = facts.profile != Profile::Strict
-        || facts.jit
-        || facts.needs_unix_sockets()
-        || facts.ports().next().is_some();
+    // What a filter has of sockets is what its program needs of them: only ports and W^X would ask for more.
+    let others = facts.profile != Profile::Strict || facts.jit || facts.ports().next().is_some();
     if facts.filter().is_some() && others {
-        let help =
-            "write profile = \"strict\", and nothing below [network], [uses], [provides] or about watching";
+        let help = "write profile = \"strict\", and nothing below [network]";
         add(found, "system.filter", "a filter of its own leaves no room for other grants", help);
     }
 }

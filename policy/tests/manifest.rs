@@ -194,7 +194,6 @@ fn check_system_filter_leaves_no_room_for_other_grants() {
         text.replace("strict", "default"),
         text.replace("[system]", "jit = true\n[system]"),
         text.replace("[system]", "[network]\nlisten = [\"80/tcp\"]\n[system]"),
-        text.replace("[system]", "[lifecycle]\nwatchdog = \"5s\"\n[system]"),
         text.replace("\"router\"", "\"rooter\""),
     ];
     for text in more {

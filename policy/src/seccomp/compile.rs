@@ -1,18 +1,17 @@
 //! Rules to one BPF program.
 //!
-//! `seccompiler` compiles the argument conditions; the dispatch by number is ours: a binary search over runs of
-//! numbers with the same answer. `seccompiler`'s own dispatch is a chain of five instructions per syscall with one
-//! answer for a match and one for the rest, so a box would need three programs; loading those took 570 µs where this
-//! takes a fraction of it, because the kernel translates every instruction and tries every syscall number on every program
-//! at each launch.
+//! The dispatch by number is a binary search over runs of numbers with the same answer; conditions follow it, a list of
+//! values as one load and a comparison each. `seccompiler` would make a chain of five instructions per syscall, five per
+//! value, and a program for each answer; loading those took 570 us where this takes a fraction of it, because the kernel
+//! translates every instruction and tries every syscall number on every program at each launch. That trial is why calls
+//! are allowed whatever their arguments where nothing is gained by looking: the kernel remembers those, and does not
+//! run the program for them at all.
 //!
 //! What holds: the program agrees with the rules it was made from (the tests run both); a call of a foreign
 //! architecture or, on x86-64, of the x32 ABI kills. Nothing an attacker controls gets here.
 
 use super::rule::{Check, Rules, Test, When};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule, sock_filter,
-};
+use libc::sock_filter;
 use std::collections::BTreeMap;
 
 /// `AUDIT_ARCH_*` of `linux/audit.h`.
@@ -27,17 +26,26 @@ pub(super) const FOREIGN_NUMBERS: u32 = 0x4000_0000;
 pub(super) const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 pub(super) const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 pub(super) const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+/// ENOSYS as well, as long as nobody traces the process.
+pub(super) const UNTRACED: u32 = libc::SECCOMP_RET_TRACE;
 pub(super) const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 
+type Program = Vec<sock_filter>;
+
+/// A condition with more values than a conditional jump reaches over: 255 instructions.
+#[derive(Debug)]
+pub(super) struct TooLong;
+
 /// A run of syscall numbers: the first of them, and the program that answers. The run ends where the next begins.
-type Run = (u32, BpfProgram);
+type Run = (u32, Program);
 
 /// The program as the bytes of `struct sock_filter[]`, native endian.
 ///
+/// `tables` are rules with the action of each, the strongest first; what none matches fails with EPERM.
 /// The tables are constant but for what `Facts` choose among, and the tests compile every choice, so compiling cannot
 /// fail. Should it, the program that comes out kills whatever it is asked.
-pub(super) fn program(killed: &Rules, absent: &Rules, allowed: &Rules) -> Vec<u8> {
-    let instructions = runs(killed, absent, allowed).map(|runs| {
+pub(super) fn program(tables: &[(Rules, u32)]) -> Vec<u8> {
+    let instructions = runs(tables).map(|runs| {
         let mut instructions = vec![load(ARCH_OFFSET), jump(JEQ, ARCH, 1, 0), ret(KILL), load(NUMBER_OFFSET)];
         instructions.extend(search(&runs));
         instructions
@@ -45,18 +53,17 @@ pub(super) fn program(killed: &Rules, absent: &Rules, allowed: &Rules) -> Vec<u8
     instructions.unwrap_or_else(|_| vec![ret(KILL)]).iter().flat_map(bytes).collect()
 }
 
-/// The answers in order of number, neighbours with the same answer joined. A syscall in several tables is killed if
-/// the first matches, absent if the second does, allowed if the third does, and refused otherwise.
-fn runs(killed: &Rules, absent: &Rules, allowed: &Rules) -> Result<Vec<Run>, BackendError> {
-    let mut answers: BTreeMap<u32, BpfProgram> = BTreeMap::new();
-    for (rules, action) in [(killed, KILL), (absent, ENOSYS), (allowed, ALLOW)] {
+/// The answers in order of number, neighbours with the same answer joined.
+fn runs(tables: &[(Rules, u32)]) -> Result<Vec<Run>, TooLong> {
+    let mut answers: BTreeMap<u32, Program> = BTreeMap::new();
+    for (rules, action) in tables {
         for (number, _, when) in rules.iter() {
             let answer = answers.entry(u32::try_from(number).unwrap_or(u32::MAX)).or_default();
-            answer.extend(arguments(when, action)?);
+            answer.extend(arguments(when, *action)?);
         }
     }
     let mut runs: Vec<Run> = Vec::new();
-    let mut add = |first: u32, mut answer: BpfProgram, last_resort: u32| {
+    let mut add = |first: u32, mut answer: Program, last_resort: u32| {
         answer.push(ret(last_resort));
         if runs.last().is_none_or(|(_, before)| !same_answer(before, &answer)) {
             runs.push((first, answer));
@@ -76,40 +83,62 @@ fn runs(killed: &Rules, absent: &Rules, allowed: &Rules) -> Result<Vec<Run>, Bac
 }
 
 /// Whether two answers begin by returning the same: what follows a return is never reached.
-fn same_answer(a: &BpfProgram, b: &BpfProgram) -> bool {
-    matches!((a.first(), b.first()), (Some(a), Some(b)) if a.code == RET && a == b)
+fn same_answer(a: &[sock_filter], b: &[sock_filter]) -> bool {
+    matches!((a.first(), b.first()), (Some(a), Some(b)) if a.code == RET && bytes(a) == bytes(b))
 }
 
 /// Returns `action` if the arguments match, and goes on behind itself if not.
-fn arguments(when: &When, action: u32) -> Result<BpfProgram, BackendError> {
+fn arguments(when: &When, action: u32) -> Result<Program, TooLong> {
     let When::Args(_, alternatives) = when else { return Ok(vec![ret(action)]) };
-    let mut program = BpfProgram::new();
+    let mut program = Program::new();
     for all in alternatives {
-        let conditions: Result<Vec<SeccompCondition>, _> = all.iter().map(condition).collect();
-        // As seccompiler chains them: a rule falls through when it matches, and skips one instruction more if not.
-        program.extend(BpfProgram::from(SeccompRule::new(conditions?)?));
-        program.push(ret(action));
+        // From the last condition to the first: what a condition skips when it fails is what stands behind it already.
+        let mut alternative = vec![ret(action)];
+        for check in all.iter().rev() {
+            let mut before = condition(check, alternative.len())?;
+            before.append(&mut alternative);
+            alternative = before;
+        }
+        program.append(&mut alternative);
     }
     Ok(program)
 }
 
-fn condition(check: &Check) -> Result<SeccompCondition, BackendError> {
-    let (width, operation, value) = match check.test {
-        Test::Is(value) => (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value),
-        Test::IsNot(value) => (SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value),
-        Test::Masked { mask, value } => (SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask.into()), value),
-        Test::Null => (SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0),
-    };
-    SeccompCondition::new(check.arg, width, operation, value.into())
+/// Goes on behind itself if the condition holds, and `rest` instructions further if not.
+fn condition(check: &Check, rest: usize) -> Result<Program, TooLong> {
+    let low = load(ARGUMENTS_OFFSET + 8 * u32::from(check.arg));
+    let over = reach(rest)?;
+    Ok(match check.test {
+        Test::Is(value) => vec![low, jump(JEQ, value, 0, over)],
+        Test::IsNot(value) => vec![low, jump(JEQ, value, over, 0)],
+        Test::Masked { mask, value } => vec![low, statement(AND, mask), jump(JEQ, value, 0, over)],
+        Test::OneOf(values) => {
+            let mut program = vec![low];
+            for (index, value) in values.iter().enumerate() {
+                let behind = values.len() - index - 1;
+                let otherwise = if behind == 0 { over } else { 0 };
+                program.push(jump(JEQ, *value, reach(behind)?, otherwise));
+            }
+            program
+        }
+        Test::Null => {
+            let high = load(ARGUMENTS_OFFSET + 8 * u32::from(check.arg) + 4);
+            vec![low, jump(JEQ, 0, 0, reach(rest + 2)?), high, jump(JEQ, 0, 0, over)]
+        }
+    })
+}
+
+fn reach(instructions: usize) -> Result<u8, TooLong> {
+    u8::try_from(instructions).map_err(|_| TooLong)
 }
 
 /// The runs as a balanced tree of comparisons, with the number in the accumulator.
-fn search(runs: &[Run]) -> BpfProgram {
+fn search(runs: &[Run]) -> Program {
     let (lower, upper) = runs.split_at(runs.len() / 2);
     let Some((first, answer)) = upper.first() else { return vec![ret(KILL)] };
     if lower.is_empty() {
         return match answer.first() {
-            Some(only) if only.code == RET => vec![only.clone()],
+            Some(only) if only.code == RET => vec![*only],
             _ => answer.clone(),
         };
     }
@@ -128,6 +157,7 @@ fn search(runs: &[Run]) -> BpfProgram {
 
 /// Opcodes of `linux/bpf_common.h`, with `BPF_K`.
 const LD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const AND: u16 = 0x54; // BPF_ALU | BPF_AND
 const JA: u16 = 0x05; // BPF_JMP | BPF_JA
 const JEQ: u16 = 0x15; // BPF_JMP | BPF_JEQ
 const JGE: u16 = 0x35; // BPF_JMP | BPF_JGE
@@ -136,6 +166,8 @@ const RET: u16 = 0x06; // BPF_RET
 /// Offsets in `struct seccomp_data`.
 const NUMBER_OFFSET: u32 = 0;
 const ARCH_OFFSET: u32 = 4;
+/// The low half of the first argument, in little endian as both our architectures are; the high half follows.
+const ARGUMENTS_OFFSET: u32 = 16;
 
 fn load(offset: u32) -> sock_filter {
     statement(LD, offset)

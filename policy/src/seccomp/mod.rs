@@ -2,26 +2,39 @@
 //!
 //! Each syscall of each box has one of four answers; what decides, in this order:
 //!
-//! 1. *killed*: [`tables::killed`], a foreign architecture, the x32 ABI;
-//! 2. *absent* (ENOSYS): [`tables::absent`];
-//! 3. *allowed*: [`tables::allowed`];
+//! 1. *killed*: [`answers::killed`], a foreign architecture, the x32 ABI;
+//! 2. *absent* (ENOSYS): [`answers::absent`], [`answers::untraced`];
+//! 3. *allowed*: [`profiles::allowed`];
 //! 4. *refused* (EPERM): all the rest.
 //!
 //! A box gets one program. A plan may carry several, so that a later kernel's filters can be stacked without changing
 //! the launcher. `seccomp` itself is not allowed: the launcher loads the program as its last act before `execve`.
 //! What a program cannot do: see memory behind pointers, or what a descriptor is.
 
+mod answers;
+mod arguments;
 mod compile;
+mod daemons;
+mod group;
+#[cfg(feature = "schema")]
+pub(crate) mod page;
+#[cfg(any(test, feature = "schema"))]
+mod probe;
+mod profiles;
+#[cfg(any(test, feature = "schema"))]
+mod reasons;
 mod rule;
-mod tables;
-
-#[cfg(test)]
+#[cfg(any(test, feature = "schema"))]
 mod simulate;
+#[cfg(any(test, feature = "schema"))]
+pub(crate) mod surface;
+
 #[cfg(test)]
 mod tests;
 
 use crate::facts::Facts;
 use rule::{Rules, When};
+use std::sync::OnceLock;
 
 /// What the programs of a box answer to a syscall.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,18 +53,28 @@ pub(crate) enum Answer {
 
 /// Programs in order of installation.
 pub(crate) fn programs(facts: &Facts) -> Vec<Vec<u8>> {
-    vec![compile::program(&tables::killed(), &tables::absent(), &tables::allowed(facts))]
+    vec![compile::program(&tables(facts))]
+}
+
+/// Every table with its action, in the order in which they decide.
+fn tables(facts: &Facts) -> [(Rules, u32); 4] {
+    [
+        (answers::killed(), compile::KILL),
+        (answers::absent(), compile::ENOSYS),
+        (answers::untraced(), compile::UNTRACED),
+        (profiles::allowed(facts), compile::ALLOW),
+    ]
 }
 
 /// What the programs answer to a syscall by number, for `explain`.
 pub(crate) fn answer(facts: &Facts, number: i64) -> Answer {
-    if tables::killed().of(number) == Some(&When::Always) {
+    if answers::killed().of(number) == Some(&When::Always) {
         return Answer::Killed;
     }
-    if tables::absent().of(number).is_some() {
+    if answers::absent().of(number).is_some() || answers::untraced().of(number).is_some() {
         return Answer::Absent;
     }
-    match tables::allowed(facts).of(number) {
+    match profiles::allowed(facts).of(number) {
         Some(When::Always) => Answer::Allowed,
         Some(When::Args(text, _)) => Answer::AllowedIf(text),
         None => Answer::Refused,
@@ -60,18 +83,17 @@ pub(crate) fn answer(facts: &Facts, number: i64) -> Answer {
 
 /// The number of a syscall by its kernel name, if any table knows it.
 pub(crate) fn number(name: &str) -> Option<i64> {
-    every_table()
-        .into_iter()
-        .find_map(|rules| find(&rules, |_, known| known == name).map(|(number, _)| number))
+    every_table().iter().find_map(|rules| find(rules, |_, known| known == name).map(|(number, _)| number))
 }
 
 /// The kernel name of a syscall, if any table knows it.
 pub(crate) fn name(number: i64) -> Option<&'static str> {
-    every_table().into_iter().find_map(|rules| find(&rules, |known, _| known == number).map(|(_, name)| name))
+    every_table().iter().find_map(|rules| find(rules, |known, _| known == number).map(|(_, name)| name))
 }
 
-fn every_table() -> [Rules; 3] {
-    [tables::killed(), tables::absent(), tables::everything()]
+fn every_table() -> &'static [Rules; 4] {
+    static TABLES: OnceLock<[Rules; 4]> = OnceLock::new();
+    TABLES.get_or_init(|| [answers::killed(), answers::absent(), answers::untraced(), profiles::everything()])
 }
 
 fn find(rules: &Rules, wanted: impl Fn(i64, &str) -> bool) -> Option<(i64, &'static str)> {

@@ -29,13 +29,15 @@ pub(crate) enum Test {
     IsNot(u32),
     /// Equal under a mask.
     Masked { mask: u32, value: u32 },
+    /// Equal to one of these.
+    OneOf(&'static [u32]),
     /// All 64 bits are zero: a null pointer.
     Null,
 }
 
 impl Check {
     /// Whether `args` satisfy the condition: what the compiled program must agree with.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "schema"))]
     pub(crate) fn holds(self, args: &[u64; 6]) -> bool {
         let value = args.get(usize::from(self.arg)).copied().unwrap_or(0);
         // Truncation is the point, see `Test`.
@@ -44,6 +46,7 @@ impl Check {
             Test::Is(wanted) => low == wanted,
             Test::IsNot(refused) => low != refused,
             Test::Masked { mask, value } => low & mask == value,
+            Test::OneOf(values) => values.contains(&low),
             Test::Null => value == 0,
         }
     }
@@ -64,6 +67,11 @@ pub(crate) const fn masked(arg: u8, mask: u32, value: u32) -> Check {
     Check { arg, test: Test::Masked { mask, value } }
 }
 
+/// `arg` is one of `values`, of which there are not more than 200.
+pub(crate) const fn one_of(arg: u8, values: &'static [u32]) -> Check {
+    Check { arg, test: Test::OneOf(values) }
+}
+
 /// `arg` is a null pointer.
 pub(crate) const fn null(arg: u8) -> Check {
     Check { arg, test: Test::Null }
@@ -76,6 +84,34 @@ pub(crate) enum When {
     Always,
     /// One of these; the text says which arguments those are.
     Args(&'static str, Vec<Vec<Check>>),
+}
+
+#[cfg(any(test, feature = "schema"))]
+impl When {
+    /// The conditions, for people.
+    pub(crate) fn describe(&self) -> String {
+        let Self::Args(_, alternatives) = self else { return "any".to_owned() };
+        let all =
+            |checks: &Vec<Check>| checks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        alternatives.iter().map(all).collect::<Vec<_>>().join("; or ")
+    }
+}
+
+#[cfg(any(test, feature = "schema"))]
+impl std::fmt::Display for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let arg = self.arg;
+        match self.test {
+            Test::Is(value) => write!(f, "argument {arg} is {value:#x}"),
+            Test::IsNot(value) => write!(f, "argument {arg} is not {value:#x}"),
+            Test::Masked { mask, value } => write!(f, "argument {arg} & {mask:#x} is {value:#x}"),
+            Test::OneOf(values) => {
+                let values: Vec<String> = values.iter().map(|value| format!("{value:#x}")).collect();
+                write!(f, "argument {arg} is one of {}", values.join(", "))
+            }
+            Test::Null => write!(f, "argument {arg} is null"),
+        }
+    }
 }
 
 /// Rules by syscall number. Adding a rule never makes fewer calls match.

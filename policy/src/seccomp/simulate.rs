@@ -1,8 +1,9 @@
-//! The kernel's classic BPF machine, as far as seccomp programs need it, for the tests.
+//! The kernel's classic BPF machine, as far as seccomp programs need it: for the tests, and for counting
+//! what a program lets through.
 //!
 //! Written from `Documentation/networking/filter.rst`, not from the compiler beside it, so that one can show the
 //! other wrong. A program that leaves its instructions, loads beside `struct seccomp_data` or uses an opcode that
-//! seccomp does not need is a panic: a test fails.
+//! seccomp does not need is a panic: a test fails, or the count.
 
 /// What a syscall looks like to a program.
 #[derive(Clone, Copy, Debug)]
