@@ -4,7 +4,7 @@ TOOL = cargo run --quiet --package gabion-image --
 PART ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench image kernel demo size reproducible check packages clean
+.PHONY: help run test bench image kernel demo size surface reproducible check packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ kernel: packages ## build the kernel alone (kept by configuration)
 
 demo: packages ## pack the demo's apps from Debian packages
 	@$(TOOL) demo
+
+surface: packages ## count the syscalls that boxes reach, beside other systems' usual filters
+	@image/install-packages.sh image/packages-surface.txt
+	@$(TOOL) surface
 
 size: packages ## sizes of kernel and images against their bars
 	@$(TOOL) size

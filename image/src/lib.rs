@@ -38,6 +38,7 @@ pub mod size;
 pub mod stage;
 pub mod stamp;
 pub mod store;
+pub mod surface;
 pub mod template;
 pub mod verity;
 

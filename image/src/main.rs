@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use image::assemble::Audience;
 use image::paths::Tree;
-use image::{assemble, debian, kernel, pack, reproducible, run, size, store};
+use image::{assemble, debian, kernel, pack, reproducible, run, size, store, surface};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,6 +63,8 @@ enum Action {
     },
     /// Print the sizes of kernel and images against their bars
     Size,
+    /// Count the syscalls that boxes reach, beside other systems' usual filters
+    Surface,
     /// Build the images twice in different places and compare them
     Reproducible,
 }
@@ -99,6 +101,7 @@ fn act(action: Action) -> Result<()> {
             run::run(&tree, &options)?;
         }
         Action::Size => size::size(&tree)?,
+        Action::Surface => surface::surface(&tree)?,
         Action::Reproducible => reproducible::reproducible(&tree)?,
     }
     Ok(())
