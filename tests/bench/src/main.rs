@@ -25,6 +25,7 @@ mod restarting;
 mod size;
 mod stat;
 mod subject;
+mod syscalls;
 #[path = "../../../init/src/unheard.rs"]
 mod unheard;
 
@@ -70,6 +71,7 @@ fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
     match part {
         "box" => {
             launching::run(dir.path(), &programs, rounds.unwrap_or(1000))?;
+            syscalls::run(dir.path(), &programs, rounds.unwrap_or(300))?;
             restarting::run(dir.path(), &programs)?;
             calls::run(rounds.unwrap_or(60).min(60))
         }

@@ -20,6 +20,8 @@ pub(crate) struct Programs {
     pub(crate) exit: PathBuf,
     /// Says when its `main` ran, and stays.
     pub(crate) stamp: PathBuf,
+    /// Times syscalls.
+    pub(crate) syscalls: PathBuf,
     /// This program again, static: see [`crate::keeper`].
     pub(crate) keeper: PathBuf,
 }
@@ -31,6 +33,7 @@ impl Programs {
             bare: compile(dir, "bare", include_str!("bare.c"))?,
             exit: compile(dir, "exit", include_str!("exit.c"))?,
             stamp: compile(dir, "stamp", include_str!("stamp.c"))?,
+            syscalls: compile(dir, "syscalls", include_str!("syscalls.c"))?,
             keeper: binaries::build(&Tree::here()?, &[&["gabion-bench"]])?.path("gabion-bench"),
         })
     }
