@@ -158,7 +158,7 @@ pub(super) fn default(rules: &mut Rules) {
         &[&[masked(2, EXEC | WRITE | BTI, EXEC | BTI)]],
     );
     rules.when(call!(SYS_clone), "without new namespaces", &[&[masked(0, NAMESPACES, 0)]]);
-    rules.when(call!(SYS_ioctl), "asking about descriptors", &[&[one_of(1, MORE_REQUESTS)]]);
+    rules.when(call!(SYS_ioctl), "asking about descriptors and terminals", &[&[one_of(1, MORE_REQUESTS)]]);
     rules.when(call!(SYS_fcntl), "flags, locks, duplicates, seals", &[&[one_of(1, MORE_COMMANDS)]]);
     rules.when(call!(SYS_prlimit64), "asking, and setting its own", &[&[is(0, 0)]]);
     rules.when(call!(SYS_mknodat), "making FIFOs", &[&[masked(2, libc::S_IFMT, libc::S_IFIFO)]]);

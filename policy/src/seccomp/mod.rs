@@ -81,6 +81,18 @@ pub(crate) fn answer(facts: &Facts, number: i64) -> Answer {
     }
 }
 
+/// Whether every call of this syscall that `narrow` is allowed, `wide` is allowed too. Tables share their alternatives, so
+/// comparing these is exact.
+pub(crate) fn covers(wide: &Facts, narrow: &Facts, number: i64) -> bool {
+    match (profiles::allowed(wide).of(number), profiles::allowed(narrow).of(number)) {
+        (Some(When::Always), _) | (_, None) => true,
+        (Some(When::Args(_, wide)), Some(When::Args(_, narrow))) => {
+            narrow.iter().all(|alternative| wide.contains(alternative))
+        }
+        _ => false,
+    }
+}
+
 /// The number of a syscall by its kernel name, if any table knows it.
 pub(crate) fn number(name: &str) -> Option<i64> {
     every_table().iter().find_map(|rules| find(rules, |_, known| known == name).map(|(number, _)| number))

@@ -8,8 +8,8 @@ use crate::facts::Profile;
 #[cfg(target_arch = "x86_64")]
 const RULES: [(Profile, u32, u64); 3] = [
     (Profile::Strict, 2, 0xc2c50c9af6afe52a),
-    (Profile::Default, 2, 0x4b1277379a82da5c),
-    (Profile::NetworkServer, 2, 0x08620525ff195466),
+    (Profile::Default, 2, 0x4577b977493bedd0),
+    (Profile::NetworkServer, 2, 0xf7c2ae03d10d030a),
 ];
 
 #[cfg(target_arch = "x86_64")]
