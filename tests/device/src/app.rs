@@ -1,6 +1,6 @@
 //! Apps as a test writes them: a manifest and a few files; what runs is Debian's static busybox or our probe.
 
-use crate::{foreign, images};
+use crate::{foreign, images, programs};
 use anyhow::{Context, Result};
 use image::paths::Tree;
 use image::{stage, store};
@@ -29,8 +29,15 @@ pub struct App {
     absent: Vec<String>,
     lacking: Option<String>,
     image: Image,
-    foreign: bool,
+    packed: Option<Packed>,
     bare: bool,
+}
+
+/// An app that is made as those of the demo are, with its manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packed {
+    Foreign,
+    Program,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,14 +81,19 @@ impl App {
             absent: Vec::new(),
             lacking: None,
             image: Image::No,
-            foreign: false,
+            packed: None,
             bare: false,
         }
     }
 
     /// python-varlink, which calls what an app may; complete with its manifest.
     pub fn foreign() -> Self {
-        Self { foreign: true, ..Self::of("org.test.foreign", "[]") }
+        Self { packed: Some(Packed::Foreign), ..Self::of("org.test.foreign", "[]") }
+    }
+
+    /// The Debian program `name` of `tests/programs/apps`, complete with its manifest; its id is `org.test.` and its name.
+    pub fn program(name: &str) -> Self {
+        Self { packed: Some(Packed::Program), ..Self::of(&format!("org.test.{name}"), "[]") }
     }
 
     /// An app with this manifest, and nothing in its root but the files it is given.
@@ -162,8 +174,12 @@ impl App {
     /// Lays the app out below `place`; gives its directory.
     pub(crate) fn lay_out(&self, tree: &Tree, place: &Path) -> Result<PathBuf> {
         let app = place.join(&self.directory);
-        if self.foreign {
-            stage::copy(&foreign::packed(tree)?, &app)?;
+        if let Some(packed) = self.packed {
+            let made = match packed {
+                Packed::Foreign => foreign::packed(tree)?,
+                Packed::Program => programs::packed(tree, &self.id)?,
+            };
+            stage::copy(&made, &app)?;
             return Ok(app);
         }
         let root = app.join("root");

@@ -7,6 +7,7 @@
 //! | [`bench`] | putting a device together; one at a time, since QEMU's interpreter takes all processors |
 //! | [`device`] | it runs |
 //! | `foreign` | a varlink client that others wrote, as an app |
+//! | `programs` | Debian's programs, as apps |
 //! | [`off`] | it is off: its disk |
 //! | [`console`] | what the device said, and waiting for it to say something |
 //!
@@ -20,6 +21,7 @@ pub mod device;
 mod foreign;
 pub mod images;
 pub mod off;
+mod programs;
 
 pub use app::App;
 pub use bench::Bench;

@@ -5,6 +5,7 @@
 //! | `power` | it is switched off and on |
 //! | `demo` | nothing: it runs what is shipped |
 //! | `bus` | apps call each other and the system, and some mean ill |
+//! | `programs` | Debian's programs do their work |
 //! | `foreign` | a varlink client that others wrote calls every interface |
 //! | `developer` | its host talks to it, and to one in production |
 //! | `denied` | apps do what they may not, and it is said who refused it |
@@ -29,6 +30,7 @@ mod input;
 mod inside;
 mod notify;
 mod power;
+mod programs;
 
 /// A script that says that it lives, for ever.
 const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
