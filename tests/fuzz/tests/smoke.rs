@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use bus::control::{Event, EventKind, FromRouter, Grant, Key, Limits, ToRouter, Verdict};
 use fuzz_entries::{Entry, TARGETS};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -14,32 +13,10 @@ const CASES: u32 = 400;
 
 fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
-    if target == "control" {
-        return Ok(control_seeds());
-    }
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     let seeds = entries.map(|entry| Ok(fs::read(entry?.path())?)).collect::<Result<Vec<_>>>()?;
     anyhow::ensure!(!seeds.is_empty(), "no seed for {target}");
     Ok(seeds)
-}
-
-/// Binary messages, made by their own encoder so that they stay what they are.
-fn control_seeds() -> Vec<Vec<u8>> {
-    let key = || Key { uid: 10_001, interface: "os.gabion.Time".into() };
-    let methods = vec!["GetStatus".into()];
-    let verdict = Verdict::Granted(Grant { server: 7, methods, limits: Limits::default() });
-    let listen = ToRouter::Listen { key: key(), app: "a.b.c".into(), system: false, verdict };
-    let event = Event {
-        kind: EventKind::Refused,
-        uid: 10_001,
-        interface: "os.gabion.Time".into(),
-        serial: 17,
-        detail: "why not".into(),
-        suppressed: 3,
-    };
-    let to = [ToRouter::Revoke(key()), listen, ToRouter::Monitor(true), ToRouter::SyncEnd(1)];
-    let from = [FromRouter::Hello(3), FromRouter::Event(event), FromRouter::Forget(9)];
-    to.iter().map(ToRouter::encode).chain(from.iter().map(FromRouter::encode)).collect()
 }
 
 /// Bytes replaced, put in, taken out, repeated.

@@ -1,5 +1,5 @@
-//! `cargo fuzz run call`: see `fuzz_entries::call`.
+//! `fuzz_entries::bus::call`, run by libFuzzer.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_entries::call(bytes));
+gabion_fuzz::target!(fuzz_entries::bus::call);

@@ -1,5 +1,5 @@
-//! `cargo fuzz run control`: see `fuzz_entries::control`.
+//! `fuzz_entries::bus::control`, run by libFuzzer.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_entries::control(bytes));
+gabion_fuzz::target!(fuzz_entries::bus::control);

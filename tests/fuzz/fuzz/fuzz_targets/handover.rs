@@ -1,5 +1,5 @@
-//! `cargo fuzz run handover`: see `fuzz_entries::handover`.
+//! `fuzz_entries::bus::handover`, run by libFuzzer.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_entries::handover(bytes));
+gabion_fuzz::target!(fuzz_entries::bus::handover);

@@ -1,5 +1,5 @@
-//! `cargo fuzz run reply`: see `fuzz_entries::reply`.
+//! `fuzz_entries::bus::reply`, run by libFuzzer.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_entries::reply(bytes));
+gabion_fuzz::target!(fuzz_entries::bus::reply);

@@ -1,5 +1,5 @@
-//! `cargo fuzz run report`: see `fuzz_entries::report`.
+//! `fuzz_entries::bus::report`, run by libFuzzer.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_entries::report(bytes));
+gabion_fuzz::target!(fuzz_entries::bus::report);

@@ -1,5 +1,5 @@
-//! `cargo fuzz run session`: see `fuzz_entries::session`.
+//! `fuzz_entries::bus::session`, run by libFuzzer.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_entries::session(bytes));
+gabion_fuzz::target!(fuzz_entries::bus::session);

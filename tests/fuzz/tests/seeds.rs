@@ -1,0 +1,205 @@
+//! Seeds that our own encoders make, so that they stay messages of this version: `GABION_WRITE_SEEDS=1` writes them anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use bus::control::{Event, EventKind, FromRouter, Grant, Key, Limits, ToRouter, Verdict};
+use bus::desk::{Answer, Ask, Asked, Followed, News, Told};
+use bus::devport::Frame;
+use policy::{Board, Plan};
+use sandboxd::registry::Registry;
+use sys::bundle::{BoxSpec, Event as Ended, Next, Power, Request, Restart};
+
+fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target)
+}
+
+/// The messages that are made, by target and name.
+fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
+    let mut all = control();
+    all.extend(request());
+    all.extend(event());
+    all.extend(desk());
+    all.extend(devport());
+    let manifest = |name: &str| fs::read_to_string(folder("manifest").join(name)).context("a manifest");
+    for name in ["small", "full"] {
+        let text = manifest(name)?;
+        let checked = policy::check(&text, &Board::default());
+        let plan =
+            policy::compile(&checked.map_err(|wrong| anyhow::anyhow!("{name}: {}", wrong[0]))?).encode();
+        let kept = [&u32::try_from(text.len())?.to_le_bytes(), text.as_bytes(), &plan].concat();
+        all.extend([("plan", name, plan), ("kept", name, kept)]);
+    }
+    let system = policy::check_system(&manifest("system")?, &Board::default());
+    let system = system.map_err(|wrong| anyhow::anyhow!("system: {}", wrong[0]))?;
+    all.push(("plan", "system", policy::compile_system(&system).encode()));
+    let mut registry = Registry::default();
+    all.push(("registry", "empty", registry.to_string().into()));
+    registry.assign("com.example.thermostat")?;
+    registry.assign("com.example.display")?;
+    all.push(("registry", "two", registry.to_string().into()));
+    // Without its sum, which the target makes.
+    let text = registry.to_string();
+    all.push(("registry", "body", text.split("sum ").next().context("a body")?.into()));
+    all.push(("package", "program", program()));
+    Ok(all)
+}
+
+fn control() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let key = || Key { uid: 10_001, interface: "os.gabion.Time".into() };
+    let verdict =
+        Verdict::Granted(Grant { server: 7, methods: vec!["GetStatus".into()], limits: Limits::default() });
+    let listen = ToRouter::Listen { key: key(), app: "a.b.c".into(), system: false, verdict };
+    let event = Event {
+        kind: EventKind::Refused,
+        uid: 10_001,
+        interface: "os.gabion.Time".into(),
+        serial: 17,
+        detail: "why not".into(),
+        suppressed: 3,
+    };
+    vec![
+        ("control", "revoke", ToRouter::Revoke(key()).encode()),
+        ("control", "listen", listen.encode()),
+        ("control", "monitor", ToRouter::Monitor(true).encode()),
+        ("control", "sync", ToRouter::SyncEnd(1).encode()),
+        ("control", "hello", FromRouter::Hello(3).encode()),
+        ("control", "event", FromRouter::Event(event).encode()),
+        ("control", "forget", FromRouter::Forget(9).encode()),
+    ]
+}
+
+fn request() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let spec = BoxSpec {
+        id: 10_001,
+        capabilities: 0,
+        host_pids: false,
+        allow_wx: false,
+        tmp_bytes: 4096,
+        open_files: 64,
+        restart: Restart::Always,
+        stop_timeout_ms: 5000,
+        hostname: "box".into(),
+        directory: "/".into(),
+        argv: vec!["/bin/true".into(), "-x".into()],
+        env: vec!["A=b".into()],
+    };
+    let system =
+        BoxSpec { id: 1001, capabilities: 1 << 12, host_pids: true, env: Vec::new(), ..spec.clone() };
+    vec![
+        ("request", "put", Request::Put(spec).encode()),
+        ("request", "put-system", Request::Put(system).encode()),
+        ("request", "start", Request::Start(10_001).encode()),
+        ("request", "heard", Request::Heard(10_001, 2).encode()),
+        ("request", "power", Request::Power(Power::Reboot).encode()),
+    ]
+}
+
+fn event() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let refused = Ended::Refused { id: 10_001, step: 4, errno: 5, next: Next::Backoff(6) };
+    let exited =
+        Ended::Exited { id: 10_001, pid: 2, code: 3, status: 4, uptime_ms: 5, next: Next::Restart(6) };
+    let kept = Ended::Kept {
+        id: 10_001,
+        pid: 2,
+        starts: 3,
+        ends: vec![(5, refused.clone()), (6, exited.clone())],
+        more: 4,
+    };
+    vec![
+        ("event", "kept", kept.encode()),
+        ("event", "kept-end", Ended::KeptEnd { safe_mode: true }.encode()),
+        ("event", "started", Ended::Started { id: 10_001, pid: 2, starts: 3 }.encode()),
+        ("event", "refused", refused.encode()),
+        ("event", "exited", exited.encode()),
+        ("event", "failed", Ended::Failed { id: 10_001, errno: 2 }.encode()),
+    ]
+}
+
+fn desk() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let asked = |ask| Asked { number: 7, ask }.encode();
+    let why = Ask::Why("com.example.a".into(), "os.gabion.Time".into(), "GetStatus".into());
+    let follow = Followed { logs: vec!["com.example.a".into()], audit: true, exits: false, calls: true };
+    let text = Answer::Text { text: "line\n".into(), lost: 3 };
+    vec![
+        ("desk", "why", asked(why)),
+        ("desk", "follow", asked(Ask::Follow(follow))),
+        ("desk", "power", asked(Ask::Power { off: true, reason: "because".into() })),
+        ("desk", "text", Told::Answer(7, text).encode()),
+        (
+            "desk",
+            "lines",
+            Told::News(News::Lines { app: "com.example.a".into(), text: "x\n".into() }).encode(),
+        ),
+    ]
+}
+
+/// The first byte says how the others are cut up.
+fn devport() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let frames = [
+        Frame::Open([7; 8], "os.gabion.Time"),
+        Frame::Opened([7; 8]),
+        Frame::Refused([192; 8], "there is none"),
+        Frame::Data(b"{\"method\":\"os.gabion.Time.GetStatus\"}\0"),
+        Frame::File(&[192, 219, 0]),
+        Frame::FileEnd(""),
+        Frame::Closed,
+    ];
+    let mut bytes = vec![4];
+    frames.iter().for_each(|frame| frame.encode(&mut bytes));
+    vec![("devport", "all", bytes)]
+}
+
+/// An ELF file with code, data, a loader and a stack that is not executable.
+fn program() -> Vec<u8> {
+    let loader = b"/lib64/ld-linux-x86-64.so.2\0";
+    let segments =
+        [(3_u32, 4_u32, loader.len() as u64), (1, 5, 0), (1, 6, 0), (2, 6, 32), (0x6474_e551, 6, 0)];
+    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0\x01\0\0\0".to_vec();
+    bytes.extend([0_u64, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+    bytes.extend(0_u32.to_le_bytes());
+    bytes.extend([64_u16, 56, 5, 64, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+    let at = 64 + 56 * segments.len() as u64;
+    for (kind, flags, size) in segments {
+        bytes.extend([kind, flags].iter().flat_map(|word| word.to_le_bytes()));
+        bytes.extend([at, 0, 0, size, size, 0].iter().flat_map(|word| word.to_le_bytes()));
+    }
+    bytes.extend(loader);
+    bytes.extend([0; 32]);
+    bytes
+}
+
+#[test]
+fn seeds_of_our_encoders_are_those_in_the_tree() -> Result<()> {
+    for (target, name, bytes) in made()? {
+        let path = folder(target).join(name);
+        if std::env::var_os("GABION_WRITE_SEEDS").is_some() {
+            fs::create_dir_all(folder(target))?;
+            fs::write(&path, &bytes)?;
+        }
+        let there = fs::read(&path).with_context(|| path.display().to_string())?;
+        assert_eq!(there, bytes, "{target}/{name}: write it anew with GABION_WRITE_SEEDS=1");
+    }
+    Ok(())
+}
+
+/// What a seed is for is the good path: nothing of a target's that is refused at its first byte.
+#[test]
+fn seeds_that_are_made_are_taken() -> Result<()> {
+    for (target, name, bytes) in made()? {
+        let taken = match target {
+            "control" => ToRouter::decode(&bytes).is_some() || FromRouter::decode(&bytes).is_some(),
+            "request" => Request::decode(&bytes).is_some(),
+            "event" => Ended::decode(&bytes).is_some(),
+            "desk" => Asked::decode(&bytes).is_some() || Told::decode(&bytes).is_some(),
+            "plan" if name == "system" => Plan::decode_system(&bytes, &Board::default()).is_ok(),
+            "plan" => Plan::decode(&bytes, &Board::default()).is_ok(),
+            "registry" if name != "body" => Registry::parse(std::str::from_utf8(&bytes)?).is_ok(),
+            "package" => package::elf::check(&bytes, package::elf::Machine::X86_64).is_ok(),
+            _ => true,
+        };
+        assert!(taken, "{target}/{name}");
+    }
+    Ok(())
+}
