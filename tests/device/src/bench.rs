@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
-/// One device at a time.
+/// One device at a time, but for those that mostly wait.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Where a device is put together.
@@ -28,6 +28,7 @@ pub struct Bench {
     pub(crate) words: String,
     pub(crate) without: String,
     spoiled: Vec<Vec<u8>>,
+    idle: bool,
 }
 
 impl Bench {
@@ -44,6 +45,7 @@ impl Bench {
             words: String::new(),
             without: String::new(),
             spoiled: Vec::new(),
+            idle: false,
         }
     }
 
@@ -120,13 +122,19 @@ impl Bench {
         self
     }
 
+    /// One that mostly waits, for so long that it runs beside the others instead of taking its turn.
+    pub fn mostly_idle(mut self) -> Self {
+        self.idle = true;
+        self
+    }
+
     /// Makes the images and boots.
     ///
     /// # Errors
     /// When a part cannot be built or QEMU does not start; not when the device does not come up.
     pub fn boot(self) -> Result<Device> {
         let tree = Tree::here()?;
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = (!self.idle).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
         // Short, whatever the tree's path: a socket's may have 107 bytes.
         let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
         let bootable = match self.demo {
@@ -151,7 +159,7 @@ pub(crate) struct Parts {
     pub(crate) bootable: Bootable,
     pub(crate) place: TempDir,
     pub(crate) log: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Drop for Parts {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`app`] | small apps, written where the test is |
 //! | [`images`] | the system with the test agent, and an app store per test |
-//! | [`bench`] | putting a device together; one at a time, since QEMU's interpreter takes all processors |
+//! | [`bench`] | putting a device together; one at a time, since QEMU's interpreter takes all processors, and one that waits |
 //! | [`device`] | it runs |
 //! | `foreign` | a varlink client that others wrote, as an app |
 //! | `programs` | Debian's programs, as apps |

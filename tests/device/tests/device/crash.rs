@@ -171,6 +171,7 @@ fn apps_killed_fifty_times_each_always_return_and_neighbours_go_on() {
     let storage = "memory = \"8MiB\"\nstorage = \"1MiB\"\n";
     let writer = "while true; do echo $((n+=1)) > /data/n; sleep 1; done";
     let mut device = Bench::new("fifty-kills")
+        .mostly_idle()
         .app(heart())
         .app(App::shell(victims[0], IDLE))
         .app(App::shell(victims[1], "while true; do echo x; done > /dev/null"))

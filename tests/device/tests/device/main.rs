@@ -1,4 +1,4 @@
-//! Whole devices, booted in QEMU. One runs at a time; a failed test leaves its console in `target/device-logs`.
+//! Whole devices, booted in QEMU. One runs at a time, and one that mostly waits beside it; a failed test leaves its console in `target/device-logs`.
 //!
 //! | module | what is done to the device |
 //! |---|---|
