@@ -17,11 +17,22 @@ use crate::place::{Device, DeviceClass};
 use crate::plan::{Plan, compile, from_facts};
 use crate::problem::Problem;
 use crate::{Board, bus, seccomp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// Something seen, and by what it shows.
 pub type Seen<T> = (T, String);
+
+/// How much of something it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need<T> {
+    /// What was seen: a given limit from here up is kept.
+    pub least: T,
+    /// What to propose where nothing is given, or less: with room to spare.
+    pub ask: T,
+    /// What it rests on.
+    pub evidence: String,
+}
 
 /// What a program was seen to do.
 #[derive(Clone, Debug, Default)]
@@ -40,16 +51,16 @@ pub struct Learnt {
     pub jit: Option<String>,
     /// It said `READY=1`.
     pub notify: Option<String>,
-    /// Room it needs below `/data`; `None` when it wrote nothing there.
-    pub storage: Option<Seen<Bytes>>,
-    /// Room it needs below `/tmp`; `None` as above.
-    pub tmp: Option<Seen<Bytes>>,
-    /// Memory it needs.
-    pub memory: Option<Seen<Bytes>>,
+    /// Room below `/data`; `None` when it wrote nothing there.
+    pub storage: Option<Need<Bytes>>,
+    /// Room below `/tmp`; `None` as above.
+    pub tmp: Option<Need<Bytes>>,
+    /// Memory.
+    pub memory: Option<Need<Bytes>>,
     /// Processes and threads at once.
-    pub tasks: Option<Seen<u32>>,
+    pub tasks: Option<Need<u32>>,
     /// Descriptors in one process; only what is more than the default.
-    pub open_files: Option<Seen<u32>>,
+    pub open_files: Option<Need<u32>>,
 }
 
 /// One line of a proposal.
@@ -78,6 +89,8 @@ pub struct Proposal {
     pub lines: Vec<Line>,
     /// What no line can grant, and what else its author should know.
     pub remarks: Vec<String>,
+    /// Numbers of the recorded system calls that the proposal's filter refuses: remarked, and expected.
+    pub refused: BTreeSet<u32>,
 }
 
 /// The widest box a manifest could ask for, for the program of `given`: the last profile, sockets of every kind that can
@@ -144,7 +157,8 @@ pub fn propose(given: &Manifest, learnt: &Learnt, board: &Board) -> Result<Propo
     let mut remarks = refusals(&denied);
     remarks.extend(needs_netd(&manifest));
     remarks.extend(beyond_the_board(learnt, board));
-    Ok(Proposal { text, manifest, lines, remarks })
+    let refused = denied.iter().map(|call| call.number).collect();
+    Ok(Proposal { text, manifest, lines, remarks, refused })
 }
 
 /// Whether the given manifest leaves room for this profile: what it says is the least.
@@ -155,6 +169,7 @@ fn keeps(given: &Manifest, profile: Profile) -> bool {
 /// A call that a filter does not let through, by name, with what happens and who made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Denied {
+    number: u32,
     name: String,
     reply: Reply,
     evidence: String,
@@ -168,6 +183,7 @@ fn denied(plan: &Plan, learnt: &Learnt) -> Vec<Denied> {
             Some(Reply::Allowed) => {}
             Some(Reply::Fails(errno)) if i32::from(errno) == libc::ENOSYS => {}
             reply => found.push(Denied {
+                number: call.number,
                 name: name.clone(),
                 reply: reply.unwrap_or(Reply::Killed),
                 evidence: evidence.clone(),
@@ -231,8 +247,8 @@ fn needs_netd(manifest: &Manifest) -> Option<String> {
 }
 
 fn beyond_the_board(learnt: &Learnt, board: &Board) -> Option<String> {
-    let (memory, _) = learnt.memory.as_ref()?;
-    (*memory > board.memory)
+    let memory = learnt.memory.as_ref()?.least;
+    (memory > board.memory)
         .then(|| format!("it took about {memory}, and this board gives an app {} at most", board.memory))
 }
 
@@ -286,21 +302,27 @@ fn lines(given: &Manifest, learnt: &Learnt, profile: Profile, board: &Board) -> 
 
 fn resources(w: &mut Lines<'_>, learnt: &Learnt, board: &Board) {
     let facts = &w.given.facts;
-    let limit =
-        |given: Bytes, most: Bytes| move |seen: &Seen<Bytes>| (seen.0.min(most.max(given)), seen.1.clone());
-    // `/tmp` is counted in memory.
-    let tmp = learnt.tmp.as_ref().map_or(Bytes::mebibytes(0), |(bytes, _)| *bytes);
-    let memory = learnt.memory.as_ref().map(|(bytes, why)| ((*bytes).max(tmp), why.clone()));
-    w.amount("memory", facts.memory, memory.as_ref().map(limit(facts.memory, board.memory)));
-    if w.given.lines.contains_key("resources.cpu") {
+    let nothing = || Need {
+        least: Bytes::mebibytes(0),
+        ask: Bytes::mebibytes(0),
+        evidence: "nothing was written below /tmp".to_owned(),
+    };
+    let tmp = learnt.tmp.clone().unwrap_or_else(nothing);
+    // `/tmp` is counted in memory, a given one too.
+    let room = if w.set("tmp") { tmp.ask.max(facts.tmp) } else { tmp.ask };
+    let memory = learnt.memory.clone().map(|need| Need {
+        least: need.least.max(tmp.ask),
+        ask: need.ask.max(room),
+        ..need
+    });
+    w.limit("memory", facts.memory, memory.as_ref(), board.memory);
+    if w.set("cpu") {
         w.plain("resources", "cpu", quoted(&facts.cpu.to_string()));
     }
-    w.count("tasks", facts.tasks, learnt.tasks.as_ref(), board.tasks);
-    w.amount("storage", facts.storage, learnt.storage.as_ref().map(limit(facts.storage, board.storage)));
-    let nothing = (Bytes::mebibytes(0), "nothing was written below /tmp".to_owned());
-    let tmp = learnt.tmp.clone().unwrap_or(nothing);
-    w.amount("tmp", facts.tmp, Some(limit(facts.memory, board.memory)(&tmp)));
-    w.count("open_files", facts.open_files, learnt.open_files.as_ref(), board.open_files);
+    w.limit("tasks", facts.tasks, learnt.tasks.as_ref(), board.tasks);
+    w.limit("storage", facts.storage, learnt.storage.as_ref(), board.storage);
+    w.limit("tmp", facts.tmp, Some(&tmp), board.memory);
+    w.limit("open_files", facts.open_files, learnt.open_files.as_ref(), board.open_files);
 }
 
 fn lifecycle(w: &mut Lines<'_>, learnt: &Learnt) {
@@ -359,34 +381,41 @@ impl Lines<'_> {
         unseen.for_each(|one| add(show(one), NOT_SEEN));
     }
 
-    /// A limit: the given one if it is enough, else what was seen.
-    fn amount(&mut self, key: &str, given: Bytes, seen: Option<Seen<Bytes>>) {
-        let set = self.given.lines.contains_key(&format!("resources.{key}"));
-        match seen {
-            Some((bytes, why)) if !set || bytes > given => {
-                let was = if set { format!("; {given} was given") } else { String::new() };
-                self.line("resources", key, quoted(&bytes.to_string()), format!("{why}{was}"));
-            }
-            Some((_, why)) => {
-                self.line("resources", key, quoted(&given.to_string()), format!("given; {why}"));
-            }
-            None if set => {
-                self.line("resources", key, quoted(&given.to_string()), NOT_SEEN.to_owned());
-            }
-            None => {}
-        }
+    /// Whether the given manifest has this key below `[resources]`.
+    fn set(&self, key: &str) -> bool {
+        self.given.lines.contains_key(&format!("resources.{key}"))
     }
 
-    fn count(&mut self, key: &str, given: u32, seen: Option<&Seen<u32>>, most: u32) {
-        let set = self.given.lines.contains_key(&format!("resources.{key}"));
-        match seen {
-            Some((count, why)) if !set || *count > given => {
-                self.line("resources", key, (*count).min(most).to_string(), why.clone());
+    /// A limit: the given one if it is enough, else what was seen, up to what the board has.
+    fn limit<T: Amount>(&mut self, key: &str, given: T, need: Option<&Need<T>>, most: T) {
+        let (value, evidence) = match need {
+            Some(need) if !self.set(key) => (need.ask.min(most), need.evidence.clone()),
+            Some(need) if need.least > given => {
+                let evidence = format!("{}; {} was given", need.evidence, given.text());
+                (need.ask.min(most), evidence)
             }
-            Some((_, why)) => self.line("resources", key, given.to_string(), format!("given; {why}")),
-            None if set => self.line("resources", key, given.to_string(), NOT_SEEN.to_owned()),
-            None => {}
-        }
+            Some(need) => (given, format!("given; {}", need.evidence)),
+            None if self.set(key) => (given, NOT_SEEN.to_owned()),
+            None => return,
+        };
+        self.line("resources", key, value.text(), evidence);
+    }
+}
+
+/// A limit's value, as TOML has it.
+trait Amount: Copy + Ord {
+    fn text(&self) -> String;
+}
+
+impl Amount for Bytes {
+    fn text(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl Amount for u32 {
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -526,11 +555,14 @@ mod tests {
 
     #[test]
     fn propose_raises_a_limit_that_was_too_low_and_stays_below_the_board() {
-        let seen =
-            |mib| Learnt { memory: Some((Bytes::mebibytes(mib), "peak".to_owned())), ..Learnt::default() };
+        let seen = |mib| {
+            let (least, ask) = (Bytes::mebibytes(mib), Bytes::mebibytes(mib * 2));
+            Learnt { memory: Some(Need { least, ask, evidence: "peak".to_owned() }), ..Learnt::default() }
+        };
         let limit = |rest, mib| proposed(rest, &seen(mib)).manifest.facts.memory;
         let rest = "[resources]\nmemory = \"20MiB\"\n";
-        assert_eq!((limit(rest, 10), limit(rest, 30)), (Bytes::mebibytes(20), Bytes::mebibytes(30)));
+        // Not because there is no room to spare: its author may know.
+        assert_eq!((limit(rest, 19), limit(rest, 21)), (Bytes::mebibytes(20), Bytes::mebibytes(42)));
         assert_eq!(limit("", 500), Board::default().memory);
         assert!(proposed("", &seen(500)).remarks[0].contains("64MiB at most"));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use nix::libc;
-use policy::learn::{Learnt, Proposal, Seen, call_name, candidates, printable, propose, widest};
+use policy::learn::{Learnt, Need, Proposal, Seen, call_name, candidates, printable, propose, widest};
 use policy::{Board, Bytes, Device, DeviceClass, Host, HostPort, InterfaceName, MethodName, Port, Proto};
 
 use crate::app::App;
@@ -28,7 +28,8 @@ pub struct Learned {
 /// Whatever keeps the program from being recorded; the problems of a manifest that no board would take.
 pub fn learn(app: &App, wish: &Wish<'_>, tell: impl Fn(&str)) -> Result<Learned, Error> {
     let filters = candidates(&app.manifest);
-    let given = policy::compile(&app.manifest).jit;
+    let given = policy::compile(&app.manifest);
+    let (given, watched) = (given.jit, given.lifecycle.watchdog_ms.is_some());
     let record = |jit: bool| {
         let mut plan = widest(&app.manifest, jit);
         // Every port but 0: which ones it needs is what we want to know.
@@ -44,6 +45,9 @@ pub fn learn(app: &App, wish: &Wish<'_>, tell: impl Fn(&str)) -> Result<Learned,
         recorded = record(true)?;
     }
     let mut remarks = remarks(&recorded);
+    if recorded.record.notices.contains("WATCHDOG=1") && !watched {
+        remarks.push("it says WATCHDOG=1: `[lifecycle] watchdog` would hold it to that".to_owned());
+    }
     let learnt = learnt(&recorded.record, &mut remarks);
     let proposal = propose(&app.manifest, &learnt, &Board::default());
     let mut proposal =
@@ -53,17 +57,27 @@ pub fn learn(app: &App, wish: &Wish<'_>, tell: impl Fn(&str)) -> Result<Learned,
     Ok(Learned { run: recorded, proposal })
 }
 
+/// Calls that failed for want of a permission in `again`, a run under `proposal`, and not so in the recording; not those
+/// that the proposal says it refuses.
+pub fn newly_refused(learned: &Learned, again: &Record) -> Vec<String> {
+    let (before, expected) = (&learned.run.record.refused, &learned.proposal.refused);
+    let new = again.refused.iter().filter(|(key, _)| !before.contains_key(key) && !expected.contains(&key.0));
+    new.map(|((number, errno), times)| {
+        format!("{} {}: {}", name(*number), times.text(), nix::errno::Errno::from_raw(*errno))
+    })
+    .collect()
+}
+
+/// The kernel's name of a system call.
+fn name(number: u32) -> String {
+    call_name(number).map_or_else(|| sandboxd::syscalls::name(number.into()), str::to_owned)
+}
+
 fn learnt(record: &Record, remarks: &mut Vec<String>) -> Learnt {
     let (storage, tmp) =
         (written(record, &["/data"], record.data), written(record, &["/tmp", "/dev/shm"], record.tmp));
-    let calls = record.calls.iter().map(|(call, times)| {
-        let name = call_name(call.number).map(str::to_owned);
-        let name = name.unwrap_or_else(|| sandboxd::syscalls::name(u64::from(call.number)));
-        ((*call, name), times.text())
-    });
+    let calls = record.calls.iter().map(|(call, times)| ((*call, name(call.number)), times.text()));
     let megabytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
-    let memory = record.memory / 2 * 3 + record.tmp + (1 << 20);
-    let descriptors = record.descriptor.saturating_add(1);
     Learnt {
         connect: connects(record),
         listen: listens(record),
@@ -80,19 +94,23 @@ fn learnt(record: &Record, remarks: &mut Vec<String>) -> Learnt {
             .then(|| "READY=1 was said on the notify socket".to_owned()),
         storage,
         tmp,
-        memory: Some((
-            mebibytes(memory),
-            format!("peak of {} resident, half as much again, and what /tmp held", megabytes(record.memory)),
-        )),
-        tasks: Some((
-            record.tasks + record.tasks.div_ceil(4),
-            format!("{} at once, a quarter more", record.tasks),
-        )),
-        open_files: (descriptors > 256).then(|| {
-            (
-                descriptors + descriptors / 4,
-                format!("descriptor {} was open, a quarter more", record.descriptor),
-            )
+        memory: Some(Need {
+            least: mebibytes(record.memory),
+            ask: mebibytes(record.memory / 2 * 3 + record.tmp + (1 << 20)),
+            evidence: format!(
+                "peak of {} resident, half as much again, and what /tmp held",
+                megabytes(record.memory)
+            ),
+        }),
+        tasks: Some(Need {
+            least: record.tasks,
+            ask: record.tasks + record.tasks.div_ceil(4),
+            evidence: format!("{} at once, a quarter more", record.tasks),
+        }),
+        open_files: (record.descriptor >= 256).then(|| Need {
+            least: record.descriptor + 1,
+            ask: record.descriptor + record.descriptor / 4,
+            evidence: format!("descriptor {} was open, a quarter more", record.descriptor),
         }),
     }
 }
@@ -224,7 +242,7 @@ fn devices(record: &Record, remarks: &mut Vec<String>) -> Vec<Seen<Device>> {
 }
 
 /// Room for what was written below `places`: twice the most that lay there.
-fn written(record: &Record, places: &[&str], peak: u64) -> Option<Seen<Bytes>> {
+fn written(record: &Record, places: &[&str], peak: u64) -> Option<Need<Bytes>> {
     let below = |path: &str| {
         places.iter().any(|place| {
             path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -241,7 +259,7 @@ fn written(record: &Record, places: &[&str], peak: u64) -> Option<Seen<Bytes>> {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let evidence =
         format!("{first}{more} written {}; {} KiB at most, doubled", times.text(), peak.div_ceil(1024));
-    Some((mebibytes(peak * 2), evidence))
+    Some(Need { least: mebibytes(peak), ask: mebibytes(peak * 2), evidence })
 }
 
 /// What its author should know besides.
@@ -267,9 +285,6 @@ fn remarks(run: &Run) -> Vec<String> {
             "bind() to port {port} {} was refused: ports below 1024 are for those who hold a capability, which no app does",
             times.text()
         ));
-    }
-    if record.notices.contains("WATCHDOG=1") {
-        remarks.push("it says WATCHDOG=1: `[lifecycle] watchdog` would hold it to that".to_owned());
     }
     if record.connects.keys().any(|(to, proto)| to.port() == 53 && *proto == Proto::Udp) {
         remarks.push("port 53 is a name server's: which one a device has, its network says".to_owned());

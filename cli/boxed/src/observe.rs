@@ -34,6 +34,7 @@ pub(crate) struct Begun {
 /// Turns calls into a record.
 pub(crate) struct Observer {
     pub(crate) record: Record,
+    spare: bool,
     /// The filters whose arguments matter; the last is the box's own.
     filters: Vec<Vec<u8>>,
     masks: BTreeMap<u32, u8>,
@@ -42,12 +43,20 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// One for the box of `plan`; `others` are filters that the calls will be held against later.
-    pub(crate) fn new(plan: &Plan, others: &[Plan], hosts: &str) -> Self {
+    /// One for the box of `plan`; `others` are filters that the calls will be held against later. `spare`: calls that kill
+    /// are refused instead.
+    pub(crate) fn new(plan: &Plan, others: &[Plan], hosts: &str, spare: bool) -> Self {
         let mut filters: Vec<Vec<u8>> = others.iter().flat_map(|other| other.seccomp.clone()).collect();
         filters.extend(plan.seccomp.clone());
         let record = Record { names: dns::hosts(hosts).into_iter().collect(), ..Record::default() };
-        Self { record, filters, masks: BTreeMap::new(), sockets: BTreeMap::new(), names: BTreeMap::new() }
+        Self {
+            spare,
+            record,
+            filters,
+            masks: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            names: BTreeMap::new(),
+        }
     }
 
     /// The name of a task, asked of the kernel once per program.
@@ -60,8 +69,11 @@ impl Observer {
         self.names.remove(&task.0);
     }
 
-    /// Whether the box's filter would kill for this call.
-    pub(crate) fn kills(&self, call: &Call) -> bool {
+    /// Whether the box's filter would kill for this call, and the program is to be spared.
+    pub(crate) fn spares(&self, call: &Call) -> bool {
+        if !self.spare {
+            return false;
+        }
         let own = self.filters.last().map(std::slice::from_ref).unwrap_or_default();
         reply(own, call) == Some(Reply::Killed)
     }
@@ -92,6 +104,9 @@ impl Observer {
             *to = if mask & (1 << n) != 0 { from } else { 0 };
         }
         count(&mut self.record.calls, &mut self.record.dropped, known, &name);
+        if let Some(errno @ (libc::EPERM | libc::EACCES | libc::EROFS)) = errno(result) {
+            count(&mut self.record.refused, &mut self.record.dropped, (call.number, errno), &name);
+        }
         self.files(task, &call, path, result, &name);
         self.memory(&call, result, &name);
         self.network(task, &call, result, &name);

@@ -56,6 +56,8 @@ pub enum Use {
 pub struct Record {
     /// System calls; arguments that no filter looks at are 0.
     pub calls: Table<Call>,
+    /// System calls that failed for want of a permission, by number and errno: EPERM, EACCES, EROFS.
+    pub refused: Table<(u32, i32)>,
     /// Files by path in the box, with errno (0: it worked).
     pub files: Table<(String, Use, i32)>,
     /// Destinations that were connected or sent to.

@@ -36,9 +36,19 @@ pub struct Wish<'a> {
     pub enough: &'a AtomicBool,
     /// Whether its output goes to our standard error too.
     pub show: bool,
-    /// Whether its calls are watched. If not, the box is left to itself, and the record has only what can be seen from
-    /// outside.
-    pub watch: bool,
+    /// Whether its calls are watched.
+    pub watch: Watch,
+}
+
+/// Whether and how calls are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// Not: the record has only what can be seen from outside.
+    Not,
+    /// They are, and nothing is changed.
+    Calls,
+    /// They are, and those that kill are refused instead.
+    Spare,
 }
 
 /// How a program ended.
@@ -79,7 +89,7 @@ pub struct Run {
 pub fn run(app: &App, mut plan: Plan, others: &[Plan], wish: &Wish<'_>) -> Result<Run, Error> {
     plan.argv.extend(app.arguments.iter().cloned());
     let hosts = std::fs::read_to_string(app.root.join("etc/hosts")).unwrap_or_default();
-    let mut observer = Observer::new(&plan, others, &hosts);
+    let mut observer = Observer::new(&plan, others, &hosts, wish.watch == Watch::Spare);
     let program = plan.argv.first().cloned().unwrap_or_default();
     let patience = Duration::from_millis(u64::from(plan.lifecycle.stop_timeout_ms));
     let mut boxed = Boxed::new(plan, &app.root, wish.network)?;
@@ -88,7 +98,7 @@ pub fn run(app: &App, mut plan: Plan, others: &[Plan], wish: &Wish<'_>) -> Resul
     let gone = AtomicBool::new(false);
     let is_gone = || gone.load(Ordering::Acquire);
 
-    let launched = if wish.watch { launch_watched(&boxed)? } else { launch(&boxed)? };
+    let launched = if wish.watch == Watch::Not { launch(&boxed)? } else { launch_watched(&boxed)? };
     let [out, err] = boxed.output.each_ref().map(|fd| fd.try_clone().context("no log pipe"));
     let (out, err, notify) = (out?, err?, boxed.notify.try_clone().context("no notify socket")?);
 

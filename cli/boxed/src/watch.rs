@@ -95,7 +95,7 @@ fn syscall(task: Task, state: &mut State, observer: &mut Observer) -> io::Result
     let Some(begun) = state.begun.take() else {
         let args = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
         let call = Call { number: registers.orig_rax as u32, args };
-        state.spared = observer.kills(&call);
+        state.spared = observer.spares(&call);
         state.begun = Some(observer.begin(task, call));
         if state.spared {
             registers.orig_rax = nix::libc::SYS_getpid as u64;

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use boxed::{Answers, App, End, Learned, Network, Run, Wish, learn, run};
+use boxed::{Answers, App, End, Learned, Network, Run, Watch, Wish, learn, newly_refused, run};
 use policy::Board;
 use policy::learn::Line;
 
@@ -20,7 +20,7 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn wish(answers: &Answers) -> Wish<'_> {
     let time = Some(Duration::from_secs(60));
-    Wish { network: Network::Alone, answers, time, enough: &NEVER, show: false, watch: true }
+    Wish { network: Network::Alone, answers, time, enough: &NEVER, show: false, watch: Watch::Spare }
 }
 
 /// An app's root with Debian's static busybox.
@@ -29,7 +29,7 @@ fn busybox(root: &Path) {
         fs::create_dir_all(root.join(name)).unwrap();
     }
     fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-    for tool in ["sh", "cat", "nc", "sleep", "rm", "head", "true"] {
+    for tool in ["sh", "cat", "nc", "sleep", "true", "test"] {
         symlink("busybox", root.join("bin").join(tool)).unwrap();
     }
 }
@@ -49,7 +49,7 @@ fn again(app: &App, manifest: &str, answers: &Answers) -> Run {
     let manifest = policy::check(manifest, &Board::default()).unwrap();
     let app = App { manifest, ..app.clone() };
     let plan = policy::compile(&app.manifest);
-    run(&app, plan, &[], &Wish { watch: false, ..wish(answers) }).unwrap()
+    run(&app, plan, &[], &Wish { watch: Watch::Not, ..wish(answers) }).unwrap()
 }
 
 fn said(run: &Run) -> String {
@@ -77,8 +77,8 @@ fn script_that_forks_serves_and_stores_is_learnt_line_by_line() {
         dir.path(),
         "echo kept > /data/a || exit 3\n\
          echo now > /tmp/b || exit 4\n\
-         nc -l -p 7070 -e /bin/busybox true & sleep 0.3\n\
-         nc 127.0.0.1 7070 < /dev/null || exit 5\n\
+         nc -l -p 7070 -e /bin/busybox true & n=0\n\
+         until nc 127.0.0.1 7070 < /dev/null 2> /dev/null; do n=$((n + 1)); test $n -lt 30 || exit 5; sleep 0.1; done\n\
          wait $! || exit 6\n\
          cat /data/a /tmp/b\n",
     );
@@ -101,6 +101,17 @@ fn script_that_forks_serves_and_stores_is_learnt_line_by_line() {
         let run = again(&app, &without(&learned, line), &answers);
         assert_eq!(run.end, End::Exited(code), "{line} was not needed: {}", said(&run));
     }
+    let watched = Wish { watch: Watch::Calls, ..wish(&answers) };
+    let watched = run(&app, policy::compile(&learned.proposal.manifest), &[], &watched).unwrap();
+    assert_eq!(newly_refused(&learned, &watched.record), [""; 0]);
+    let less = policy::check(&without(&learned, "storage = "), &Board::default()).unwrap();
+    let less =
+        run(&app, policy::compile(&less), &[], &Wish { watch: Watch::Calls, ..wish(&answers) }).unwrap();
+    assert!(
+        newly_refused(&learned, &less.record)[0].starts_with("openat by busybox"),
+        "{:?}",
+        less.record.refused
+    );
     let narrower = again(&app, &text.replace("profile = \"default\"", "profile = \"strict\""), &answers);
     assert!(!narrower.end.is_good(), "{}", said(&narrower));
 }
@@ -345,7 +356,7 @@ fn server_that_does_not_end_is_ended_after_its_time() {
     busybox(dir.path());
     let app = script(dir.path(), "trap 'echo bye; exit 0' TERM; while true; do sleep 0.1; done");
     let answers = Answers::default();
-    let wish = Wish { time: Some(Duration::from_millis(700)), ..wish(&answers) };
+    let wish = Wish { time: Some(Duration::from_millis(1500)), ..wish(&answers) };
     let learned = learn(&app, &wish, |_| {}).unwrap();
     assert_eq!((learned.run.end, said(&learned.run).as_str()), (End::Stopped, "bye\n"));
 }

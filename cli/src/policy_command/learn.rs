@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use boxed::record::Use;
-use boxed::{Answers, App, End, Learned, Network, Run, Wish};
+use boxed::{Answers, App, End, Learned, Network, Run, Watch, Wish};
 use serde_json::json;
 
 /// Run a program in a recording box on this machine, as root, and propose the smallest manifest for it, with the evidence
@@ -65,7 +65,7 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<bool> {
     }
     let network = if asked.offline { Network::Alone } else { Network::Machine };
     let time = asked.time.map(|time| Duration::from_millis(time.milliseconds().into()));
-    let wish = Wish { network, answers: &answers, time, enough: &enough, show: true, watch: true };
+    let wish = Wish { network, answers: &answers, time, enough: &enough, show: true, watch: Watch::Spare };
     announce(&app, asked);
     let learned = explained(boxed::learn(&app, &wish, |what| eprintln!("gabion: {what}")))?;
     eprintln!("gabion: {}", summary(&learned.run));
@@ -109,12 +109,16 @@ fn announce(app: &App, asked: &Asked) {
     );
 }
 
-fn summary(run: &Run) -> String {
-    let end = match run.end {
+fn ended(end: End) -> String {
+    match end {
         End::Exited(code) => format!("it ended with exit code {code}"),
         End::Killed(signal) => format!("it was ended by signal {signal}"),
         End::Stopped => "it was stopped".to_owned(),
-    };
+    }
+}
+
+fn summary(run: &Run) -> String {
+    let end = ended(run.end);
     let calls: u64 = run.record.calls.values().map(|times| times.count).sum();
     let own = |wanted| {
         let files = run
@@ -170,13 +174,17 @@ fn write(out: Option<&Path>, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the program under its proposal, unwatched.
+/// Runs the program under its proposal: whether it ends the same, and nothing is refused that was not.
 fn confirm(app: &App, learned: &Learned, wish: &Wish<'_>) -> anyhow::Result<bool> {
     eprintln!("gabion: once more, under the proposal");
     let plan = policy::compile(&learned.proposal.manifest);
-    let again = explained(boxed::run(app, plan, &[], &Wish { watch: false, ..wish.clone() }))?;
-    let same = again.end == learned.run.end;
-    let verdict = if same { "passed: it ended the same" } else { "did not pass" };
-    eprintln!("gabion: {verdict} ({:?}; when it was recorded {:?})", again.end, learned.run.end);
-    Ok(same)
+    let again = explained(boxed::run(app, plan, &[], &Wish { watch: Watch::Calls, ..wish.clone() }))?;
+    let refused = boxed::newly_refused(learned, &again.record);
+    refused.iter().for_each(|call| eprintln!("gabion: refused, as it was not before: {call}"));
+    if again.end == learned.run.end && refused.is_empty() {
+        eprintln!("gabion: passed: it ended the same, and nothing was refused that was not before");
+        return Ok(true);
+    }
+    eprintln!("gabion: did not pass: {}; when it was recorded, {}", ended(again.end), ended(learned.run.end));
+    Ok(false)
 }
