@@ -44,9 +44,7 @@ pub(crate) struct Boxed {
 impl Boxed {
     /// Builds the box of `plan` around the app's root. Only devices that this machine has are in it.
     pub(crate) fn new(mut plan: Plan, root: &Path, network: Network) -> Result<Self, Error> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err(Error::NotRoot);
-        }
+        ready()?;
         let dir = tempfile::tempdir().context("can not make a directory")?;
         let data = dir.path().join("data");
         fs::create_dir(&data).context("can not make /data")?;
@@ -112,6 +110,17 @@ impl Drop for Boxed {
         // Left behind only when a process of the box is still there, which the kernel then says by EBUSY.
         let _ = fs::remove_dir(&self.group);
     }
+}
+
+/// Whether boxes can be made here at all.
+///
+/// # Errors
+/// [`Error::NotRoot`], [`Error::NoCgroup`].
+pub fn ready() -> Result<(), Error> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    cgroup_root().map(drop)
 }
 
 /// The cgroup v2 mount of this machine.

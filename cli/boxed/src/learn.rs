@@ -38,11 +38,15 @@ pub fn learn(app: &App, wish: &Wish<'_>, tell: impl Fn(&str)) -> Result<Learned,
         run(app, plan, &filters, wish)
     };
     let mut recorded = record(given)?;
-    if !given && !recorded.end.is_good() && recorded.record.executable_memory.contains_key(&true) {
+    if !given && !recorded.end.is_good() && wants_jit(&recorded.record) {
         tell(
-            "it asked for memory that is writable and executable, was refused, and failed: once more with W^X lifted",
+            "it asked for memory that is written and run, was refused, and failed: once more with W^X lifted",
         );
-        recorded = record(true)?;
+        let lifted = record(true)?;
+        // Where that did not help, it failed for another reason.
+        if lifted.end.is_good() {
+            recorded = lifted;
+        }
     }
     let mut remarks = remarks(&recorded);
     if recorded.record.notices.contains("WATCHDOG=1") && !watched {
@@ -56,6 +60,14 @@ pub fn learn(app: &App, wish: &Wish<'_>, tell: impl Fn(&str)) -> Result<Learned,
     proposal.remarks.iter_mut().for_each(|remark| *remark = printable(remark));
     Ok(Learned { run: recorded, proposal })
 }
+
+/// Whether it was refused what only `jit` allows: executable memory that it could write, by one way or another.
+fn wants_jit(record: &Record) -> bool {
+    record.executable_memory.contains_key(&true) || record.refused.contains_key(&(MEMFD_CREATE, libc::EPERM))
+}
+
+/// Memory mapped twice, once for writing and once for running, is made by this call.
+const MEMFD_CREATE: u32 = libc::SYS_memfd_create as u32;
 
 /// Calls that failed for want of a permission in `again`, a run under `proposal`, and not so in the recording; not those
 /// that the proposal says it refuses.
@@ -84,10 +96,7 @@ fn learnt(record: &Record, remarks: &mut Vec<String>) -> Learnt {
         uses: methods(record, remarks),
         devices: devices(record, remarks),
         calls: calls.collect(),
-        jit: record
-            .executable_memory
-            .get(&false)
-            .map(|times| format!("writable and executable memory was made {}", times.text())),
+        jit: jit(record),
         notify: record
             .notices
             .contains("READY=1")
@@ -113,6 +122,16 @@ fn learnt(record: &Record, remarks: &mut Vec<String>) -> Learnt {
             evidence: format!("descriptor {} was open, a quarter more", record.descriptor),
         }),
     }
+}
+
+/// What shows that it needs `jit`: nothing, where W^X was in force.
+fn jit(record: &Record) -> Option<String> {
+    if let Some(times) = record.executable_memory.get(&false) {
+        return Some(format!("writable and executable memory was made {}", times.text()));
+    }
+    let (_, times) = record.calls.iter().find(|(call, _)| call.number == MEMFD_CREATE)?;
+    let refused = record.refused.contains_key(&(MEMFD_CREATE, libc::EPERM));
+    (!refused).then(|| format!("memfd_create() was called {}, and it failed without", times.text()))
 }
 
 /// Rounded up to whole MiB, one at least.

@@ -14,6 +14,9 @@ use crate::dns;
 use crate::record::{Record, Times, Use, count};
 use crate::task::{Address, Task, errno, restarts};
 
+/// Most sockets that are kept in mind.
+const SOCKETS_MAX: usize = 65_536;
+
 /// A socket as its own calls describe it.
 #[derive(Debug, Default, Clone)]
 struct Socket {
@@ -224,6 +227,10 @@ impl Observer {
             }
             _ => None,
         };
+        if self.sockets.len() >= SOCKETS_MAX {
+            // The oldest: the kernel numbers sockets upwards.
+            self.sockets.pop_first();
+        }
         if proto.is_some() {
             self.sockets.insert(inode, Socket { proto, ..Socket::default() });
         }

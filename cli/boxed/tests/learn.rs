@@ -245,6 +245,39 @@ fn program_that_must_write_code_gets_jit_and_one_that_can_do_without_does_not() 
     assert_eq!(again(&can, text, &answers).end, End::Exited(0));
 }
 
+/// The same by two mappings of one memfd.
+const MAPS_CODE_TWICE: &str = r#"
+#define _GNU_SOURCE
+#include <sys/mman.h>
+#include <unistd.h>
+int main(void) {
+    int fd = memfd_create("code", 0);
+    if (fd < 0 || ftruncate(fd, 4096))
+        return 9;
+    char *write = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *run = mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    *write = (char)0xc3;
+    ((void (*)(void))run)();
+    return 0;
+}
+"#;
+
+#[test]
+fn program_that_maps_code_twice_gets_jit_too_and_one_that_fails_anyway_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let answers = Answers::default();
+    let app = compiled(dir.path(), MAPS_CODE_TWICE, &[]);
+    let learned = learn(&app, &wish(&answers), |_| {}).unwrap();
+    assert!(has(&learned, "process", "jit", "true").contains("memfd_create() was called by a"));
+    assert_eq!(again(&app, &learned.proposal.text, &answers).end, End::Exited(0));
+
+    let dir = tempfile::tempdir().unwrap();
+    let failing = compiled(dir.path(), &MAPS_CODE_TWICE.replace("return 0;", "return 9;"), &[]);
+    let learned = learn(&failing, &wish(&answers), |_| {}).unwrap();
+    assert_eq!(learned.run.end, End::Exited(9));
+    assert!(!learned.proposal.text.contains("jit"), "{}", learned.proposal.text);
+}
+
 /// Tries what no manifest can grant, and goes on.
 const TRIES_WHAT_NOBODY_MAY: &str = r#"
 #include <errno.h>

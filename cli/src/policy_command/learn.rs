@@ -53,6 +53,7 @@ pub(crate) struct Asked {
 
 /// Whether it was learnt; with --confirm, whether it passed.
 pub(crate) fn run(asked: &Asked) -> anyhow::Result<bool> {
+    explained(boxed::ready())?;
     let app = app(asked)?;
     let answers = asked.answers.as_deref().map(|path| explained(Answers::read(path))).transpose()?;
     let answers = answers.unwrap_or_default();
