@@ -171,6 +171,8 @@ fn keeps(given: &Manifest, profile: Profile) -> bool {
 struct Denied {
     number: u32,
     name: String,
+    /// Whether arguments decided: those that no filter looks at are recorded as 0.
+    arguments: bool,
     reply: Reply,
     evidence: String,
 }
@@ -184,6 +186,7 @@ fn denied(plan: &Plan, learnt: &Learnt) -> Vec<Denied> {
             Some(Reply::Fails(errno)) if i32::from(errno) == libc::ENOSYS => {}
             reply => found.push(Denied {
                 number: call.number,
+                arguments: call.args != [0; 6],
                 name: name.clone(),
                 reply: reply.unwrap_or(Reply::Killed),
                 evidence: evidence.clone(),
@@ -228,8 +231,7 @@ fn refusals(denied: &[Denied]) -> Vec<String> {
         } else {
             "the program sees EPERM, on the device as here"
         };
-        // Some profile lets it through with other arguments, or some line does.
-        let with = if seccomp::number(name).is_some() { " with these arguments" } else { "" };
+        let with = if calls.iter().any(|call| call.arguments) { " with these arguments" } else { "" };
         let by: Vec<&str> = calls.iter().take(3).map(|call| call.evidence.as_str()).collect();
         format!("nothing proposed allows `{name}`{with}: made {}; {what}", by.join("; "))
     });

@@ -116,13 +116,24 @@ fn learnt(record: &Record, remarks: &mut Vec<String>) -> Learnt {
             ask: record.tasks + record.tasks.div_ceil(4),
             evidence: format!("{} at once, a quarter more", record.tasks),
         }),
-        open_files: (record.descriptor >= 256).then(|| Need {
-            least: record.descriptor + 1,
-            ask: record.descriptor + record.descriptor / 4,
-            evidence: format!("descriptor {} was open, a quarter more", record.descriptor),
-        }),
+        open_files: open_files(record),
     }
 }
+
+/// Descriptors in one process, where the default is too few.
+fn open_files(record: &Record) -> Option<Need<u32>> {
+    let asked = u32::try_from(record.open_files).unwrap_or_default();
+    let (least, ask, evidence) = if asked > record.descriptor {
+        (asked, asked, "setrlimit() asked for as many, and was given them".to_owned())
+    } else {
+        let (last, room) = (record.descriptor, record.descriptor / 4);
+        (last + 1, last + room + 1, format!("descriptor {last} was open, a quarter more"))
+    };
+    (least > OPEN_FILES).then_some(Need { least, ask, evidence })
+}
+
+/// What a manifest without a line gives.
+const OPEN_FILES: u32 = 256;
 
 /// What shows that it needs `jit`: nothing, where W^X was in force.
 fn jit(record: &Record) -> Option<String> {

@@ -43,6 +43,8 @@ pub(crate) struct Observer {
     masks: BTreeMap<u32, u8>,
     sockets: BTreeMap<u64, Socket>,
     names: BTreeMap<u32, String>,
+    /// Tasks that asked for a limit of open files.
+    limited: BTreeSet<u32>,
 }
 
 impl Observer {
@@ -59,6 +61,7 @@ impl Observer {
             masks: BTreeMap::new(),
             sockets: BTreeMap::new(),
             names: BTreeMap::new(),
+            limited: BTreeSet::new(),
         }
     }
 
@@ -70,6 +73,7 @@ impl Observer {
     /// `task` runs another program, or is gone.
     pub(crate) fn forget(&mut self, task: Task) {
         self.names.remove(&task.0);
+        self.limited.remove(&task.0);
     }
 
     /// Whether the box's filter would kill for this call, and the program is to be spared.
@@ -112,6 +116,7 @@ impl Observer {
         }
         self.files(task, &call, path, result, &name);
         self.memory(&call, result, &name);
+        self.limit(task, &call, result);
         self.network(task, &call, result, &name);
     }
 
@@ -164,6 +169,24 @@ impl Observer {
         };
         if asked {
             count(&mut self.record.executable_memory, &mut self.record.dropped, refused, by);
+        }
+    }
+
+    /// A limit of open files that a program asks for.
+    fn limit(&mut self, task: Task, call: &Call, result: i64) {
+        let [a0, a1, a2, ..] = call.args;
+        let (resource, new) = match i64::from(call.number) {
+            libc::SYS_prlimit64 => (a1, a2),
+            libc::SYS_setrlimit => (a0, a1),
+            _ => return,
+        };
+        if resource != u64::from(libc::RLIMIT_NOFILE) || new == 0 || !self.limited.insert(task.0) {
+            return;
+        }
+        // `struct rlimit`: the hard limit comes second.
+        let hard = task.bytes(new + 8, 8).try_into().map_or(0, u64::from_ne_bytes);
+        if result == 0 {
+            self.record.open_files = self.record.open_files.max(hard);
         }
     }
 

@@ -82,6 +82,9 @@ pub struct Record {
     pub tasks: u32,
     /// Highest descriptor.
     pub descriptor: u32,
+    /// Most open files that somebody asked for, and was given at the first try: who tries lower numbers until one is
+    /// given can do without.
+    pub open_files: u64,
     /// Most memory at once, in bytes: the sum of its processes' largest resident sets.
     pub memory: u64,
     /// Most bytes below `/tmp`.
