@@ -72,7 +72,7 @@ impl Check<'_> {
 
     fn program(&mut self, at: &Path, path: &[u8]) -> Result<()> {
         let content = fs::read(at).with_context(|| format!("reading {}", at.display()))?;
-        match elf::check(&content, Machine::HERE) {
+        match elf::check(&content[..], Machine::HERE) {
             Err(fault) => self.problems.push(Problem::new(path, Wrong::Program(fault))),
             Ok(Some(program)) => self.loaders.extend(program.loader.map(|loader| (path.to_vec(), loader))),
             Ok(None) => {}

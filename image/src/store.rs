@@ -73,7 +73,7 @@ pub fn root_to_image(app: &Path) -> Result<()> {
     check::root(&root)?;
     erofs::format(&root, APP_UUID, &image)?;
     let made = fs::read(&image).with_context(|| format!("reading {}", image.display()))?;
-    package::erofs::check(&made, Machine::HERE).context("the image that was made of the app's root")?;
+    package::erofs::check(&made[..], Machine::HERE).context("the image that was made of the app's root")?;
     let verified = verity::append(&image, APP_UUID)?;
     fs::write(app.join("root.verity"), verified.to_text())?;
     fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))

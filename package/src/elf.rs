@@ -1,15 +1,17 @@
 //! ELF files: is this one a program that keeps memory either writable or executable?
 //!
 //! What the kernel and the dynamic loader read before any filter is asked: program headers, `PT_GNU_STACK`, the dynamic
-//! section's flags. Parsing is the `elf` crate's, which knows no `unsafe`.
+//! section's flags. Parsing is the `elf` crate's, which knows no `unsafe`; only these tables are ever in memory.
 
 use std::fmt;
 
-use elf::ElfBytes;
 use elf::abi;
 use elf::dynamic::DynamicTable;
 use elf::endian::LittleEndian;
-use elf::segment::ProgramHeader;
+use elf::file::{Class, FileHeader, parse_ident};
+use elf::segment::{ProgramHeader, SegmentTable};
+
+use crate::read::{ReadAt, Unreadable};
 
 /// What a file is that starts like an ELF file and has nothing wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,35 +80,55 @@ impl Machine {
     }
 }
 
-/// Checks the whole content of a file. `None`: it is no ELF file, or one that nothing runs (an object file).
+/// Longest table of program headers that the kernel reads, bytes (`load_elf_phdrs`).
+const SEGMENTS_MAX: usize = 65_536;
+/// Longest dynamic section that is looked at. Those of Debian's largest programs have 1 KiB.
+const DYNAMIC_MAX: u64 = 65_536;
+/// The kernel's `PATH_MAX`, which bounds `PT_INTERP`.
+const LOADER_MAX: u64 = 4096;
+const HEADER: usize = 64;
+const SEGMENT: u16 = 56;
+
+/// Checks the content of a file. `None`: it is no ELF file, or one that nothing runs (an object file).
 ///
 /// # Errors
 /// The first fault.
-pub fn check(content: &[u8], machine: Machine) -> Result<Option<Program>, Fault> {
-    if !content.starts_with(&abi::ELFMAGIC) {
+pub fn check(content: &(impl ReadAt + ?Sized), machine: Machine) -> Result<Option<Program>, Fault> {
+    let Ok(magic) = content.array::<4>(0) else { return Ok(None) };
+    if magic != abi::ELFMAGIC {
         return Ok(None);
     }
+    let header: [u8; HEADER] = content.array(0).map_err(|Unreadable| Fault::Unreadable)?;
     // Another class or byte order is another machine's.
-    if content.get(4..6) != Some(&[abi::ELFCLASS64, abi::ELFDATA2LSB]) {
+    if header[4..6] != [abi::ELFCLASS64, abi::ELFDATA2LSB] {
         return Err(Fault::Foreign);
     }
-    let file = ElfBytes::<LittleEndian>::minimal_parse(content).map_err(|_| Fault::Unreadable)?;
-    if !matches!(file.ehdr.e_type, abi::ET_EXEC | abi::ET_DYN) {
+    let (ident, tail) = header.split_at(abi::EI_NIDENT);
+    let ident = parse_ident::<LittleEndian>(ident).map_err(|_| Fault::Unreadable)?;
+    let header = FileHeader::parse_tail(ident, tail).map_err(|_| Fault::Unreadable)?;
+    if !matches!(header.e_type, abi::ET_EXEC | abi::ET_DYN) {
         return Ok(None);
     }
-    if file.ehdr.e_machine != machine.number() {
+    if header.e_machine != machine.number() {
         return Err(Fault::Foreign);
     }
-    // Where the real number of segments would stand elsewhere, neither the kernel nor the loader looks for it.
-    if file.ehdr.e_phnum == abi::PN_XNUM {
+    let length = usize::from(header.e_phnum) * usize::from(SEGMENT);
+    if header.e_phentsize != SEGMENT || length > SEGMENTS_MAX {
         return Err(Fault::Unreadable);
     }
-    let segments = file.segments().ok_or(Fault::Unreadable)?;
-    let mut stack = None;
-    let mut loader = None;
+    let table = piece(content, header.e_phoff, length)?;
+    let segments = SegmentTable::new(LittleEndian, Class::ELF64, &table);
+    judge(content, segments.iter())
+}
+
+fn judge(
+    content: &(impl ReadAt + ?Sized),
+    segments: impl Iterator<Item = ProgramHeader>,
+) -> Result<Option<Program>, Fault> {
+    let (mut stack, mut loader) = (None, None);
     for segment in segments {
         let end = segment.p_offset.checked_add(segment.p_filesz).ok_or(Fault::Unreadable)?;
-        if usize::try_from(end).map_or(true, |end| end > content.len()) {
+        if end > content.size() {
             return Err(Fault::Unreadable);
         }
         match segment.p_type {
@@ -117,19 +139,32 @@ pub fn check(content: &[u8], machine: Machine) -> Result<Option<Program>, Fault>
             abi::PT_GNU_STACK => stack = Some(segment.p_flags),
             // Of several, the kernel takes the first.
             abi::PT_INTERP if loader.is_none() => {
-                let bytes = file.segment_data(&segment).map_err(|_| Fault::Unreadable)?;
-                loader = Some(path(bytes).ok_or(Fault::Loader)?);
+                let bytes = bounded(content, &segment, LOADER_MAX)?;
+                loader = Some(path(&bytes).ok_or(Fault::Loader)?);
             }
-            abi::PT_DYNAMIC if text_relocations(&file, &segment)? => return Err(Fault::TextRelocations),
+            abi::PT_DYNAMIC if text_relocations(&bounded(content, &segment, DYNAMIC_MAX)?) => {
+                return Err(Fault::TextRelocations);
+            }
             _ => {}
         }
     }
     match stack {
-        None => return Err(Fault::NoStackHeader),
-        Some(flags) if flags & abi::PF_X != 0 => return Err(Fault::ExecutableStack),
-        Some(_) => {}
+        None => Err(Fault::NoStackHeader),
+        Some(flags) if flags & abi::PF_X != 0 => Err(Fault::ExecutableStack),
+        Some(_) => Ok(Some(Program { loader })),
     }
-    Ok(Some(Program { loader }))
+}
+
+fn bounded(content: &(impl ReadAt + ?Sized), segment: &ProgramHeader, most: u64) -> Result<Vec<u8>, Fault> {
+    let length = Some(segment.p_filesz).filter(|length| *length <= most).ok_or(Fault::Unreadable)?;
+    piece(content, segment.p_offset, length as usize)
+}
+
+/// `length` is bounded by the caller.
+fn piece(content: &(impl ReadAt + ?Sized), at: u64, length: usize) -> Result<Vec<u8>, Fault> {
+    let mut bytes = vec![0; length];
+    content.read_at(at, &mut bytes).map_err(|Unreadable| Fault::Unreadable)?;
+    Ok(bytes)
 }
 
 fn path(bytes: &[u8]) -> Option<String> {
@@ -140,13 +175,11 @@ fn path(bytes: &[u8]) -> Option<String> {
 /// `DF_TEXTREL` of `DT_FLAGS`.
 const DF_TEXTREL: u64 = 4;
 
-/// Of the segment, as the loader reads it: what section headers say is nothing to it.
-fn text_relocations(file: &ElfBytes<'_, LittleEndian>, segment: &ProgramHeader) -> Result<bool, Fault> {
-    let bytes = file.segment_data(segment).map_err(|_| Fault::Unreadable)?;
-    let entries = DynamicTable::new(file.ehdr.endianness, file.ehdr.class, bytes);
-    Ok(entries.iter().take_while(|entry| entry.d_tag != abi::DT_NULL).any(|entry| {
+fn text_relocations(section: &[u8]) -> bool {
+    let entries = DynamicTable::new(LittleEndian, Class::ELF64, section);
+    entries.iter().take_while(|entry| entry.d_tag != abi::DT_NULL).any(|entry| {
         entry.d_tag == abi::DT_TEXTREL || entry.d_tag == abi::DT_FLAGS && entry.d_val() & DF_TEXTREL != 0
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -179,16 +212,16 @@ mod tests {
     const RX: u32 = abi::PF_R | abi::PF_X;
 
     fn verdict(segments: &[(u32, u32)]) -> Result<Option<Program>, Fault> {
-        check(&file(abi::EM_X86_64, segments), Machine::X86_64)
+        check(&file(abi::EM_X86_64, segments)[..], Machine::X86_64)
     }
 
     #[test]
     fn program_that_keeps_memory_apart_is_good() {
         let good = [(abi::PT_LOAD, RX), (abi::PT_LOAD, RW), (abi::PT_GNU_STACK, RW)];
         assert_eq!(verdict(&good), Ok(Some(Program { loader: None })));
-        assert_eq!(check(b"#!/bin/sh\n", Machine::X86_64), Ok(None));
+        assert_eq!(check(&b"#!/bin/sh\n"[..], Machine::X86_64), Ok(None));
         let running = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(check(&running, Machine::HERE).unwrap().is_some());
+        assert!(check(&running[..], Machine::HERE).unwrap().is_some());
     }
 
     #[test]
@@ -209,10 +242,10 @@ mod tests {
     #[test]
     fn program_for_another_machine_or_cut_short_is_refused() {
         let other = file(abi::EM_AARCH64, &[(abi::PT_GNU_STACK, RW)]);
-        assert_eq!(check(&other, Machine::X86_64), Err(Fault::Foreign));
+        assert_eq!(check(&other[..], Machine::X86_64), Err(Fault::Foreign));
         let mut narrow = file(abi::EM_X86_64, &[(abi::PT_GNU_STACK, RW)]);
         narrow[4] = 1;
-        assert_eq!(check(&narrow, Machine::X86_64), Err(Fault::Foreign));
+        assert_eq!(check(&narrow[..], Machine::X86_64), Err(Fault::Foreign));
         let whole = file(abi::EM_X86_64, &[(abi::PT_LOAD, RX), (abi::PT_GNU_STACK, RW)]);
         for end in 4..whole.len() {
             assert!(check(&whole[..end], Machine::X86_64).is_err(), "{end}");
@@ -228,7 +261,7 @@ mod tests {
         bytes[56..58].copy_from_slice(&abi::PN_XNUM.to_le_bytes());
         bytes.extend([0; 64]);
         bytes[at as usize + 44] = 2;
-        assert_eq!(check(&bytes, Machine::X86_64), Err(Fault::Unreadable));
+        assert_eq!(check(&bytes[..], Machine::X86_64), Err(Fault::Unreadable));
     }
 
     #[test]
@@ -241,13 +274,13 @@ mod tests {
         bytes[header + 32..header + 40].copy_from_slice(&32_u64.to_le_bytes());
         bytes.extend(abi::DT_TEXTREL.to_le_bytes());
         bytes.extend([0; 24]);
-        assert_eq!(check(&bytes, Machine::X86_64), Err(Fault::TextRelocations));
+        assert_eq!(check(&bytes[..], Machine::X86_64), Err(Fault::TextRelocations));
         // One section, and no dynamic one.
         let sections = bytes.len() as u64;
         bytes[40..48].copy_from_slice(&sections.to_le_bytes());
         bytes[60] = 1;
         bytes.extend([0; 64]);
-        assert_eq!(check(&bytes, Machine::X86_64), Err(Fault::TextRelocations));
+        assert_eq!(check(&bytes[..], Machine::X86_64), Err(Fault::TextRelocations));
     }
 
     #[test]
@@ -255,6 +288,6 @@ mod tests {
         let mut bytes = file(abi::EM_X86_64, &[(abi::PT_LOAD, RX), (abi::PT_GNU_STACK, RW)]);
         bytes[64 + 8..64 + 16].copy_from_slice(&u64::MAX.to_le_bytes());
         bytes[64 + 32..64 + 40].copy_from_slice(&2_u64.to_le_bytes());
-        assert_eq!(check(&bytes, Machine::X86_64), Err(Fault::Unreadable));
+        assert_eq!(check(&bytes[..], Machine::X86_64), Err(Fault::Unreadable));
     }
 }

@@ -9,11 +9,16 @@
 //! |---|---|
 //! | [`tree`] | one entry after the other: kind, mode, owner, attributes, name; and what they sum up to |
 //! | [`elf`] | the bytes of a file, if it is a program or a library |
-//! | [`erofs`] | a whole image, every structure that the kernel would follow |
+//! | [`erofs`] | an image: its layout, and through the other two all that is in it |
+//! | `kept` | the word that a store keeps beside an image |
 //!
 //! Every byte of both comes from somebody who may be hostile. Nothing here follows a link, allocates more than a problem's
 //! text, or repairs anything. Deliberately not here: whether the manifest is good (`policy`), and who signed it.
 
 pub mod elf;
 pub mod erofs;
+mod kept;
+pub mod read;
 pub mod tree;
+
+pub use kept::{CHECKER, KEPT_MAX, kept};

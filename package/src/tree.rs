@@ -147,6 +147,16 @@ impl Tree {
         self.verdict(entry).map_err(|wrong| Problem::new(entry.path, wrong))
     }
 
+    /// Entries so far.
+    pub fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// Bytes of files and links so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     fn verdict(&mut self, entry: &Entry<'_>) -> Result<(), Wrong> {
         let components = entry.path.split(|b| *b == b'/');
         if entry.path.len() > PATH_MAX || components.clone().count() > DEPTH_MAX {

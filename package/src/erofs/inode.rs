@@ -1,107 +1,121 @@
-//! Inodes: 32 or 64 bytes at 32 times their number from where the metadata begins.
+//! Inodes: `struct erofs_inode_compact` (32 bytes) and `erofs_inode_extended` (64).
 
-use super::{BLOCK, Fault, Image, Numbers};
+use super::superblock::Superblock;
+use super::{BLOCK, Refusal};
+use crate::read::{ReadAt, u16_at, u32_at, u64_at};
 use crate::tree::Kind;
 
+/// Inodes are numbered by these steps from the table's beginning.
 const SLOT: u64 = 32;
+const COMPACT: u64 = 32;
+const EXTENDED: u64 = 64;
 
-/// Where the data is.
+/// How an inode's data is laid out (`i_format`, bits 1 to 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// `EROFS_INODE_FLAT_PLAIN`: in blocks.
+pub(super) enum Layout {
+    /// Whole blocks.
     Plain,
-    /// `EROFS_INODE_FLAT_INLINE`: in blocks, the last part behind the inode.
+    /// Whole blocks, and the rest right behind the inode.
     Inline,
-    /// `EROFS_INODE_COMPRESSED_COMPACT`: compressed; indexes behind the inode.
+    /// LZ4, with an index of eight bytes for each block of the file.
+    Full,
+    /// LZ4, with a packed index.
     Compact,
 }
 
-/// An inode that is good by itself.
+/// A checked inode.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Inode {
-    pub(crate) nid: u64,
-    pub(crate) kind: Kind,
-    pub(crate) mode: u32,
-    pub(crate) size: u64,
-    pub(crate) layout: Layout,
-    /// First block of its data.
-    pub(crate) start: u32,
-    /// Offset in the image behind it.
-    pub(crate) end: usize,
+pub(super) struct Inode {
+    /// Its number.
+    pub(super) number: u64,
+    /// Its first byte.
+    pub(super) at: u64,
+    /// The byte after it.
+    pub(super) end: u64,
+    /// How its data is laid out.
+    pub(super) layout: Layout,
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Permissions and the three bits above.
+    pub(super) mode: u32,
+    /// Bytes of its data.
+    pub(super) size: u64,
+    /// Names that lead to it; for a directory two more than the directories in it.
+    pub(super) links: u32,
+    /// First block of plain data, or how many blocks compressed data has.
+    pub(super) union: u32,
 }
 
-impl Image<'_> {
-    /// Reads the inode with this number.
-    pub(crate) fn inode(&self, nid: u64) -> Result<Inode, Fault> {
-        let past = Fault::Corrupt("an inode past the end", nid);
-        let offset = nid.checked_mul(SLOT).and_then(|at| at.checked_add(self.meta * BLOCK as u64));
-        let offset = offset.and_then(|at| usize::try_from(at).ok()).ok_or(past.clone())?;
-        let format = self.bytes.u16(offset).ok_or(past.clone())?;
-        let length = if format & 1 == 0 { 32 } else { 64 };
-        // The kernel reads one that lies across two blocks; nobody makes one.
-        if offset % BLOCK + length > BLOCK {
-            return Err(Fault::Corrupt("an inode across blocks", nid));
-        }
-        let raw = self.bytes.get(offset..offset + length).ok_or(past)?;
-        let fields = if length == 32 { compact(raw) } else { extended(raw) };
-        let Raw { attributes, mode, links, size, start, owner } =
-            fields.ok_or(Fault::Corrupt("an inode", nid))?;
-        let layout = match format >> 1 {
-            0 => Layout::Plain,
-            2 => Layout::Inline,
-            3 => Layout::Compact,
-            _ => return Err(Fault::Unsupported("a layout of files that packages do not have")),
-        };
-        match () {
-            () if attributes != 0 => return Err(Fault::Unsupported("extended attributes")),
-            () if owner != (0, 0) => return Err(Fault::Unsupported("files of another owner than root")),
-            () if links == 0 => return Err(Fault::Corrupt("an inode that is not linked", nid)),
-            () => {}
-        }
-        let kind = match mode & 0o170_000 {
-            0o040_000 => Kind::Directory,
-            0o100_000 => Kind::File(size),
-            0o120_000 => Kind::Link(size),
-            0o010_000 => Kind::Fifo,
-            0o140_000 => Kind::Socket,
-            0o020_000 | 0o060_000 => Kind::Device,
-            _ => return Err(Fault::Corrupt("an inode of no type", nid)),
-        };
-        if layout == Layout::Compact && !matches!(kind, Kind::File(_)) {
-            return Err(Fault::Unsupported("a compressed directory or link"));
-        }
-        let mode = u32::from(mode) & 0o7777;
-        Ok(Inode { nid, kind, mode, size, layout, start, end: offset + length })
+/// Reads and checks the inode `number`.
+pub(super) fn read(
+    image: &(impl ReadAt + ?Sized),
+    superblock: &Superblock,
+    number: u64,
+) -> Result<Inode, Refusal> {
+    let at = number
+        .checked_mul(SLOT)
+        .and_then(|at| at.checked_add(superblock.inodes_at))
+        .filter(|at| at.checked_add(EXTENDED).is_some())
+        .ok_or(Refusal::Unreadable)?;
+    let refuse = |what| Err(Refusal::Layout(what, at));
+    let format = u16::from_le_bytes(image.array(at)?);
+    let extended = format & 1 == 1;
+    let layout = match format >> 1 {
+        0 => Layout::Plain,
+        1 => Layout::Full,
+        2 => Layout::Inline,
+        3 => Layout::Compact,
+        _ => return refuse("has an inode of a format that our images have not"),
+    };
+    let mut raw = [0; EXTENDED as usize];
+    let length = if extended { EXTENDED } else { COMPACT };
+    let part = raw.get_mut(..length as usize).ok_or(Refusal::Unreadable)?;
+    image.read_at(at, part)?;
+    let (size, links, owners, reserved) = if extended {
+        let reserved = u16_at(&raw, 6) != 0 || raw[48..].iter().any(|byte| *byte != 0);
+        (u64_at(&raw, 8), u32_at(&raw, 44), u64_at(&raw, 24), reserved)
+    } else {
+        let reserved = u32_at(&raw, 12) | u32_at(&raw, 28);
+        (u64::from(u32_at(&raw, 8)), u32::from(u16_at(&raw, 6)), u64::from(u32_at(&raw, 24)), reserved != 0)
+    };
+    if u16_at(&raw, 2) != 0 {
+        return refuse("has an inode with extended attributes");
     }
+    if owners != 0 {
+        return refuse("has an inode that root does not own");
+    }
+    if reserved {
+        return refuse("uses a field of an inode that our images leave empty");
+    }
+    let mode = u32::from(u16_at(&raw, 4));
+    let kind = match mode >> 12 {
+        0o01 => Kind::Fifo,
+        0o02 | 0o06 => Kind::Device,
+        0o04 => Kind::Directory,
+        0o10 => Kind::File(size),
+        0o12 => Kind::Link(size),
+        0o14 => Kind::Socket,
+        _ => return refuse("has an inode that is of no kind"),
+    };
+    let (mode, union) = (mode & 0o7777, u32_at(&raw, 16));
+    Ok(Inode { number, at, end: at + length, layout, kind, mode, size, links, union })
 }
 
-struct Raw {
-    attributes: u16,
-    mode: u16,
-    links: u32,
-    size: u64,
-    start: u32,
-    owner: (u32, u32),
-}
+impl Inode {
+    /// How many blocks its data has.
+    pub(super) fn blocks(&self) -> u64 {
+        self.size.div_ceil(BLOCK)
+    }
 
-fn compact(raw: &[u8]) -> Option<Raw> {
-    Some(Raw {
-        attributes: raw.u16(2)?,
-        mode: raw.u16(4)?,
-        links: raw.u16(6)?.into(),
-        size: raw.u32(8)?.into(),
-        start: raw.u32(16)?,
-        owner: (raw.u16(24)?.into(), raw.u16(26)?.into()),
-    })
-}
-
-fn extended(raw: &[u8]) -> Option<Raw> {
-    Some(Raw {
-        attributes: raw.u16(2)?,
-        mode: raw.u16(4)?,
-        links: raw.u32(44)?,
-        size: raw.u64(8)?,
-        start: raw.u32(16)?,
-        owner: (raw.u32(24)?, raw.u32(28)?),
-    })
+    /// `file_type` of the entries that name it.
+    pub(super) fn file_type(&self) -> u8 {
+        match self.kind {
+            Kind::File(_) => 1,
+            Kind::Directory => 2,
+            Kind::Device => 3,
+            Kind::Fifo => 5,
+            Kind::Socket => 6,
+            Kind::Link(_) => 7,
+        }
+    }
 }
