@@ -1,8 +1,10 @@
 //! The package checker, on a directory of this machine: what `package` refuses never becomes an image.
 
 use crate::stamp::sorted_entries;
+use crate::verity;
 use anyhow::{Context, Result, bail};
 use package::elf::{self, Machine};
+use package::erofs;
 use package::tree::{Entry, Kind, Problem, Tree, Wrong};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -31,6 +33,19 @@ pub fn root(root: &Path) -> Result<()> {
         text.push(format!("and {} more", problems.len() - LISTED));
     }
     bail!("not fit for a package:\n  {}", text.join("\n  "))
+}
+
+/// Checks an image whose data is `data_blocks` blocks long, as the device does.
+///
+/// # Errors
+/// What is wrong with it; it cannot be read.
+pub fn image(image: &Path, data_blocks: u64) -> Result<()> {
+    let mut bytes = fs::read(image).with_context(|| format!("reading {}", image.display()))?;
+    bytes.truncate(usize::try_from(data_blocks.saturating_mul(verity::BLOCK))?);
+    match erofs::check(&bytes[..], Machine::HERE) {
+        Ok(_) => Ok(()),
+        Err(refusal) => bail!("{} is not fit for a package: {refusal}", image.display()),
+    }
 }
 
 struct Check<'a> {

@@ -7,18 +7,17 @@ use crate::stamp::Stamp;
 use crate::verity::{self, Verified};
 use crate::{check, erofs, stage};
 use anyhow::{Context, Result};
-use package::elf::Machine;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 const UUID: &str = "67616269-6f6e-4000-8000-617070730000";
 const APP_UUID: &str = "67616269-6f6e-4000-8000-617070696d67";
 
 /// Makes the store image at `image` of the app directories in `apps`, each under the name its directory has.
-/// What is wrong with a manifest is for the device to say; what is in a root that no package may have is refused here,
-/// because the device's kernel would read it.
+/// What is wrong with a manifest is for the device to say, and what is wrong with an image, which it checks before it mounts
+/// it; what is in a `root/` that no package may have is refused here, because nobody checks it later.
 pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
-    let mut stamp = Stamp::new("store 4").text(policy::POLICY);
+    let mut stamp = Stamp::new("store 5").text(policy::POLICY).text(package::CHECKER);
     for app in apps {
         stamp = stamp.text(app.file_name().unwrap_or_default().to_string_lossy()).path(app)?;
     }
@@ -39,6 +38,7 @@ pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
         }
         stage::copy(app, &to)?;
         keep_plan(&to)?;
+        keep_checked(&to)?;
     }
     stage::normalise(&staged)?;
     erofs::format(&staged, UUID, image)?;
@@ -52,14 +52,7 @@ pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
 /// goes first: beside a manifest that is not good it would stay and be believed, and as a link it would be followed.
 fn keep_plan(app: &Path) -> Result<()> {
     let plan = app.join("manifest.plan");
-    if plan.symlink_metadata().is_ok() {
-        let removed = if plan.is_dir() && !plan.is_symlink() {
-            fs::remove_dir_all(&plan)
-        } else {
-            fs::remove_file(&plan)
-        };
-        removed.with_context(|| format!("removing {}", plan.display()))?;
-    }
+    remove(&plan)?;
     let text = fs::read(app.join("manifest.toml")).unwrap_or_default();
     match std::str::from_utf8(&text).ok().and_then(policy::keep) {
         Some(kept) => stage::write(&plan, kept),
@@ -67,14 +60,42 @@ fn keep_plan(app: &Path) -> Result<()> {
     }
 }
 
+/// Keeps the checker's word on the image of the app directory `app`, if it has one and it is good, so that no boot has to
+/// check it. One that the app's author brought goes first, as a plan does.
+fn keep_checked(app: &Path) -> Result<()> {
+    let word = app.join("root.checked");
+    remove(&word)?;
+    let image = app.join("root.img");
+    let text = fs::read_to_string(app.join("root.verity")).unwrap_or_default();
+    let Some(said) = Verified::from_text(&image, &text) else { return Ok(()) };
+    // Its own hash tree is no proof: it is made again from the data that was checked.
+    let again = app.join("root.again");
+    remove(&again)?;
+    fs::copy(&image, &again).with_context(|| format!("copying {}", image.display()))?;
+    File::options().write(true).open(&again)?.set_len(said.data_blocks.saturating_mul(verity::BLOCK))?;
+    let good = check::image(&again, said.data_blocks).is_ok();
+    let same = good && verity::append(&again, APP_UUID)?.to_text() == text;
+    remove(&again)?;
+    if !same {
+        return Ok(());
+    }
+    stage::write(&word, package::kept(&said.root_hash))
+}
+
+/// Removes whatever is at `path`, without following it.
+fn remove(path: &Path) -> Result<()> {
+    let Ok(about) = path.symlink_metadata() else { return Ok(()) };
+    let removed = if about.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.with_context(|| format!("removing {}", path.display()))
+}
+
 /// Turns the `root/` of the app directory `app` into `root.img` and `root.verity`.
 pub fn root_to_image(app: &Path) -> Result<()> {
     let (root, image) = (app.join("root"), app.join("root.img"));
     check::root(&root)?;
     erofs::format(&root, APP_UUID, &image)?;
-    let made = fs::read(&image).with_context(|| format!("reading {}", image.display()))?;
-    package::erofs::check(&made[..], Machine::HERE).context("the image that was made of the app's root")?;
     let verified = verity::append(&image, APP_UUID)?;
+    check::image(&image, verified.data_blocks)?;
     fs::write(app.join("root.verity"), verified.to_text())?;
     fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))
 }
@@ -105,5 +126,33 @@ mod tests {
             assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious");
             fs::remove_file(&plan).ok();
         }
+    }
+
+    #[test]
+    fn image_has_the_checkers_word_only_if_it_is_good_and_its_hash_is_its_own() {
+        let place = tempfile::tempdir().unwrap();
+        let app = place.path().join("app");
+        fs::create_dir_all(app.join("root/bin")).unwrap();
+        fs::write(app.join("root/bin/text"), "a line\n".repeat(3000)).unwrap();
+        root_to_image(&app).unwrap();
+        let word = app.join("root.checked");
+        keep_checked(&app).unwrap();
+        let text = fs::read_to_string(app.join("root.verity")).unwrap();
+        let good = Verified::from_text(&app.join("root.img"), &text).unwrap();
+        assert_eq!(fs::read_to_string(&word).unwrap(), package::kept(&good.root_hash));
+        // Another image under the hash of this one.
+        let mut bytes = fs::read(app.join("root.img")).unwrap();
+        bytes[0] ^= 1;
+        fs::write(app.join("root.img"), &bytes).unwrap();
+        keep_checked(&app).unwrap();
+        assert!(!word.exists());
+        // Under its own, but not good; and a word that somebody brought.
+        bytes[1024] ^= 1;
+        fs::write(app.join("root.img"), &bytes[..(good.data_blocks * verity::BLOCK) as usize]).unwrap();
+        let bad = verity::append(&app.join("root.img"), APP_UUID).unwrap();
+        fs::write(app.join("root.verity"), bad.to_text()).unwrap();
+        fs::write(&word, package::kept(&bad.root_hash)).unwrap();
+        keep_checked(&app).unwrap();
+        assert!(!word.exists());
     }
 }

@@ -27,7 +27,7 @@ fn mutants_are_refused_or_harmless() {
     let (mut accepted, mut changed) = (0, 0);
     for number in 0..MUTANTS {
         let original = &originals[(number % originals.len() as u64) as usize];
-        let mutant = made::mutant(original, number);
+        let mutant = made::mutant::mutant(original, number);
         let began = Instant::now();
         let verdict = verdict(&mutant);
         assert!(began.elapsed() < LONGEST, "mutant {number} takes {:?}", began.elapsed());

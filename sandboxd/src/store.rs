@@ -56,6 +56,11 @@ pub fn plan(app: &Path) -> Option<Vec<u8>> {
     Some(policy::kept_plan(&kept, &manifest(app).ok()?)?.to_vec())
 }
 
+/// The checker's word on the app's image, if there is one. For the verified store alone, as [`plan`].
+pub fn checked(app: &Path) -> Option<Vec<u8>> {
+    read(open(&app.join("root.checked")).ok()?, package::KEPT_MAX).ok()
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags).open(path)

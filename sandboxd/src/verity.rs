@@ -1,10 +1,12 @@
-//! An app that comes as an image: loop device, dm-verity, EROFS, in this order, so that the kernel's file-system
-//! code never sees a byte that does not hash to the root the (verified) app store names.
+//! An app that comes as an image: loop device, dm-verity, the package checker (`worker.rs`, or the store's word that it
+//! was checked), EROFS, in this order, so that the kernel's file-system code never sees a byte that does not hash to the
+//! root the (verified) app store names, nor one that the checker did not see.
 //!
 //! `root.verity` is one line of `key=value` words; it is data of the store, not of the app, and checked all the same.
 //! The loop device and the verity device go away with the mount (autoclear, deferred remove).
 
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -13,7 +15,7 @@ use sys::loopdev::LoopDevice;
 use sys::mount::{FsContext, MountAttr};
 
 use crate::problem::{BoxError, Step};
-use crate::storage::{attach_at, is_mounted};
+use crate::storage::attach_at;
 
 /// The four numbers of `root.verity`, checked.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,36 +72,71 @@ impl VerityText {
     }
 }
 
-/// Mounts the image in `app` (`root.img`, `root.verity`) read-only at `at`, unless that was done already.
-pub fn mount_image(app: &Path, name: &str, at: &Path) -> Result<(), BoxError> {
-    if is_mounted(at) {
-        return Ok(());
-    }
+/// An app's image as a verity device that nobody has mounted yet. The device goes away with it, or with the mount.
+#[derive(Debug)]
+pub struct Prepared {
+    mapper: DeviceMapper,
+    name: String,
+    device: u64,
+    root_hash: String,
+    blocks: u64,
+}
+
+/// Sets up loop device and dm-verity for the image in `app` (`root.img`, `root.verity`).
+pub fn prepare(app: &Path, uid: u32) -> Result<Prepared, BoxError> {
     let text =
         fs::read_to_string(app.join("root.verity")).map_err(|e| BoxError::VerityText(e.to_string()))?;
     let text = VerityText::parse(&text)?;
-    fs::create_dir_all(at).map_err(|e| BoxError::step(Step::Image, e))?;
     let image = File::open(app.join("root.img")).map_err(|e| BoxError::Root(app.join("root.img"), e))?;
     let loop_device = LoopDevice::attach(image.as_fd()).map_err(|e| BoxError::step(Step::Verity, e))?;
     let mapper = DeviceMapper::open().map_err(|e| BoxError::step(Step::Verity, e))?;
     let target = text.target(loop_device.path().to_str().unwrap_or_default());
-    // A sandboxd that died half-way may have left one that nobody uses.
-    let _ = mapper.remove(name);
-    let device = mapper.create_verity(name, &target).map_err(|e| BoxError::step(Step::Verity, e))?;
-    let mounted = mount_erofs(device, at);
-    // Now for a failure, with the mount for a success: the device has no other user.
-    let _ = mapper.remove(name);
-    mounted.map_err(|e| BoxError::step(Step::Image, e))
+    // One that a sandboxd before us left, and that a worker may still have open, has another name.
+    let name = format!("app-{uid}-{}", std::process::id());
+    let device = mapper.create_verity(&name, &target).map_err(|e| BoxError::step(Step::Verity, e))?;
+    Ok(Prepared { mapper, name, device, root_hash: text.root_hash, blocks: text.data_blocks })
 }
 
-fn mount_erofs(device: u64, at: &Path) -> std::io::Result<()> {
-    // The kernel's `huge_encode_dev`.
-    let minor = device & 0xff | device >> 12 & 0xfff00;
-    let context = FsContext::open(c"erofs")?;
-    context.string("source", &format!("/dev/dm-{minor}"))?.flag("ro")?;
-    let mount = context.mount(MountAttr::RDONLY.with(MountAttr::NOSUID).with(MountAttr::NODEV))?;
-    attach_at(mount.as_fd(), at)
+impl Prepared {
+    /// Whether the app store has the checker's word on exactly this image.
+    pub fn was_checked(&self, app: &Path) -> bool {
+        let word = crate::store::checked(app);
+        word.is_some_and(|word| word == package::kept(&self.root_hash).as_bytes())
+    }
+
+    /// The image's bytes, each checked against the root hash as it is read, and how many they are.
+    pub fn open(&self) -> io::Result<(File, u64)> {
+        Ok((File::open(self.path())?, self.blocks.saturating_mul(BLOCK)))
+    }
+
+    /// Mounts it read-only at `at`.
+    pub fn mount(self, at: &Path) -> Result<(), BoxError> {
+        fs::create_dir_all(at).and_then(|()| self.mount_at(at)).map_err(|e| BoxError::step(Step::Image, e))
+    }
+
+    fn mount_at(&self, at: &Path) -> io::Result<()> {
+        let context = FsContext::open(c"erofs")?;
+        context.string("source", &self.path())?.flag("ro")?;
+        let mount = context.mount(MountAttr::RDONLY.with(MountAttr::NOSUID).with(MountAttr::NODEV))?;
+        attach_at(mount.as_fd(), at)
+    }
+
+    fn path(&self) -> String {
+        // The kernel's `huge_encode_dev`.
+        let minor = self.device & 0xff | self.device >> 12 & 0xfff00;
+        format!("/dev/dm-{minor}")
+    }
 }
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // Deferred: it goes with its last user, which is the mount, or nobody. What can fail here only leaves it behind.
+        let _ = self.mapper.remove(&self.name);
+    }
+}
+
+/// Bytes of a data block.
+const BLOCK: u64 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -1,16 +1,23 @@
-//! Reading manifests in a box: the queue of what is to be read, and the messages to the worker that reads it.
+//! Reading manifests and images in a box: the queue of what is to be read, and the messages to the worker that reads it.
 //!
-//! An app's author wrote the manifest, so the parser runs in a process that may do nothing, and what it answers
-//! is not believed: a plan is decoded and checked again here, a text is escaped. One manifest is under way at a
-//! time; one that kills the worker three times is given up, and the next has its turn.
+//! An app's author wrote the manifest and the image, so both are read in a process that may do nothing, and what it answers
+//! is not believed further than it must be: a plan is decoded and checked again here, a text is escaped; that an image is
+//! good can only be believed, by whoever would otherwise mount it unread. One thing is read at a time; a manifest that kills
+//! the worker three times is given up, an image at the first, and the next has its turn.
 //!
 //! ```text
-//! to the worker    u32 number (little-endian), manifest text (at most 64 KiB)
-//! from the worker  u32 number, u8 0 = encoded plan follows | 1 = text for people follows
+//! to the worker    u32 number (little-endian), u8 0, manifest text (at most 64 KiB)
+//!                  u32 number, u8 1, u64 length of the image; with its descriptor
+//! from the worker  u32 number, u8 0 = encoded plan follows | 1 = text for people follows | 2 = the image is good
 //! ```
 //! The number pairs them: an answer to a question asked before a crash is recognised and dropped.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use package::elf::Machine;
+use package::read::{ReadAt, Unreadable};
 
 /// Longest message either way.
 pub const MESSAGE_MAX: usize = 160 * 1024;
@@ -19,11 +26,26 @@ const ATTEMPTS: u32 = 3;
 /// Longest time for one manifest, milliseconds. Real ones take a few.
 const PATIENCE_MS: u64 = 5000;
 
-/// What the worker says about a manifest.
+/// Longest time for one image. 10 MB take half a second on a small board; a hostile image can make the checker decompress
+/// what a package may have at most, for which nobody waits.
+const IMAGE_PATIENCE_MS: u64 = 30_000;
+
+/// What is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A manifest.
+    Manifest,
+    /// An image.
+    Image,
+}
+
+/// What the worker says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// An encoded plan, unchecked.
     Plan(Vec<u8>),
+    /// The image may be mounted.
+    Fit,
     /// Faults, unescaped.
     Problems(Vec<u8>),
     /// It could not be read: the worker failed over it.
@@ -33,7 +55,7 @@ pub enum Verdict {
 /// The queue. Boxes are named by uid; the text is fetched when its turn comes.
 #[derive(Debug, Default)]
 pub struct Queue {
-    waiting: VecDeque<u32>,
+    waiting: VecDeque<(u32, What)>,
     current: Option<Current>,
     number: u32,
 }
@@ -41,15 +63,24 @@ pub struct Queue {
 #[derive(Debug)]
 struct Current {
     uid: u32,
+    what: What,
     attempts: u32,
     /// Until when an answer is waited for; `None` while the worker is down.
     deadline_ms: Option<u64>,
 }
 
 impl Queue {
-    /// Adds the manifest of `uid`.
-    pub fn push(&mut self, uid: u32) {
-        self.waiting.push_back(uid);
+    /// Adds the manifest or the image of `uid`. Images come after manifests: with those every app's grants are known.
+    pub fn push(&mut self, uid: u32, what: What) {
+        let images = self.waiting.iter().rev().take_while(|(_, waits)| *waits == What::Image).count();
+        let at = if what == What::Image { self.waiting.len() } else { self.waiting.len() - images };
+        self.waiting.insert(at, (uid, what));
+    }
+
+    /// Whether a manifest is to be read.
+    pub fn has_manifests(&self) -> bool {
+        let current = self.current.as_ref().map(|current| current.what);
+        self.waiting.iter().map(|(_, what)| *what).chain(current).any(|what| what == What::Manifest)
     }
 
     /// Nothing is to be read.
@@ -57,22 +88,23 @@ impl Queue {
         self.waiting.is_empty() && self.current.is_none()
     }
 
-    /// The box whose manifest is to be sent now, and under which number; the worker must be up.
-    pub fn next(&mut self, now_ms: u64) -> Option<(u32, u32)> {
+    /// The box of which something is to be sent now, what, and under which number; the worker must be up.
+    pub fn next(&mut self, now_ms: u64) -> Option<(u32, u32, What)> {
         let current = match &mut self.current {
             Some(current) if current.deadline_ms.is_some() => return None,
             Some(current) => current,
             None => {
-                let uid = self.waiting.pop_front()?;
-                self.current.insert(Current { uid, attempts: 0, deadline_ms: None })
+                let (uid, what) = self.waiting.pop_front()?;
+                self.current.insert(Current { uid, what, attempts: 0, deadline_ms: None })
             }
         };
-        current.deadline_ms = Some(now_ms + PATIENCE_MS);
+        let patience = if current.what == What::Image { IMAGE_PATIENCE_MS } else { PATIENCE_MS };
+        current.deadline_ms = Some(now_ms + patience);
         self.number = self.number.wrapping_add(1);
-        Some((self.number, current.uid))
+        Some((self.number, current.uid, current.what))
     }
 
-    /// The manifest could not even be sent: it is out of the queue.
+    /// It could not even be sent: it is out of the queue.
     pub fn skip(&mut self) {
         self.current = None;
     }
@@ -80,7 +112,7 @@ impl Queue {
     /// There will be no worker: everything is out of the queue.
     pub fn give_up(&mut self) -> Vec<u32> {
         let current = self.current.take().map(|c| c.uid);
-        current.into_iter().chain(self.waiting.drain(..)).collect()
+        current.into_iter().chain(self.waiting.drain(..).map(|(uid, _)| uid)).collect()
     }
 
     /// An answer came. `None` when it answers nothing that was asked.
@@ -91,16 +123,21 @@ impl Queue {
             return None;
         }
         let current = self.current.take_if(|c| c.deadline_ms.is_some())?;
-        let verdict = if *kind == 0 { Verdict::Plan(body.into()) } else { Verdict::Problems(body.into()) };
+        let verdict = match (kind, current.what) {
+            (0, What::Manifest) => Verdict::Plan(body.into()),
+            (2, What::Image) => Verdict::Fit,
+            (0 | 2, _) => Verdict::GivenUp,
+            _ => Verdict::Problems(body.into()),
+        };
         Some((current.uid, verdict))
     }
 
-    /// The worker ended. Gives the manifest that is now given up, if one is.
+    /// The worker ended. Gives what is now given up, if one is.
     pub fn worker_ended(&mut self) -> Option<(u32, Verdict)> {
         let current = self.current.as_mut().filter(|c| c.deadline_ms.is_some())?;
         current.deadline_ms = None;
         current.attempts += 1;
-        let given_up = current.attempts >= ATTEMPTS;
+        let given_up = current.attempts >= ATTEMPTS || current.what == What::Image;
         given_up.then(|| self.current.take().map(|c| (c.uid, Verdict::GivenUp))).flatten()
     }
 
@@ -110,17 +147,33 @@ impl Queue {
     }
 }
 
-/// The message that asks for `text`.
+/// The message that asks about the manifest `text`.
 pub fn question(number: u32, text: &[u8]) -> Vec<u8> {
-    let mut message = number.to_le_bytes().to_vec();
-    message.extend_from_slice(text);
-    message
+    [&number.to_le_bytes(), &[0][..], text].concat()
 }
 
-/// What the worker does with one message; `None` for one that is no question.
-pub fn work(message: &[u8]) -> Option<Vec<u8>> {
-    let (number, text) = message.split_first_chunk::<4>()?;
-    let (kind, body) = match std::str::from_utf8(text) {
+/// The message that asks about an image of `length` bytes, whose descriptor goes with it.
+pub fn image_question(number: u32, length: u64) -> Vec<u8> {
+    [&number.to_le_bytes(), &[1][..], &length.to_le_bytes()].concat()
+}
+
+/// What the worker does with one message and the descriptor that came with it; `None` for one that is no question.
+pub fn work(message: &[u8], image: Option<File>) -> Option<Vec<u8>> {
+    let (number, rest) = message.split_first_chunk::<4>()?;
+    let (kind, rest) = rest.split_first()?;
+    let (kind, body) = match kind {
+        0 => manifest(rest),
+        1 => self::image(Image { file: image?, size: u64::from_le_bytes(rest.try_into().ok()?) }),
+        _ => return None,
+    };
+    let mut answer = number.to_vec();
+    answer.push(kind);
+    answer.extend_from_slice(body.get(..MESSAGE_MAX - 5).unwrap_or(&body));
+    Some(answer)
+}
+
+fn manifest(text: &[u8]) -> (u8, Vec<u8>) {
+    match std::str::from_utf8(text) {
         Ok(text) => match policy::check(text, &policy::Board::default()) {
             Ok(manifest) => (0, policy::compile(&manifest).encode()),
             Err(problems) => {
@@ -129,11 +182,32 @@ pub fn work(message: &[u8]) -> Option<Vec<u8>> {
             }
         },
         Err(_) => (1, b"manifest.toml:1: not UTF-8 text".to_vec()),
-    };
-    let mut answer = number.to_vec();
-    answer.push(kind);
-    answer.extend_from_slice(body.get(..MESSAGE_MAX - 5).unwrap_or(&body));
-    Some(answer)
+    }
+}
+
+fn image(image: Image) -> (u8, Vec<u8>) {
+    match package::erofs::check(&image, Machine::HERE) {
+        Ok(_) => (2, Vec::new()),
+        Err(refusal) => (1, format!("its root.img is not fit for a package: {refusal}").into_bytes()),
+    }
+}
+
+/// The bytes of an image. A block that does not fit its hash is an error of the read.
+struct Image {
+    file: File,
+    size: u64,
+}
+
+impl ReadAt for Image {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> Result<(), Unreadable> {
+        let end = at.checked_add(buffer.len() as u64).filter(|end| *end <= self.size);
+        end.ok_or(Unreadable)?;
+        self.file.read_exact_at(buffer, at).map_err(|_| Unreadable)
+    }
 }
 
 #[cfg(test)]
@@ -147,9 +221,9 @@ mod tests {
     #[test]
     fn queue_asks_one_at_a_time_and_pairs_answers() {
         let mut queue = Queue::default();
-        queue.push(1);
-        queue.push(2);
-        let (number, uid) = queue.next(0).unwrap();
+        queue.push(1, What::Manifest);
+        queue.push(2, What::Manifest);
+        let (number, uid, _) = queue.next(0).unwrap();
         assert_eq!((uid, queue.next(0)), (1, None));
         assert_eq!(queue.answer(&answer(number + 1, 0, b"x")), None);
         assert_eq!(queue.answer(b"\x01"), None);
@@ -162,13 +236,13 @@ mod tests {
     #[test]
     fn queue_gives_up_after_three_crashes_and_goes_on() {
         let mut queue = Queue::default();
-        queue.push(1);
-        queue.push(2);
+        queue.push(1, What::Manifest);
+        queue.push(2, What::Manifest);
         for _ in 0..2 {
             assert_eq!(queue.next(0).unwrap().1, 1);
             assert_eq!(queue.worker_ended(), None);
         }
-        let (stale, _) = queue.next(0).unwrap();
+        let (stale, _, _) = queue.next(0).unwrap();
         assert_eq!(queue.worker_ended(), Some((1, Verdict::GivenUp)));
         assert_eq!(queue.worker_ended(), None);
         assert_eq!(queue.next(0).unwrap().1, 2);
@@ -178,13 +252,41 @@ mod tests {
     #[test]
     fn work_answers_plan_or_problems() {
         let good = "[app]\nid = \"com.example.a\"\nversion = \"1.0.0\"\nexec = [\"/bin/a\"]\n[resources]\nmemory = \"8MiB\"\ncpu = \"10%\"\ntasks = 4\n";
-        let plan = work(&question(7, good.as_bytes())).unwrap();
+        let plan = work(&question(7, good.as_bytes()), None).unwrap();
         assert_eq!(plan[..5], [7, 0, 0, 0, 0]);
         assert!(policy::Plan::decode(&plan[5..], &policy::Board::default()).is_ok());
-        let bad = work(&question(8, b"[app]\nnonsense = 1\n")).unwrap();
+        let bad = work(&question(8, b"[app]\nnonsense = 1\n"), None).unwrap();
         assert_eq!(bad[..5], [8, 0, 0, 0, 1]);
         assert!(String::from_utf8_lossy(&bad[5..]).contains("nonsense"));
-        assert_eq!(work(b"abc"), None);
-        assert_eq!(work(&question(9, b"\xff")).unwrap()[4], 1);
+        assert_eq!(work(b"abc", None), None);
+        assert_eq!(work(&question(9, b"\xff"), None).unwrap()[4], 1);
+    }
+
+    #[test]
+    fn queue_reads_images_last_and_gives_one_up_at_the_first_crash() {
+        let mut queue = Queue::default();
+        queue.push(1, What::Image);
+        queue.push(2, What::Image);
+        queue.push(3, What::Manifest);
+        assert!(queue.has_manifests());
+        let (number, uid, what) = queue.next(0).unwrap();
+        assert_eq!((uid, what), (3, What::Manifest));
+        // An answer to another question than was asked is none.
+        assert_eq!(queue.answer(&answer(number, 2, b"")), Some((3, Verdict::GivenUp)));
+        assert!(!queue.has_manifests());
+        assert_eq!(queue.next(0).unwrap().1, 1);
+        assert_eq!(queue.worker_ended(), Some((1, Verdict::GivenUp)));
+        let (number, ..) = queue.next(0).unwrap();
+        assert_eq!(queue.answer(&answer(number, 2, b"")), Some((2, Verdict::Fit)));
+    }
+
+    #[test]
+    fn work_says_what_is_wrong_with_an_image() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[7; 8192], 0).unwrap();
+        let said = work(&image_question(3, 8192), Some(file)).unwrap();
+        assert_eq!(said[..5], [3, 0, 0, 0, 1]);
+        assert!(String::from_utf8_lossy(&said[5..]).contains("is no EROFS image"));
+        assert_eq!(work(&image_question(3, 8192), None), None);
     }
 }

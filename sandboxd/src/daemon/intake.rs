@@ -12,6 +12,8 @@ use crate::app::{App, State};
 use crate::builder::{Built, Networks, Place, build_box, run_dir};
 use crate::devices::Device;
 use crate::problem::{BoxError, Step};
+use crate::verity::Prepared;
+use crate::worker::What;
 use crate::{storage, system, verity};
 
 impl Daemon {
@@ -36,7 +38,12 @@ impl Daemon {
             return self.take_up(uid, &plan);
         }
         match self.app_root(&plan, uid) {
-            Ok(root) => self.install(uid, &plan, &root, Wiring::default()),
+            Ok(Root::Ready(root)) => self.install(uid, &plan, &root, Wiring::default()),
+            Ok(Root::Unread(image)) => {
+                self.worker.images.insert(uid, (plan, image));
+                self.worker_wanted(uid, What::Image);
+                Ok(())
+            }
             Err(e) => {
                 self.problem(uid, &e.to_string(), &e.help());
                 Ok(())
@@ -62,14 +69,37 @@ impl Daemon {
         Ok(())
     }
 
-    fn app_root(&self, plan: &Plan, uid: u32) -> Result<PathBuf, BoxError> {
+    fn app_root(&self, plan: &Plan, uid: u32) -> Result<Root, BoxError> {
         let app = self.config.apps.join(plan.id.as_str());
         if !app.join("root.img").exists() {
-            return Ok(app.join("root"));
+            return Ok(Root::Ready(app.join("root")));
         }
-        let at = self.config.runtime.join("images").join(plan.id.as_str());
-        verity::mount_image(&app, &format!("app-{uid}"), &at)?;
-        Ok(at)
+        let at = self.image_place(plan);
+        if storage::is_mounted(&at) {
+            return Ok(Root::Ready(at));
+        }
+        let image = verity::prepare(&app, uid)?;
+        if !image.was_checked(&app) {
+            return Ok(Root::Unread(image));
+        }
+        image.mount(&at).map(|()| Root::Ready(at))
+    }
+
+    fn image_place(&self, plan: &Plan) -> PathBuf {
+        self.config.runtime.join("images").join(plan.id.as_str())
+    }
+
+    /// The worker has found the app's image good.
+    pub(super) fn image_checked(&mut self, uid: u32) -> io::Result<()> {
+        let Some((plan, image)) = self.worker.images.remove(&uid) else { return Ok(()) };
+        let at = self.image_place(&plan);
+        match image.mount(&at) {
+            Ok(()) => self.install(uid, &plan, &at, Wiring::default()),
+            Err(e) => {
+                self.problem(uid, &e.to_string(), &e.help());
+                Ok(())
+            }
+        }
     }
 
     /// Builds and starts the system box `id`.
@@ -174,6 +204,14 @@ impl Daemon {
         }
         self.init.ask(&Request::Start(uid))
     }
+}
+
+/// Where an app's files are.
+enum Root {
+    /// There.
+    Ready(PathBuf),
+    /// In an image that has to be checked before it is mounted.
+    Unread(Prepared),
 }
 
 /// What a system box gets besides: a socket as its standard input, and our end of it for `init` to keep.

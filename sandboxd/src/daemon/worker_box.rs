@@ -1,17 +1,21 @@
-//! Whence plans come: from the store if they were made with it, else from the manifest worker. Its box is started
+//! Whence plans come: from the store if they were made with it, else from the manifest worker, which checks images too
+//! before they are mounted. Its box is started
 //! when there is something to read and stopped when there is not, so that it costs time and memory only then.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use policy::Plan;
 use sys::bundle::{Next, Request};
+use sys::channel;
 
 use super::Daemon;
 use crate::app::{App, State};
 use crate::poller::Ready;
-use crate::worker::{MESSAGE_MAX, Queue, Verdict, question};
+use crate::verity::Prepared;
+use crate::worker::{MESSAGE_MAX, Queue, Verdict, What, image_question, question};
 use crate::{store, system};
 
 /// The worker, and what it has to read.
@@ -19,8 +23,10 @@ use crate::{store, system};
 pub(super) struct WorkerBox {
     /// Apps whose plan nobody has looked for yet; one is taken between two looks at everything else.
     pub(super) unread: VecDeque<u32>,
-    /// Manifests to be read by the worker.
+    /// Manifests and images to be read by the worker.
     pub(super) queue: Queue,
+    /// Apps whose image is in the queue.
+    pub(super) images: BTreeMap<u32, (Plan, Prepared)>,
     /// Our end; the worker's is its standard input.
     pub(super) socket: Option<OwnedFd>,
     /// It runs.
@@ -30,6 +36,10 @@ pub(super) struct WorkerBox {
 impl WorkerBox {
     /// Not every app's plan is known yet.
     pub(super) fn reading(&self) -> bool {
+        !self.unread.is_empty() || self.queue.has_manifests()
+    }
+
+    fn has_work(&self) -> bool {
         !self.unread.is_empty() || !self.queue.is_empty()
     }
 
@@ -54,16 +64,19 @@ impl Daemon {
         let Some(app) = self.apps.get(&uid) else { return Ok(()) };
         match store::plan(&self.config.apps.join(&app.id)) {
             Some(plan) => self.install_app(uid, &plan)?,
-            None => {
-                self.worker.queue.push(uid);
-                let worker = system::uid(system::WORKER).and_then(|uid| self.apps.get(&uid));
-                if worker.is_some_and(|w| matches!(w.state, State::Down(Next::Stopped))) {
-                    self.install_system(system::WORKER);
-                }
-            }
+            None => self.worker_wanted(uid, What::Manifest),
         }
         // It may have been waiting for this one, or for nothing more to come.
         self.worker_next(now)
+    }
+
+    /// The worker is to read something of the app, and is started if it is down.
+    pub(super) fn worker_wanted(&mut self, uid: u32, what: What) {
+        self.worker.queue.push(uid, what);
+        let worker = system::uid(system::WORKER).and_then(|uid| self.apps.get(&uid));
+        if worker.is_some_and(|w| matches!(w.state, State::Down(Next::Stopped))) {
+            self.install_system(system::WORKER);
+        }
     }
 
     /// A new pair for a new worker box; gives its standard input.
@@ -76,19 +89,23 @@ impl Daemon {
         Ok(theirs)
     }
 
-    /// Sends the next manifest, or stops the worker when there is none.
+    /// Sends the next manifest or image, or stops the worker when there is none.
     pub(super) fn worker_next(&mut self, now: u64) -> io::Result<()> {
         while self.worker.up {
-            if !self.worker.reading() {
+            if !self.worker.has_work() {
                 return match system::uid(system::WORKER) {
                     Some(uid) => self.init.ask(&Request::Stop(uid)),
                     None => Ok(()),
                 };
             }
-            let Some((number, uid)) = self.worker.queue.next(now) else { return Ok(()) };
-            let sent = self.send_manifest(number, uid);
+            let Some((number, uid, what)) = self.worker.queue.next(now) else { return Ok(()) };
+            let sent = match what {
+                What::Manifest => self.send_manifest(number, uid),
+                What::Image => self.send_image(number, uid),
+            };
             let Err(text) = sent else { return Ok(()) };
             self.worker.queue.skip();
+            self.worker.images.remove(&uid);
             self.problem(
                 uid,
                 &text,
@@ -104,6 +121,14 @@ impl Daemon {
         let socket = self.worker.socket.as_ref().ok_or("there is no manifest worker")?;
         let sent = nix::unistd::write(socket, &question(number, &text));
         sent.map(drop).map_err(|e| format!("can not send its manifest to the worker: {e}"))
+    }
+
+    fn send_image(&self, number: u32, uid: u32) -> Result<(), String> {
+        let (_, image) = self.worker.images.get(&uid).ok_or("it is gone")?;
+        let (file, length) = image.open().map_err(|e| format!("can not open its image: {e}"))?;
+        let socket = self.worker.socket.as_ref().ok_or("there is no manifest worker")?;
+        let sent = channel::send(socket, &image_question(number, length), &[file.as_raw_fd()]);
+        sent.map_err(|e| format!("can not send its image to the worker: {e}"))
     }
 
     pub(super) fn worker_answers(&mut self, now: u64) -> io::Result<()> {
@@ -150,7 +175,9 @@ impl Daemon {
         let state = system::uid(system::WORKER).and_then(|uid| self.apps.get(&uid)).map(|w| w.state);
         if matches!(state, None | Some(State::Problem)) {
             for uid in self.worker.queue.give_up() {
-                self.problem(uid, "its manifest can not be read", "see the problem of os.gabion.worker");
+                let what = if self.worker.images.remove(&uid).is_some() { "image" } else { "manifest" };
+                let text = format!("its {what} can not be read");
+                self.problem(uid, &text, "see the problem of os.gabion.worker");
             }
             return Ok(());
         }
@@ -169,10 +196,22 @@ impl Daemon {
     fn verdict(&mut self, uid: u32, verdict: Verdict) -> io::Result<()> {
         match verdict {
             Verdict::Plan(bytes) => self.install_app(uid, &bytes),
+            Verdict::Fit => self.image_checked(uid),
             Verdict::Problems(text) => {
+                let of_image = self.worker.images.remove(&uid).is_some();
+                let help = if of_image {
+                    "pack it again with the tools of this system, and install the app again"
+                } else {
+                    ""
+                };
                 let lines: Vec<String> =
                     text.split(|b| *b == b'\n').take(200).map(crate::line::escape).collect();
-                self.problem(uid, &lines.join("\n"), "");
+                self.problem(uid, &lines.join("\n"), help);
+                Ok(())
+            }
+            Verdict::GivenUp if self.worker.images.remove(&uid).is_some() => {
+                let help = "it is not mounted; pack it again with the tools of this system, and install the app again";
+                self.problem(uid, "the manifest worker failed over its image", help);
                 Ok(())
             }
             Verdict::GivenUp => {

@@ -1,8 +1,11 @@
 //! Apps as a test writes them: a manifest and a few files; what runs is Debian's static busybox or our probe.
 
+use crate::mutant::mutant;
 use crate::{foreign, images, programs};
 use anyhow::{Context, Result};
+use image::command::{tool, visibly};
 use image::paths::Tree;
+use image::verity::{self, Verified};
 use image::{stage, store};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -31,6 +34,7 @@ pub struct App {
     image: Image,
     packed: Option<Packed>,
     bare: bool,
+    small: bool,
 }
 
 /// An app that is made as those of the demo are, with its manifest.
@@ -45,6 +49,7 @@ enum Image {
     No,
     Good,
     Corrupt,
+    Mutant(u64),
 }
 
 impl App {
@@ -68,6 +73,11 @@ impl App {
         Self::of(id, &format!("[{}]", words.join(", ")))
     }
 
+    /// An app of a few hundred bytes that says `I run` and stays.
+    pub fn small(id: &str) -> Self {
+        Self { small: true, ..Self::of(id, r#"["/bin/bare"]"#) }
+    }
+
     fn of(id: &str, exec: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -83,6 +93,7 @@ impl App {
             image: Image::No,
             packed: None,
             bare: false,
+            small: false,
         }
     }
 
@@ -161,6 +172,12 @@ impl App {
         self
     }
 
+    /// Its root is the damaged image of this number, under a root hash of its own.
+    pub fn mutant(mut self, number: u64) -> Self {
+        self.image = Image::Mutant(number);
+        self
+    }
+
     fn text(&self) -> String {
         if let Some(text) = &self.manifest {
             return text.clone();
@@ -188,8 +205,10 @@ impl App {
         if let Some(layers) = &self.lacking {
             stage::write(&app.join("weak"), layers)?;
         }
-        if !self.bare {
-            tools(tree, &root.join("bin"))?;
+        match () {
+            () if self.small => small(&root)?,
+            () if self.bare => {}
+            () => tools(tree, &root.join("bin"))?,
         }
         for (path, content) in &self.files {
             stage::write(&root.join(path), content)?;
@@ -204,8 +223,10 @@ impl App {
             stage::normalise(&root)?;
             store::root_to_image(&app)?;
         }
-        if self.image == Image::Corrupt {
-            spoil(&app.join("root.img"))?;
+        match self.image {
+            Image::Corrupt => spoil(&app.join("root.img"))?,
+            Image::Mutant(number) => mutate(&app, number)?,
+            Image::No | Image::Good => {}
         }
         Ok(app)
     }
@@ -222,6 +243,34 @@ fn tools(tree: &Tree, bin: &Path) -> Result<()> {
         symlink("busybox", bin.join(applet))?;
     }
     Ok(())
+}
+
+/// `bin/bare`, and a few files more for whoever damages the image.
+fn small(root: &Path) -> Result<()> {
+    let source = root.join("bin/bare.c");
+    stage::write(&source, include_str!("bare.c"))?;
+    let options = ["-nostdlib", "-static", "-Os", "-Wl,-z,noexecstack", "-Wl,--build-id=none", "-s", "-o"];
+    visibly(tool("gcc").args(options).arg(root.join("bin/bare")).arg(&source))?;
+    fs::remove_file(&source)?;
+    stage::write(&root.join("share/text"), "a line of text\n".repeat(900))?;
+    stage::write(&root.join("share/deep/short"), "short\n")?;
+    for number in 0..40 {
+        stage::write(&root.join(format!("share/deep/{}-{number}", "long-name-".repeat(5))), "")?;
+    }
+    symlink("../text", root.join("share/deep/link"))?;
+    Ok(())
+}
+
+/// Damages the image and takes its root hash anew, as an author would.
+fn mutate(app: &Path, number: u64) -> Result<()> {
+    let image = app.join("root.img");
+    let text = fs::read_to_string(app.join("root.verity"))?;
+    let good = Verified::from_text(&image, &text).context("root.verity was just made")?;
+    let bytes = fs::read(&image)?;
+    let data = usize::try_from(good.data_blocks * verity::BLOCK)?;
+    fs::write(&image, mutant(bytes.get(..data).context("an image has data")?, number))?;
+    let uuid = "67616269-6f6e-4000-8000-6d7574616e74";
+    Ok(fs::write(app.join("root.verity"), verity::append(&image, uuid)?.to_text())?)
 }
 
 /// The first half of the file is data for sure: a hash tree is a hundredth of it.

@@ -6,6 +6,7 @@
 //! | [`images`] | the system with the test agent, and an app store per test |
 //! | [`bench`] | putting a device together; one at a time, since QEMU's interpreter takes all processors, and one that waits |
 //! | [`device`] | it runs |
+//! | `mutant` | damaged images: the package checker's own |
 //! | `foreign` | a varlink client that others wrote, as an app |
 //! | `programs` | Debian's programs, as apps |
 //! | [`off`] | it is off: its disk |
@@ -20,6 +21,8 @@ pub mod console;
 pub mod device;
 mod foreign;
 pub mod images;
+#[path = "../../../package/tests/made/mutant.rs"]
+mod mutant;
 pub mod off;
 mod programs;
 

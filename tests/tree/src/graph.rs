@@ -17,7 +17,7 @@ const MAY: [(&str, &[&str]); 12] = [
     ("bus", &["sys", "bus/codegen"]),
     ("bus/router", &["bus", "sys"]),
     ("bus/devport", &["bus", "sys"]),
-    ("sandboxd", &["policy", "sys", "bus"]),
+    ("sandboxd", &["policy", "package", "sys", "bus"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("cli", &["policy", "bus", "cli/boxed"]),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),

@@ -14,6 +14,7 @@
 //! | `ends` | apps end in every way there is |
 //! | `inside` | an app looks around in its box |
 //! | `notify` | apps say that they are ready and alive, or do not |
+//! | `packages` | apps come as damaged images |
 //! | `input` | its store, its disk and its kernel are not as they should be |
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -29,6 +30,7 @@ mod hostile;
 mod input;
 mod inside;
 mod notify;
+mod packages;
 mod power;
 mod programs;
 
