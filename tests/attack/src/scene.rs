@@ -31,6 +31,7 @@ const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done
 pub struct Seen {
     answers: BTreeMap<(String, String), String>,
     events: BTreeMap<String, Vec<String>>,
+    audit: Vec<String>,
 }
 
 impl Seen {
@@ -42,6 +43,12 @@ impl Seen {
     /// What the device said of the box `id`.
     pub fn events(&self, id: &str) -> &[String] {
         self.events.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the device's audit log has of the box `id`.
+    pub fn audit(&self, id: &str) -> Vec<&str> {
+        let app = format!("\"{id}\"");
+        self.audit.iter().filter(|line| line.contains(&app)).map(String::as_str).collect()
     }
 
     fn add(&mut self, line: &str) {
@@ -109,7 +116,13 @@ fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) ->
         ensure!(found.is_empty(), "the device said {found:?}");
     }
     lines.iter().for_each(|line| seen.add(line));
-    device.power_button().check_data()?;
+    let off = device.power_button();
+    off.check_data()?;
+    for file in ["current.1", "current"] {
+        // The first is there once the second was full.
+        let log = off.read_file(&format!("/logs/os.gabion.bus/{file}")).unwrap_or_default();
+        seen.audit.extend(log.lines().map(|line| line.replace("\\\"", "\"")));
+    }
     Ok(())
 }
 

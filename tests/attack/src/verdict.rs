@@ -30,6 +30,11 @@ fn of_try(attack: &Attack, variants: &[Variant], one: &Try, seen: &Seen) -> Vec<
         let denied = seen.events(&attack.id).join("\n  ");
         problems.push(format!("no event has `{report}`; those of its box:\n  {denied}"));
     }
+    if let Some(call) = one.report.as_deref().and_then(|report| report.strip_prefix("call="))
+        && !seen.audit(&attack.id).iter().any(|line| line.contains(call))
+    {
+        problems.push(format!("the audit log has no `{call}` of its box"));
+    }
     let control = variants::control(variants, one).map(|variant| seen.answer(&variant.id, &one.name));
     if one.uncontrolled.is_none() && !control.is_some_and(works) {
         let without = one.control.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
