@@ -278,6 +278,32 @@ fn program_that_maps_code_twice_gets_jit_too_and_one_that_fails_anyway_does_not(
     assert!(!learned.proposal.text.contains("jit"), "{}", learned.proposal.text);
 }
 
+/// Wants 300 open files, or fails; with an argument it asks for too many first, and takes what it gets.
+const WANTS_OPEN_FILES: &str = r#"
+#include <sys/resource.h>
+int main(int argc, char **argv) {
+    struct rlimit many = { 100000, 100000 }, some = { 300, 300 };
+    if (argc > 1)
+        return setrlimit(RLIMIT_NOFILE, &many) && setrlimit(RLIMIT_NOFILE, &some) && 0;
+    return setrlimit(RLIMIT_NOFILE, &some) == 0 ? 0 : 9;
+}
+"#;
+
+#[test]
+fn limit_of_open_files_is_proposed_to_who_counts_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let answers = Answers::default();
+    let counts = compiled(dir.path(), WANTS_OPEN_FILES, &[]);
+    let learned = learn(&counts, &wish(&answers), |_| {}).unwrap();
+    has(&learned, "resources", "open_files", "300");
+    assert_eq!(again(&counts, &learned.proposal.text, &answers).end, End::Exited(0));
+    assert_eq!(again(&counts, &without(&learned, "open_files"), &answers).end, End::Exited(9));
+
+    let tries = app(dir.path(), &["/bin/a", "less"]);
+    let learned = learn(&tries, &wish(&answers), |_| {}).unwrap();
+    assert!(!learned.proposal.text.contains("open_files"), "{}", learned.proposal.text);
+}
+
 /// Tries what no manifest can grant, and goes on.
 const TRIES_WHAT_NOBODY_MAY: &str = r#"
 #include <errno.h>

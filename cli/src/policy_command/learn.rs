@@ -144,7 +144,11 @@ fn is_own(path: &str) -> bool {
 }
 
 fn heading(learned: &Learned) -> String {
-    let mut text = "# Proposed by `gabion policy learn`; what each line rests on is behind it.\n".to_owned();
+    let mut text = format!(
+        "# Proposed by `gabion policy learn`; what each line rests on is behind it.\n# Of this recording: {} (--json lists \
+         them).\n",
+        summary(&learned.run)
+    );
     learned.proposal.remarks.iter().for_each(|remark| text.push_str(&format!("# note: {}\n", remark)));
     text + "\n"
 }
