@@ -1,8 +1,8 @@
 //! The plan: all that a builder of boxes needs to know, and nothing it would have to interpret.
 //!
-//! A plan is made by [`compile`] and [`compile_system`] alone (and for a developer's recording box by
-//! [`crate::learn::widest`]), so it grants nothing that some manifest could not have
-//! asked for. Its fields are open for reading; it cannot be built elsewhere. Compiling is deterministic.
+//! A plan is made by [`compile`] and [`compile_system`] alone, and for a developer's recording box by
+//! [`crate::learn::widest`], so it grants nothing that some manifest could not have asked for. Its fields are open for
+//! reading; it cannot be built elsewhere. Compiling is deterministic.
 
 use crate::facts::{Facts, Profile, Restart, SystemGrant};
 use crate::landlock::{self, Landlock};
