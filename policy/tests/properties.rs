@@ -225,16 +225,21 @@ proptest! {
     #[test]
     fn what_an_app_newly_may_is_never_left_out_of_the_difference(
         old in prop::collection::vec(grant(), 0..8),
-        new in prop::collection::vec(grant(), 0..8),
+        (kept, added) in (0..8usize, prop::collection::vec(grant(), 0..2)),
     ) {
+        let new: Vec<Grant> = old.iter().take(kept).chain(&added).cloned().collect();
         let board = Board::default();
         let (Ok(before), Ok(after)) = (check(&sketch(&old).text(), &board), check(&sketch(&new).text(), &board)) else {
             return Ok(());
         };
-        let gains = diff(&before, &after).iter().any(|d| d.direction == Direction::Gain);
-        for act in acts(&new) {
-            let (had, has) = (explain(&before, &act), explain(&after, &act));
-            prop_assert!(had.allowed || !has.allowed || gains, "{act:?}: {} -> {}", had.because, has.because);
+        if diff(&before, &after).iter().any(|d| d.direction == Direction::Gain) {
+            return Ok(());
+        }
+        // One program gives one answer, and asking about each syscall takes long.
+        let same = compile(&before).seccomp == compile(&after).seccomp;
+        for act in acts(&new).iter().filter(|act| !same || !matches!(act, Act::Syscall(_))) {
+            let (had, has) = (explain(&before, act), explain(&after, act));
+            prop_assert!(had.allowed || !has.allowed, "{act:?}: {} -> {}", had.because, has.because);
         }
     }
 
