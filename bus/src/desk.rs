@@ -47,6 +47,8 @@ pub enum Ask {
     Stop(String),
     /// End it and start it again; answered as `Start`.
     Restart(String),
+    /// End it and erase what it has stored; answered when nobody can reach it any more. It need not be installed.
+    Wipe(String),
     /// The end of its log.
     Log(String),
     /// Its whole log, as a sealed memfd.

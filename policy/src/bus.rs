@@ -29,6 +29,7 @@ const TABLE: &[(&str, Methods)] = &[
             ("Start", System),
             ("Stop", System),
             ("Restart", System),
+            ("Wipe", System),
             ("GetLog", System),
             ("FollowLog", System),
             ("ExportLog", System),

@@ -72,6 +72,13 @@ pub struct AppLog {
 }
 
 impl AppLog {
+    /// Its files were taken away.
+    pub fn begin_anew(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.begin_anew();
+        }
+    }
+
     /// Of the app `id`, kept in `file` if there is a place.
     pub fn new(id: &str, file: Option<LogFile>) -> Self {
         Self {

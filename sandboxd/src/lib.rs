@@ -54,4 +54,5 @@ pub mod verity;
 pub mod watchdog;
 #[cfg(feature = "weak")]
 pub mod weak;
+pub mod wipe;
 pub mod worker;

@@ -34,6 +34,12 @@ impl LogFile {
         }
     }
 
+    /// Its files were taken away: the next line begins new ones.
+    pub fn begin_anew(&mut self) {
+        self.file = None;
+        self.size = 0;
+    }
+
     /// Lines that could not be written.
     pub fn lost(&self) -> u64 {
         self.lost

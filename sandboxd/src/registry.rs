@@ -122,6 +122,16 @@ impl Registry {
         Ok((uid, true))
     }
 
+    /// The uid of `id`, if it has one.
+    pub fn uid(&self, id: &str) -> Option<u32> {
+        self.uids.get(id).copied()
+    }
+
+    /// Every app that ever had a uid, with it.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.uids.iter().map(|(id, uid)| (id.as_str(), *uid))
+    }
+
     /// The app that owns `uid`.
     pub fn owner(&self, uid: u32) -> Option<&str> {
         self.uids.iter().find(|(_, u)| **u == uid).map(|(id, _)| id.as_str())

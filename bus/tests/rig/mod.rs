@@ -55,6 +55,10 @@ impl apps::Handler for Daemon {
         call.invalid("app")
     }
 
+    fn wipe(&mut self, call: Call<'_, Wipe>, _: WipeParameters<'_>) -> Answer {
+        call.invalid("app")
+    }
+
     fn get_log(&mut self, call: Call<'_, GetLog>, parameters: GetLogParameters<'_>) -> Answer {
         self.calls.push(format!("GetLog {}", parameters.lines));
         let text = "x".repeat(usize::try_from(parameters.lines).unwrap_or_default());

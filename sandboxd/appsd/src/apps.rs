@@ -50,6 +50,13 @@ impl Handler for Appsd {
         answer
     }
 
+    fn wipe(&mut self, call: Call<'_, Wipe>, parameters: WipeParameters<'_>) -> Answer {
+        let app = parameters.app.into_owned();
+        let (pending, answer) = call.later();
+        self.ask(Ask::Wipe(app.clone()), Waiting::Wipe(pending, app));
+        answer
+    }
+
     fn get_log(&mut self, call: Call<'_, GetLog>, parameters: GetLogParameters<'_>) -> Answer {
         let Some(count) =
             usize::try_from(parameters.lines).ok().filter(|_| (1..=LINES_MAX).contains(&parameters.lines))
@@ -119,6 +126,13 @@ impl Appsd {
         match failure(app, answer) {
             None => server.finish(pending, &Empty {}),
             Some(error) => server.fail(pending, &error),
+        }
+    }
+
+    pub(crate) fn wiped(server: &mut Server<Self>, pending: Pending<Wipe>, app: String, answer: Told) {
+        match answer {
+            Told::Refused(reason) => server.fail(pending, &Error::WipeFailed { app, reason }),
+            answer => Self::acted(server, pending, app, answer),
         }
     }
 

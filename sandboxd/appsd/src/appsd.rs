@@ -88,6 +88,7 @@ impl Appsd {
             Waiting::Start(pending, app) => Self::acted(server, pending, app, answer),
             Waiting::Stop(pending, app) => Self::acted(server, pending, app, answer),
             Waiting::Restart(pending, app) => Self::acted(server, pending, app, answer),
+            Waiting::Wipe(pending, app) => Self::wiped(server, pending, app, answer),
             Waiting::Log(pending, app, lines) => self.log(server, pending, app, lines, &answer),
             Waiting::FollowLog(pending, app, lines) => self.log_begins(server, pending, app, lines, &answer),
             Waiting::Export(pending, app) => self.exported(server, pending, app, answer, file),

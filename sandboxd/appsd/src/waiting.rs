@@ -17,6 +17,8 @@ pub(crate) enum Waiting {
     Stop(Pending<apps::Stop>, String),
     /// Both.
     Restart(Pending<apps::Restart>, String),
+    /// What it has stored is being erased.
+    Wipe(Pending<apps::Wipe>, String),
     /// The end of its log, so many lines.
     Log(Pending<apps::GetLog>, String, usize),
     /// The same, and then what comes.
@@ -74,6 +76,7 @@ impl Waiting {
             Self::Start(p, _) => p.id(),
             Self::Stop(p, _) => p.id(),
             Self::Restart(p, _) => p.id(),
+            Self::Wipe(p, _) => p.id(),
             Self::Log(p, ..) => p.id(),
             Self::FollowLog(p, ..) => p.id(),
             Self::Export(p, _) => p.id(),

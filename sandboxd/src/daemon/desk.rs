@@ -36,6 +36,8 @@ enum Goal {
     Down,
     /// It is down, then it is started.
     Again,
+    /// It is down and has nothing stored.
+    Wiped,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,7 @@ impl Daemon {
             Ask::Start(id) => return self.desk_act(number, &id, Goal::Up),
             Ask::Stop(id) => return self.desk_act(number, &id, Goal::Down),
             Ask::Restart(id) => return self.desk_act(number, &id, Goal::Again),
+            Ask::Wipe(id) => return self.desk_wipe(number, &id),
             Ask::Log(id) => {
                 self.with_app(&id, |app| Answer::Text { text: app.log.tail(TEXT_MAX), lost: app.log.lost() })
             }
@@ -165,7 +168,10 @@ impl Daemon {
             return Ok(());
         };
         let uid = app.uid;
-        let busy = self.desk.waiting.iter().any(|w| w.uid == uid) || self.desk.waiting.len() >= WAITING_MAX;
+        let app_has_no_box = matches!(app.state, State::Problem);
+        let busy = self.desk.waiting.iter().any(|w| w.uid == uid)
+            || self.desk.waiting.len() >= WAITING_MAX
+            || self.wiping.is_under_way(uid);
         let at_once = match (app.state, goal) {
             _ if busy => Some(Answer::Busy),
             _ if app.system && goal != Goal::Up => Some(Answer::SystemApp),
@@ -173,6 +179,7 @@ impl Daemon {
             (State::Problem, Goal::Down)
             | (State::Up { .. }, Goal::Up)
             | (State::Down(Next::Stopped), Goal::Down) => Some(Answer::Done),
+            (_, Goal::Wiped) => None,
             (State::Problem, _) => Some(Answer::Refused(app.problem.clone().unwrap_or_default())),
             _ => None,
         };
@@ -181,11 +188,18 @@ impl Daemon {
             return Ok(());
         }
         let running = app.pid().is_some() || matches!(app.state, State::Starting);
+        if goal == Goal::Wiped
+            && let Err(e) = self.wiping.note(uid, id)
+        {
+            self.desk.send(Told::Answer(number, Answer::Refused(e.to_string())), None);
+            return Ok(());
+        }
         self.desk.waiting.push(Waiting { number, uid, goal });
         match goal {
             Goal::Up => self.desk_start(uid),
             Goal::Again if !running => self.desk_start(uid),
-            Goal::Down | Goal::Again => self.init.ask(&Request::Stop(uid))?,
+            Goal::Wiped if app_has_no_box => {}
+            Goal::Down | Goal::Again | Goal::Wiped => self.init.ask(&Request::Stop(uid))?,
         }
         if goal == Goal::Down && !running {
             // It waited to be started again; init forgets that, and has no end to report.
@@ -194,7 +208,33 @@ impl Daemon {
             }
             self.desk_settle(uid, &Answer::Done);
         }
+        if goal == Goal::Wiped && !running {
+            if let Some(app) = self.apps.get_mut(&uid).filter(|_| !app_has_no_box) {
+                app.state = State::Down(Next::Stopped);
+            }
+            self.wiping.may_begin(uid);
+        }
         Ok(())
+    }
+
+    /// Erases what an app has stored, installed or not.
+    fn desk_wipe(&mut self, number: u32, id: &str) -> io::Result<()> {
+        if self.apps.values().any(|app| app.id == id) {
+            return self.desk_act(number, id, Goal::Wiped);
+        }
+        let answer = match self.wipe_left(id) {
+            None => Answer::NoApp,
+            Some(Ok(())) => Answer::Done,
+            Some(Err(e)) => Answer::Refused(e.to_string()),
+        };
+        self.desk.send(Told::Answer(number, answer), None);
+        Ok(())
+    }
+
+    /// What the app had stored is gone, or why it is not.
+    pub(super) fn desk_wiped(&mut self, uid: u32, result: io::Result<()>) {
+        let answer = result.map_or_else(|e| Answer::Refused(e.to_string()), |()| Answer::Done);
+        self.desk_settle(uid, &answer);
     }
 
     fn desk_start(&mut self, uid: u32) {
@@ -234,6 +274,8 @@ impl Daemon {
     /// The app could not be launched.
     pub(super) fn desk_refused(&mut self, uid: u32, why: &str) {
         self.desk_settle(uid, &Answer::Refused(why.to_owned()));
+        // It was on its way up when it was to be wiped; nothing of it runs.
+        self.wiping.may_begin(uid);
     }
 
     fn desk_settle(&mut self, uid: u32, answer: &Answer) {

@@ -54,6 +54,7 @@ impl Daemon {
         self.desk_lines(uid);
         self.desk_exit(uid);
         self.desk_ended(uid, next);
+        self.wipe_ended(uid, next);
         Ok(())
     }
 

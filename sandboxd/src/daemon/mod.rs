@@ -11,6 +11,7 @@ mod events;
 mod intake;
 mod start;
 mod tick;
+mod wiping;
 mod worker_box;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +34,7 @@ use crate::refusal::Assembler;
 use crate::table::Schedule;
 use bus::Bus;
 use desk::Desk;
+use wiping::Wiping;
 use worker_box::WorkerBox;
 
 /// Notify messages read from one app before others have their turn and it has to wait.
@@ -55,6 +57,7 @@ pub struct Daemon {
     worker: WorkerBox,
     bus: Bus,
     desk: Desk,
+    wiping: Wiping,
     /// System boxes that are started once somebody uses what they serve.
     on_demand: Vec<String>,
     holders: Holders,

@@ -15,6 +15,7 @@ use sys::mount::{FsContext, MountAttr};
 use super::Daemon;
 use super::bus::Bus;
 use super::desk::Desk;
+use super::wiping::Wiping;
 use super::worker_box::WorkerBox;
 use crate::app::App;
 use crate::audit_log::AuditLog;
@@ -57,6 +58,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let mut daemon = Daemon {
         bus: Bus::new(AuditLog::new(audit_log)),
         desk: Desk::default(),
+        wiping: Wiping::default(),
         on_demand: Vec::new(),
         config,
         init,
@@ -167,6 +169,9 @@ impl Daemon {
                 self.adopt(id, pid, starts, fds, registry.as_ref(), &store, now)?;
                 self.unheard(id, ends, more, now)?;
             }
+        }
+        if let Some(registry) = &registry {
+            self.wiping_begins(registry, &store)?;
         }
         match system::list(&self.config.system) {
             Ok(ids) => ids.iter().try_for_each(|id| self.system_box(id))?,

@@ -28,6 +28,7 @@ impl Daemon {
             self.desk_waits().then(|| sys::process::now_ms() + DESK_RETRY_MS),
             self.settle_at_ms,
             self.denied_deadline_ms(),
+            self.wiping.deadline_ms(),
         ];
         all.into_iter().flatten().min()
     }
@@ -42,6 +43,7 @@ impl Daemon {
         }
         self.desk_power_due(now)?;
         self.denied_due(now);
+        self.wipe_some()?;
         if self.desk_waits() {
             self.desk_flush();
         }

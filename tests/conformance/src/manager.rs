@@ -81,6 +81,10 @@ impl Handler for Manager {
         call.not_implemented()
     }
 
+    fn wipe(&mut self, call: Call<'_, Wipe>, _: WipeParameters<'_>) -> Answer {
+        call.not_implemented()
+    }
+
     fn get_log(&mut self, call: Call<'_, GetLog>, parameters: GetLogParameters<'_>) -> Answer {
         let text = "x".repeat(usize::try_from(parameters.lines).unwrap_or_default());
         let line = LogLine { time: "t".into(), stream: Stream::Stdout, text: text.into() };

@@ -21,7 +21,7 @@ pub struct Bench {
     name: String,
     apps: Vec<App>,
     demo: bool,
-    wanted: Wanted,
+    pub(crate) wanted: Wanted,
     pub(crate) port: bool,
     pub(crate) memory_mib: u32,
     data_bytes: u64,

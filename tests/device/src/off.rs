@@ -1,10 +1,13 @@
 //! A device that is off: what it said, and its disk, which may be read, changed and booted again.
 
+use crate::app::App;
 use crate::bench::Parts;
 use crate::console::Console;
 use crate::device::Device;
+use crate::images;
 use anyhow::Result;
 use image::command::{output, tool};
+use image::paths::Tree;
 use std::fs;
 use std::path::PathBuf;
 
@@ -52,6 +55,17 @@ impl Off {
     /// Its data disk.
     pub fn data(&self) -> PathBuf {
         self.parts.place.path().join("data.img")
+    }
+
+    /// Puts another store of apps into it.
+    ///
+    /// # Errors
+    /// When that cannot be made.
+    pub fn store(mut self, apps: Vec<App>) -> Result<Self> {
+        let place = tempfile::tempdir_in(self.parts.place.path())?.keep();
+        let wanted = self.parts.bench.wanted;
+        self.parts.bootable = images::bootable(&Tree::here()?, &apps, wanted, &place)?;
+        Ok(self)
     }
 
     /// Boots it again, with the same disks.
