@@ -14,9 +14,10 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use sys::mount::{FsContext, MountAttr, attach, cwd};
 use sys::{ext4, quota};
 
@@ -209,17 +210,18 @@ pub fn private(apps: &Path, id: &str, uid: u32, bytes: u64, quota: Quota) -> io:
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
         _ => {}
     }
-    // `apps` is ours alone, so this can not be a link that an app planted; a link would be refused all the same.
-    if !fs::symlink_metadata(&path)?.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
+    // `apps` is ours alone, so this can not be a link that an app planted; a link would be refused all the same. What follows
+    // is done to what was opened, whatever the path leads to by then.
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let dir = openat2(AT_FDCWD, &path, how)?;
     if quota == Quota::Enforced {
-        let dir = File::open(&path)?;
         quota::assign(dir.as_fd(), uid)?;
         let inodes = ((bytes >> 20) * INODES_PER_MIB).max(INODES_LEAST);
         quota::set_limit(dir.as_fd(), uid, bytes, inodes)?;
     }
-    chown(&path, Some(uid), Some(uid))?;
+    fchown(&dir, Some(uid), Some(uid))?;
     Ok(path)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! An app's storage directory carries a project id that everything made inside inherits; the limit hangs on the
 //! id, so it counts every file however it grew (`write`, `fallocate`, `mmap`) and the number of files too.
-//! The app cannot change the id: outside the initial user namespace's root the kernel refuses, and the box's
-//! seccomp profile has no `FS_IOC_FSSETXATTR`.
+//! The app cannot change the id, because the box's filter has no `FS_IOC_FSSETXATTR`. That is the only layer: the kernel
+//! lets a file's owner change it in the initial user namespace, which boxes are in, and Landlock looks at devices' ioctls.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

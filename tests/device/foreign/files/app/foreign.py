@@ -228,7 +228,7 @@ def apps_log(interface):
 
 
 def apps_errors(interface):
-    for method in ["GetStatus", "Start", "Stop", "Restart", "ExportLog"]:
+    for method in ["GetStatus", "Start", "Stop", "Restart", "Wipe", "ExportLog"]:
         same(interface.error(method, app="org.nobody"), ("os.gabion.Apps.AppNotFound", {"app": "org.nobody"}))
     try:
         with interface.stream("FollowLog", app="org.nobody", lines=0) as replies:
