@@ -22,7 +22,7 @@ pub mod sandboxd;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 21] = [
+pub const TARGETS: [(&str, Entry); 22] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -44,6 +44,7 @@ pub const TARGETS: [(&str, Entry); 21] = [
     ("desk", bus::desk),
     ("devport", bus::devport),
     ("package", package::package),
+    ("image", package::image),
 ];
 
 /// Whether `text` can be shown on one line as it is.

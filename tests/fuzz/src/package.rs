@@ -1,7 +1,8 @@
-//! A package's content: entries of its tree, and programs.
+//! A package's content: entries of its tree, programs, and the image it comes as.
 
 use package::elf::{self, Machine};
-use package::tree::{DEPTH_MAX, Entry, Kind, PATH_MAX, Tree};
+use package::erofs;
+use package::tree::{BYTES_MAX, DEPTH_MAX, ENTRIES_MAX, Entry, Kind, PATH_MAX, Tree};
 
 use crate::is_printable;
 
@@ -61,5 +62,18 @@ fn entries(bytes: &[u8]) {
             }
             Err(problem) => assert!(is_printable(&problem.to_string()), "{problem}"),
         }
+    }
+}
+
+/// An EROFS image: what is wrong with it can be shown, what is taken is within a package's bounds, and stays what it is with
+/// something behind it.
+pub fn image(bytes: &[u8]) {
+    match erofs::check(bytes, Machine::X86_64) {
+        Ok(contents) => {
+            assert!(contents.entries <= ENTRIES_MAX && contents.bytes <= BYTES_MAX);
+            let longer = [bytes, b"behind"].concat();
+            assert_eq!(erofs::check(&longer, Machine::X86_64), Ok(contents));
+        }
+        Err(fault) => assert!(is_printable(&fault.to_string()), "{fault}"),
     }
 }
