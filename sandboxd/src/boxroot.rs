@@ -21,7 +21,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
 use sys::mount::{self, FsContext, MountAttr};
@@ -163,7 +163,11 @@ pub fn check_executable(root: BorrowedFd<'_>, path: &str) -> Result<(), BoxError
     Err(BoxError::Executable(path.into(), None))
 }
 
-/// `/dev/null` as a box's standard input: ours, because a descriptor opened here works in every box.
-pub fn null() -> io::Result<OwnedFd> {
-    Ok(open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+/// `/dev/null` as a box's standard input, from the box whose root is `root`: its own node on its own read-only mount. On
+/// one that others have too it could leave times and locks for them, and somebody with a capability its mode and owner.
+pub fn null(root: BorrowedFd<'_>) -> Result<OwnedFd, BoxError> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(root, "dev/null", how).map_err(|e| BoxError::step(Step::Stdio, e))
 }

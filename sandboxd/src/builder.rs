@@ -87,14 +87,14 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
         missing: place.missing,
     };
     let program = plan.argv.first().map(String::as_str).unwrap_or_default();
-    let (mounts, ruleset) = boxroot::build(&parts, |root| {
+    let (mounts, (ruleset, null)) = boxroot::build(&parts, |root| {
         boxroot::check_executable(root, program)?;
-        rules::ruleset(root, &plan.landlock)
+        Ok((rules::ruleset(root, &plan.landlock)?, boxroot::null(root)?))
     })?;
     let seccomp = sys::memfd::sealed(c"seccomp", &plan.seccomp_blob());
     let seccomp = seccomp.map_err(|e| BoxError::step(Step::Seccomp, e))?;
     let cgroup = place.cgroup.make(&bounds(plan), place.limits)?;
-    let stdin = stdin.map_or_else(boxroot::null, Ok).map_err(|e| BoxError::step(Step::Stdio, e))?;
+    let stdin = stdin.unwrap_or(null);
     let (log_out, out) = log_pipe()?;
     let (log_err, err) = log_pipe()?;
     let mut kept = vec![log_out, log_err, notify];
