@@ -5,7 +5,7 @@ use crate::bench::Parts;
 use crate::console::Console;
 use crate::device::Device;
 use crate::images;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use image::command::{output, tool};
 use image::paths::Tree;
 use std::fs;
@@ -37,6 +37,19 @@ impl Off {
     /// When it cannot be read.
     pub fn read_file(&self, path: &str) -> Result<String> {
         output(tool("debugfs").arg("-R").arg(format!("cat {path}")).arg(self.data()))
+    }
+
+    /// `UID MODE` of a file on its data disk.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn owner_and_mode(&self, path: &str) -> Result<String> {
+        let about = output(tool("debugfs").arg("-R").arg(format!("stat {path}")).arg(self.data()))?;
+        let words: Vec<&str> = about.split_whitespace().collect();
+        let behind = |key: &str| words.iter().position(|word| *word == key).and_then(|at| words.get(at + 1));
+        let (user, mode) =
+            behind("User:").zip(behind("Mode:")).context("debugfs told neither owner nor mode")?;
+        Ok(format!("{user} {mode}"))
     }
 
     /// Writes a file of its data disk anew.

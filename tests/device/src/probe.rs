@@ -1,8 +1,11 @@
 //! A program for test apps, where Debian's busybox has no words for what is to be done.
 
+use nix::fcntl::{Flock, FlockArg};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -25,6 +28,8 @@ fn main() {
         ["calls"] => calls(),
         // Connects to this address until it is told hello.
         ["call", address] => call(address),
+        // Is there for others to reach: by what it listens to, writes and locks.
+        ["neighbour"] => println!("neighbour: {:?}", neighbour()),
         _ => eprintln!("probe: what?"),
     }
 }
@@ -45,6 +50,23 @@ fn pet(times: u32) {
     loop {
         std::thread::sleep(Duration::from_secs(60));
     }
+}
+
+/// Marks for another box to look for, none of which it should find.
+fn neighbour() -> io::Result<()> {
+    for place in ["/tmp", "/dev/shm", "/data"] {
+        std::fs::write(format!("{place}/neighbour"), "here")?;
+    }
+    let input = io::stdin().as_fd().try_clone_to_owned()?;
+    let _lock = Flock::lock(input, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    let named = |name: &[u8]| SocketAddr::from_abstract_name(name);
+    let _mail = UnixDatagram::bind_addr(&named(b"gabion-neighbour-mail")?)?;
+    let listener = UnixListener::bind_addr(&named(b"gabion-neighbour")?)?;
+    println!("neighbour: listens");
+    for caller in listener.incoming() {
+        let _ = caller.and_then(|mut caller| caller.write_all(b"hello"));
+    }
+    Ok(())
 }
 
 fn notify_socket() -> io::Result<UnixDatagram> {

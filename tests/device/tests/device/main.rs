@@ -15,6 +15,7 @@
 //! | `inside` | an app looks around in its box |
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
+//! | `storage` | an app leaves links where the system may write |
 //! | `input` | its store, its disk and its kernel are not as they should be |
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -33,6 +34,7 @@ mod notify;
 mod packages;
 mod power;
 mod programs;
+mod storage;
 
 /// A script that says that it lives, for ever.
 const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
