@@ -93,7 +93,7 @@ pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
 
 fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) -> Result<()> {
     let name = if without_kernel { "attack-kernel" } else { "attack" };
-    let mut bench = Bench::new(name).weak().memory_mib(MEMORY_MIB).app(heart()).app(caller());
+    let mut bench = Bench::new(name).weak().memory_mib(MEMORY_MIB).app(heart()).app(caller()).app(listener());
     if without_kernel {
         bench = bench.without_words(SETTINGS).words("proc_mem.force_override=always");
     }
@@ -115,6 +115,10 @@ fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) ->
         let found: Vec<&String> = lines.iter().filter(|line| line.contains(gone)).collect();
         ensure!(found.is_empty(), "the device said {found:?}");
     }
+    // Apps write this in every way they can. Only the device begins a line so.
+    let forged: Vec<&String> =
+        lines.iter().filter(|line| line.starts_with("gabion: event exited id=os.forged")).collect();
+    ensure!(forged.is_empty(), "an app wrote as the device: {forged:?}");
     lines.iter().for_each(|line| seen.add(line));
     let off = device.power_button();
     off.check_data()?;
@@ -144,6 +148,12 @@ fn heart() -> App {
 fn caller() -> App {
     App::peer("org.attack.neighbour.caller", &["every", "os.gabion.Device", "GetInfo", "{}"])
         .tables("[uses]\n\"os.gabion.Device\" = [\"GetInfo\"]\n")
+}
+
+/// Listens to whoever shares its network, leaves marks wherever it may write, and locks its standard input.
+fn listener() -> App {
+    App::probe("org.attack.neighbour.listener", &["neighbour"])
+        .resources("memory = \"8MiB\"\ntasks = 8\nstorage = \"1MiB\"\n")
 }
 
 /// Name and pid of each.
