@@ -26,6 +26,8 @@ pub const UNUSED: [u16; 4] = [1307, 1323, 1327, 1305];
 /// `AUDIT_EOE`: the records of one call are complete.
 pub const END: u16 = 1320;
 
+/// What may wait to be read. A record counts for two or three KiB, so the kernel's own limit is full with ninety.
+const QUEUE_BYTES: libc::c_int = 4 << 20;
 const NLGRP_READLOG: u32 = 1;
 const NLMSG_HDR: usize = 16;
 
@@ -44,6 +46,18 @@ impl AuditSocket {
         }
         // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        // What it costs is memory while records wait. Without the capability the kernel's own limit stays.
+        let room: libc::c_int = QUEUE_BYTES;
+        // SAFETY: `room` is a valid int and its length is passed; it is only read.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUFFORCE,
+                ptr::from_ref(&room).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
         // SAFETY: sockaddr_nl is plain integers; all zero is valid.
         let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
         addr.nl_family = libc::AF_NETLINK as libc::sa_family_t;

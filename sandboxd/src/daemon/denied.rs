@@ -32,8 +32,13 @@ impl Daemon {
             let (kind, text) = match audit.receive(&mut buffer) {
                 Ok(Some(message)) => message,
                 Ok(None) => return,
-                // ENOBUFS: records were lost. What was lost shows as an unknown call.
-                Err(_) => continue,
+                // ENOBUFS. A call that killed then shows as an unknown one.
+                Err(_) => {
+                    console::say(
+                        "event denied-lost: refused calls were not recorded, because too many came at once",
+                    );
+                    continue;
+                }
             };
             let record = audit_record::parse(kind, text);
             if let Some(refusal) = record.and_then(|record| self.assembler.push(record)) {

@@ -16,7 +16,7 @@ const AUDIT_DEL_RULE: u16 = 1012;
 /// `AUDIT_STATUS_ENABLED | FAILURE | RATE_LIMIT | BACKLOG_LIMIT | BACKLOG_WAIT_TIME` of `struct audit_status`.
 const STATUS_MASK: u32 = 0x01 | 0x02 | 0x08 | 0x10 | 0x20;
 /// Records that wait for the kernel's own thread before more are dropped: a burst of refusals of several boxes.
-const BACKLOG: u32 = 512;
+const BACKLOG: u32 = 2048;
 
 const FILTER_EXIT: u32 = 4;
 const FILTER_EXCLUDE: u32 = 5;

@@ -57,11 +57,23 @@ static inline long status_of(const char *process, const char *key, int base, lon
     return otherwise;
 }
 
+/* The session in a `stat` of `/proc`: the sixth word, counted behind the name, which may have spaces in it. */
+static inline long session(const char *path) {
+    char text[512] = "";
+    if (first_bytes(path, text, sizeof text - 1) <= 0)
+        return -1;
+    char *name = strrchr(text, ')');
+    long parent, group, id = -1;
+    char state;
+    return name && sscanf(name, ") %c %ld %ld %ld", &state, &parent, &group, &id) == 4 ? id : -1;
+}
+
 /* A process that is not of this box: one of another session than its first process made, or, when `/proc` is the box's
  * own, the smallest number that is free, which every way of reaching it must answer with ESRCH or ENOENT. Not 1, which
  * as a target of the worst is too good. `user`: one that has arguments, which kernel threads have not. */
 static inline pid_t stranger(int user) {
-    pid_t ours = getsid(0), absent = 0;
+    long ours = session("/proc/self/stat");
+    pid_t absent = 0;
     for (pid_t pid = 2; pid < 2000; pid++) {
         char path[32], text[8];
         snprintf(path, sizeof path, "/proc/%d/stat", pid);
@@ -70,7 +82,7 @@ static inline pid_t stranger(int user) {
                 absent = pid;
             continue;
         }
-        if (getsid(pid) == ours)
+        if (session(path) == ours)
             continue;
         snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
         if (user && first_bytes(path, text, sizeof text) <= 0)

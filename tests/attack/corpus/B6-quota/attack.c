@@ -213,6 +213,6 @@ static attack_end try_limit(void) {
     return fill(new_file("/data/a"), 0, TOO_MUCH) < 0 ? ended() : has();
 }
 
-TRIES(TRY(write), TRY(sparse), TRY(allocate), TRY(allocate_beyond), TRY(map), TRY(deleted), TRY(empty_files),
+TRIES(TRY(limit), TRY(write), TRY(sparse), TRY(allocate), TRY(allocate_beyond), TRY(map), TRY(deleted), TRY(empty_files),
       TRY(directories), TRY(links), TRY(targets), TRY(attributes), TRY(other_project), TRY(inherit_nothing),
-      TRY(inherit_nothing_by_high_bits), TRY(limit))
+      TRY(inherit_nothing_by_high_bits))

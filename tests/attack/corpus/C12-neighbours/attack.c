@@ -54,9 +54,11 @@ static attack_end try_priority(void) {
     return worked("set the priority of %d", other);
 }
 
-/* By uid: the system's boxes have them from 1000 on. */
+/* By uid: boxes of the system have them from 1000 on, those of apps from 10000. */
 static attack_end try_priority_of_uid(void) {
-    for (uid_t uid = 1000; uid < 1020; uid++) {
+    for (uid_t uid = 1000; uid < 10400; uid = uid == 1020 ? 10000 : uid + 1) {
+        if (uid == getuid())
+            continue;
         errno = 0;
         int now = getpriority(PRIO_USER, uid);
         if (errno == 0 && setpriority(PRIO_USER, uid, now) == 0)
