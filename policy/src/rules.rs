@@ -37,12 +37,17 @@ const DEVICES_MAX: usize = 16;
 const INTERFACES_MAX: usize = 32;
 const NAMES_MAX: usize = 64;
 
+/// Ports that the kernel gives to whoever wants any (`net.ipv4.ip_local_port_range`). A socket that listens without being
+/// bound gets one of these: Landlock has no rule for `listen`, and a filter sees no difference. So nobody may be sent there.
+const GIVEN_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+
 /// Every rule that `facts` break. `system` says whether they come from the image itself.
 pub(crate) fn broken(facts: &Facts, ceiling: &Board, system: bool) -> Vec<Broken> {
     let mut found = Vec::new();
     identity(facts, system, &mut found);
     amounts(facts, ceiling, &mut found);
     lists(facts, &mut found);
+    network(facts, &mut found);
     devices(facts, system, &mut found);
     bus(facts, system, &mut found);
     lifecycle(facts, &mut found);
@@ -126,6 +131,20 @@ fn amounts(facts: &Facts, ceiling: &Board, found: &mut Vec<Broken>) {
                 format!("resources.{key}"),
                 format!("{asked} is not between {least} and {most}"),
                 format!("use {least} to {most}"),
+            );
+        }
+    }
+}
+
+fn network(facts: &Facts, found: &mut Vec<Broken>) {
+    for to in facts.connect.iter().filter(|to| to.host().is_local()) {
+        if GIVEN_PORTS.contains(&to.port().number()) {
+            let (first, last) = (GIVEN_PORTS.start(), GIVEN_PORTS.end());
+            add(
+                found,
+                "network.connect",
+                format!("{to} is a port that the kernel gives to any app that asks for one"),
+                format!("let the other app listen, and this one connect, outside of {first} to {last}"),
             );
         }
     }

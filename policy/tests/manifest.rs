@@ -83,6 +83,17 @@ fn check_local_hosts_alone_need_no_router() {
 }
 
 #[test]
+fn check_local_ports_that_any_app_can_get_are_refused() {
+    let connect = |to: &str| format!("[network]\nconnect = [\"{to}\"]\n");
+    for port in [32_768, 40_000, 60_999] {
+        assert!(problem(&connect(&format!("localhost:{port}/tcp"))).message.contains("gives to any app"));
+    }
+    for good in ["localhost:32767/tcp", "127.0.0.1:61000/tcp", "mqtt.example.com:40000/tcp"] {
+        check(&format!("{SMALLEST}{}", connect(good)), &Board::default()).unwrap();
+    }
+}
+
+#[test]
 fn check_environment_overrides_the_defaults() {
     let text = format!(
         "{SMALLEST}[process]\nenvironment = {{ HOME = \"/tmp\", TZ = \"UTC\" }}\nworking_directory = \"/data\"\n"

@@ -18,6 +18,7 @@ pub(crate) const NOT_SEEN: &[Reason] = &[
     ),
     ("faccessat2", "`test -r` of dash and bash, which take EPERM for an answer"),
     ("fchmodat", "chmod of coreutils"),
+    ("pause", "what a C program does when it has nothing to do but wait for a signal"),
     (
         "pkey_mprotect",
         "V8, on processors with keys for memory, which the machine of the evidence has not; with jit",
@@ -27,8 +28,8 @@ pub(crate) const NOT_SEEN: &[Reason] = &[
     ("sendmmsg", "glibc asks a name server for both kinds of address at once; only with UDP"),
 ];
 
-/// Seen, and left out of every profile: what the program does without it. All but `execveat` seem not to exist and leave
-/// no record (`answers::untraced`), because they are made often.
+/// Seen, and left out of every profile: what the program does without it. All but `execveat` and `getgroups` seem not to
+/// exist and leave no record (`answers::untraced`), because they are made often.
 pub(crate) const LEFT_OUT: &[Reason] = &[
     ("clone3", "its flags lie in memory, where no filter sees them: libc uses clone"),
     ("rseq", "libc then asks for its processor as it did before there was this"),
@@ -58,6 +59,10 @@ pub(crate) const LEFT_OUT: &[Reason] = &[
     ("removexattr", "as getxattr"),
     ("getrlimit", "Go raises its limit of open files, if it can"),
     ("capget", "node asks whether it has capabilities, and takes any refusal for no"),
+    (
+        "getgroups",
+        "perl, for -w of a directory that it does not own: it takes it that it is in no group, which is so",
+    ),
     (
         "execveat",
         "runs a descriptor, which Landlock does not see on a memfd; dropbear serves without running itself anew",
