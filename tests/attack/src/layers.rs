@@ -14,7 +14,7 @@ pub const LAYERS: [(&str, &str); 12] = [
     (
         "mounts",
         "What may be done through each mount: the root is read-only, nothing that can be written can be executed, there \
-         are no device nodes but in `/dev`, no setuid bits count, and `/proc` shows processes only and is read-only. \
+         are no device nodes but in `/dev`, no setuid bits count, and `/proc` shows the box's own processes only and is read-only. \
          Without it `/data`, `/dev` and the root have no such flags. (The root's file system is read-only in itself.)",
     ),
     (

@@ -65,7 +65,7 @@ static void enter_box(void)
 	STEP(setns(fds[MNTNS], CLONE_NEWNS));
 	STEP(unshare(CLONE_NEWNS | CLONE_NEWCGROUP));
 	STEP(mount("tmpfs", "/tmp", "tmpfs", closed, tmp_options));
-	STEP(mount("proc", "/proc", "proc", closed | MS_RDONLY, "subset=pid"));
+	STEP(mount("proc", "/proc", "proc", closed | MS_RDONLY, "subset=pid,hidepid=invisible"));
 	limit(RLIMIT_NOFILE, nofile);
 	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_MEMLOCK, 64 * 1024);
