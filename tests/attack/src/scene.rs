@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 const AT_ONCE: usize = 160;
 /// Each box has its own copy of its program in memory.
 const MEMORY_MIB: u32 = 512;
+/// Room, and inodes, for all that boxes without a quota take at once: on a full disk the others would be refused for that.
+const DATA_BYTES: u64 = 2 << 30;
 /// Processes that no attack may end.
 const DAEMONS: [&str; 4] = ["init", "sandboxd", "busd", "appsd"];
 
@@ -93,7 +95,13 @@ pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
 
 fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) -> Result<()> {
     let name = if without_kernel { "attack-kernel" } else { "attack" };
-    let mut bench = Bench::new(name).weak().memory_mib(MEMORY_MIB).app(heart()).app(caller()).app(listener());
+    let mut bench = Bench::new(name)
+        .weak()
+        .memory_mib(MEMORY_MIB)
+        .data_bytes(DATA_BYTES)
+        .app(heart())
+        .app(caller())
+        .app(listener());
     if without_kernel {
         bench = bench.without_words(SETTINGS).words("proc_mem.force_override=always");
     }
