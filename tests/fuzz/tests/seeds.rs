@@ -184,6 +184,16 @@ fn seeds_of_our_encoders_are_those_in_the_tree() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn images_among_the_seeds_are_taken() -> Result<()> {
+    for name in ["packed", "plain"] {
+        let image = fs::read(folder("image").join(name))?;
+        let contents = package::erofs::check(&image[..], package::elf::Machine::X86_64);
+        assert!(contents.as_ref().is_ok_and(|contents| contents.entries > 0), "{name}: {contents:?}");
+    }
+    Ok(())
+}
+
 /// What a seed is for is the good path: nothing of a target's that is refused at its first byte.
 #[test]
 fn seeds_that_are_made_are_taken() -> Result<()> {

@@ -7,16 +7,13 @@ pub use {cap, libfuzzer_sys};
 /// input of a fuzzer shorter; beyond this the allocation fails, and with it the target.
 pub const HEAP_MAX: usize = 16 << 20;
 
-/// A program for libFuzzer of a function that takes bytes; `$most` is in place of [`HEAP_MAX`].
+/// A program for libFuzzer of a function that takes bytes.
 #[macro_export]
 macro_rules! target {
     ($entry:path) => {
-        $crate::target!($entry, $crate::HEAP_MAX);
-    };
-    ($entry:path, $most:expr) => {
         #[global_allocator]
         static HEAP: $crate::cap::Cap<std::alloc::System> =
-            $crate::cap::Cap::new(std::alloc::System, $most);
+            $crate::cap::Cap::new(std::alloc::System, $crate::HEAP_MAX);
 
         $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $entry(bytes));
     };
