@@ -8,6 +8,7 @@ use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::net::{Host, HostPort, Port, Proto};
 use crate::place::AbsolutePath;
+use crate::problem::quote;
 use crate::seccomp::{self, Answer};
 use crate::{InterfaceName, MethodName};
 
@@ -120,7 +121,7 @@ fn device(manifest: &Manifest, path: &str) -> Verdict {
         Some(device) => {
             yes(manifest.line(&format!("devices.{}", device.class().key()), format!("[\"{path}\"]")))
         }
-        None => no(format!("no line below [devices] names \"{path}\"")),
+        None => no(format!("no line below [devices] names {}", quote(path))),
     }
 }
 
@@ -129,7 +130,7 @@ fn run_directory(manifest: &Manifest, path: &str) -> Verdict {
     match manifest.facts.uses.iter().find(|(name, _)| name.as_str() == interface) {
         Some((name, methods)) => yes(uses_line(manifest, name, methods)),
         None if interface.is_empty() => no("/run holds only the sockets that the manifest grants"),
-        None => no(format!("no line below [uses] names \"{interface}\"")),
+        None => no(format!("no line below [uses] names {}", quote(interface))),
     }
 }
 
@@ -188,7 +189,7 @@ fn syscall(manifest: &Manifest, call: &str) -> Verdict {
         facts.profile.version()
     );
     let Some(number) = number else {
-        return no(format!("no profile allows `{call}`: it fails with EPERM"));
+        return no(format!("no profile allows {}: it fails with EPERM", quote(call)));
     };
     let name = seccomp::name(number).map_or_else(|| number.to_string(), ToOwned::to_owned);
     match seccomp::answer(facts, number) {
@@ -293,6 +294,19 @@ serial = ["/dev/ttyS1"]
         assert!(open("/bin/thermostat", false, true).allowed);
         assert!(!open("/bin/thermostat", true, false).allowed);
         assert!(open("/dev/mem", false, false).because.contains("no line below [devices]"));
+    }
+
+    #[test]
+    fn explain_words_of_who_asks_are_shown_escaped() {
+        let asked = [
+            verdict(Act::Syscall("x\t\u{1b}[2J\u{202e}".into())),
+            open("/dev/\u{202e}x", false, false),
+            open("/run/bus/\u{202e}x", false, false),
+        ];
+        for answer in asked {
+            let plain = |c: char| !c.is_control() && c != '\u{202e}';
+            assert!(!answer.allowed && answer.because.chars().all(plain), "{}", answer.because);
+        }
     }
 
     #[test]
