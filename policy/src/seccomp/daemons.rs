@@ -63,9 +63,9 @@ fn router(rules: &mut Rules) {
     rules.when(("SYS_newfstatat", libc::SYS_newfstatat), "of a descriptor", &[&[masked(3, 0x1000, 0x1000)]]);
 }
 
-/// The reader of manifests: a question in, an answer out.
+/// The reader of manifests and images: a question in, with an image's descriptor, which it reads; an answer out.
 fn worker(rules: &mut Rules) {
-    rules.always(calls![SYS_read]);
+    rules.always(calls![SYS_recvmsg SYS_pread64 SYS_close]);
 }
 
 /// The server of the system's interfaces: connects to the router, is handed connections, asks on its standard input.

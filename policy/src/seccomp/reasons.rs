@@ -87,4 +87,4 @@ pub(crate) const DAEMON_NOT_SEEN: &[Reason] = &[
 
 /// Seen in programs of the system, and left out: glibc asks for its own path and, to know its stack's bounds, for its own
 /// maps, and goes on without.
-pub(crate) const DAEMON_LEFT_OUT: &[&str] = &["readlink", "openat", "newfstatat", "read", "close"];
+pub(crate) const DAEMON_LEFT_OUT: &[&str] = &["readlink", "openat", "newfstatat", "read"];

@@ -34,7 +34,7 @@ fn app_ended_in_any_way_is_recorded_with_its_reason() {
     device.wait_for(
         "event exited id=org.test.mounter * reason=seccomp detail=\"syscall=mount\" * next=stopped",
     );
-    device.wait_for("event denied id=org.test.child * syscall=mount");
+    device.wait_for("event denied id=org.test.child * call=mount killed=SIGSYS by=seccomp ");
     device.wait_for("[org.test.child] child said 159");
     device.wait_for("[org.test.silent] pet: silent from now: Ok");
     device.wait_for("event exited id=org.test.silent * reason=watchdog detail=\"silent_ms=1000\" count=1 ");
