@@ -82,9 +82,8 @@ fn app_that_is_removed_leaves_nothing_to_the_next_and_is_wiped() {
     let off = device.power_button();
     off.check_data().unwrap();
     // A comes back: its uid is its own for ever, its data is gone.
-    let mark = off.console().mark();
     let device = off.store(vec![a(), b()]).unwrap().boot().unwrap();
-    device.wait_after(mark, "[org.test.a] left 10000");
-    assert!(device.console().lines(mark, "gabion: event left").is_empty());
+    device.wait_for("[org.test.a] left 10000");
+    assert!(device.console().lines(0, "gabion: event left").is_empty());
     device.power_button().check_data().unwrap();
 }
