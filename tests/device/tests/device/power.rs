@@ -28,7 +28,7 @@ fn device_switched_off_by_its_button_is_clean_and_keeps_data_and_uids() {
 
 #[test]
 fn device_without_power_all_at_once_comes_back_with_what_was_synced() {
-    let keeper = "n=$(cat /data/count || echo 0); n=$((n+1)); echo $n > /data/count; sync; echo count $n; exec sleep 1000";
+    let keeper = "n=$(cat /data/count || echo 0); n=$((n+1)); echo $n > /data/count; sync -d /data/count; echo count $n; exec sleep 1000";
     let keeper = App::shell("org.test.keeper", keeper).resources("memory = \"4MiB\"\nstorage = \"1MiB\"\n");
     let mut device = Bench::new("power-cut").app(keeper).boot().unwrap();
     for count in 1..=4 {
