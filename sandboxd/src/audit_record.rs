@@ -104,6 +104,9 @@ impl<'a> Words<'a> {
         let code = u32::from_str_radix(self.last("code=")?.strip_prefix("0x")?, 16).ok()?;
         let answer = match code & libc::SECCOMP_RET_ACTION_FULL {
             libc::SECCOMP_RET_ERRNO => Answer::Filtered,
+            // Answered as if the kernel did not have it, which is no event: a device's kernel does not even record it
+            // (`audit_rules`), another may.
+            libc::SECCOMP_RET_TRACE => return None,
             _ => Answer::Killed(self.last("sig=")?.parse().ok()?),
         };
         Some(Call {
@@ -130,8 +133,6 @@ impl<'a> Words<'a> {
     }
 
     fn path(&self) -> Option<Object> {
-        // The directory that an entry was to be made in or taken from: what it is about comes as another item, unless it
-        // is not there.
         let name = self.first("name=")?;
         let mut name = match name.strip_prefix('"') {
             Some(quoted) => quoted.strip_suffix('"')?.as_bytes().to_vec(),
@@ -175,6 +176,8 @@ mod tests {
         let refused = KILLED.replace("sig=31", "sig=0").replace("0x80000000", "0x50000");
         let refused = parse(sys::audit::SECCOMP, refused.as_bytes());
         assert_eq!(refused, Some(Record::Call(call(101, Answer::Filtered))));
+        let absent = KILLED.replace("sig=31", "sig=0").replace("0x80000000", "0x7ff00000");
+        assert_eq!(parse(sys::audit::SECCOMP, absent.as_bytes()), None);
     }
 
     #[test]
