@@ -1,9 +1,11 @@
-//! What a compiled seccomp program answers to a call, arguments included: the kernel's classic BPF machine, as far as our
-//! programs need it.
+//! What a compiled seccomp program answers to a call, arguments included.
 //!
 //! `explain` answers from the tables, by syscall; this answers from the program itself, for calls that were really made.
 //! What it cannot run it does not guess: the answer is `None`. The programs come from this crate, so nothing hostile is
 //! run here; an attacker may have chosen a call's arguments.
+
+use crate::seccomp::ARCH;
+use crate::seccomp::machine::{Data, Instruction, argument, instruction, run, taken};
 
 /// A system call as a seccomp program sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,40 +27,6 @@ pub enum Reply {
     Killed,
 }
 
-#[cfg(target_arch = "x86_64")]
-const ARCH: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
-#[cfg(target_arch = "aarch64")]
-const ARCH: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
-
-/// Where `struct seccomp_data` has the arguments, and how many bytes each takes.
-const ARGS: u32 = 16;
-
-#[derive(Clone, Copy)]
-struct Instruction {
-    code: u16,
-    if_true: u8,
-    if_false: u8,
-    k: u32,
-}
-
-fn instruction(program: &[u8], at: usize) -> Option<Instruction> {
-    let bytes: [u8; 8] = program.get(at.checked_mul(8)?..)?.get(..8)?.try_into().ok()?;
-    let [c0, c1, if_true, if_false, k0, k1, k2, k3] = bytes;
-    let k = u32::from_ne_bytes([k0, k1, k2, k3]);
-    Some(Instruction { code: u16::from_ne_bytes([c0, c1]), if_true, if_false, k })
-}
-
-/// Whether a jump is taken; `None` if it is no conditional jump we know.
-fn taken(code: u16, accumulator: u32, k: u32) -> Option<bool> {
-    match code {
-        0x15 => Some(accumulator == k),     // jeq
-        0x25 => Some(accumulator > k),      // jgt
-        0x35 => Some(accumulator >= k),     // jge
-        0x45 => Some(accumulator & k != 0), // jset
-        _ => None,
-    }
-}
-
 /// What `programs` together answer: as in the kernel, the least that any of them lets through.
 pub fn reply(programs: &[Vec<u8>], call: &Call) -> Option<Reply> {
     let replies = programs.iter().map(|program| reply_of(program, call));
@@ -66,38 +34,7 @@ pub fn reply(programs: &[Vec<u8>], call: &Call) -> Option<Reply> {
 }
 
 fn reply_of(program: &[u8], call: &Call) -> Option<Reply> {
-    let (mut at, mut accumulator) = (0usize, 0u32);
-    // Jumps only go forward, so it ends with the program.
-    loop {
-        let Instruction { code, if_true, if_false, k } = instruction(program, at)?;
-        at += 1;
-        match code {
-            0x20 => accumulator = word(call, k)?,
-            0x54 => accumulator &= k,
-            0x05 => at = at.checked_add(k as usize)?,
-            0x06 => return action(k),
-            _ => at += usize::from(if taken(code, accumulator, k)? { if_true } else { if_false }),
-        }
-    }
-}
-
-fn word(call: &Call, offset: u32) -> Option<u32> {
-    match offset {
-        0 => Some(call.number),
-        4 => Some(ARCH),
-        _ => {
-            let (index, high) = argument(offset)?;
-            let value = *call.args.get(index)?;
-            // Truncation is the point: one of the two halves.
-            Some(if high { (value >> 32) as u32 } else { value as u32 })
-        }
-    }
-}
-
-/// Which argument lies at `offset`, and whether it is its upper half (both our architectures are little-endian).
-fn argument(offset: u32) -> Option<(usize, bool)> {
-    let from = offset.checked_sub(ARGS)?;
-    (from.is_multiple_of(4) && from < 48).then_some(((from / 8) as usize, from % 8 == 4))
+    action(run(program, &Data { number: call.number, arch: ARCH, args: call.args })?)
 }
 
 fn action(value: u32) -> Option<Reply> {

@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 
 /// `AUDIT_ARCH_*` of `linux/audit.h`.
 #[cfg(target_arch = "x86_64")]
-pub(super) const ARCH: u32 = 0xc000_003e;
+pub(crate) const ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
-pub(super) const ARCH: u32 = 0xc000_00b7;
+pub(crate) const ARCH: u32 = 0xc000_00b7;
 
 /// Numbers from here on are not this ABI's: on x86-64 bit 30 marks x32, elsewhere none exist.
 pub(super) const FOREIGN_NUMBERS: u32 = 0x4000_0000;

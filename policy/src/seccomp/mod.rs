@@ -16,6 +16,7 @@ mod arguments;
 mod compile;
 mod daemons;
 mod group;
+pub(crate) mod machine;
 #[cfg(feature = "schema")]
 pub(crate) mod page;
 #[cfg(any(test, feature = "schema"))]
@@ -25,12 +26,12 @@ mod profiles;
 mod reasons;
 mod rule;
 #[cfg(any(test, feature = "schema"))]
-mod simulate;
-#[cfg(any(test, feature = "schema"))]
 pub(crate) mod surface;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use compile::ARCH;
 
 use crate::facts::Facts;
 use rule::{Rules, When};

@@ -1,15 +1,15 @@
 //! The compiled programs against the tables, and the tables against what must never be allowed.
 //!
-//! Every combination of profile, grants and `jit` is compiled and run on the machine in `simulate`. Each rule has a
+//! Every combination of profile, grants and `jit` is compiled and run on the machine in `machine`. Each rule has a
 //! probe that it lets through and, for every one of its conditions, a probe with just that condition broken.
 
 mod evidence;
 mod versions;
 
 use super::compile::{ALLOW, ARCH, ENOSYS, EPERM, FOREIGN_NUMBERS, KILL, UNTRACED};
+use super::machine::{self, Data};
 use super::probe::probes;
 use super::rule::{Rules, When};
-use super::simulate::{Data, run};
 use super::{Answer, answer, answers, kernel_name, profiles, programs, tables};
 use crate::facts::{Facts, SystemFilter};
 use crate::{Board, Profile, check, check_system};
@@ -74,6 +74,10 @@ fn daemon(filter: SystemFilter) -> Facts {
 /// The facts of the bus's router.
 fn router() -> Facts {
     daemon(SystemFilter::Router)
+}
+
+fn run(program: &[u8], data: &Data) -> u32 {
+    machine::run(program, data).expect("a program that seccomp would take")
 }
 
 fn ask(facts: &Facts, number: u32, args: [u64; 6]) -> u32 {
