@@ -196,8 +196,9 @@ fn good_name(name: &[u8]) -> bool {
         && std::str::from_utf8(name).is_ok_and(printable)
 }
 
-/// Line and paragraph separators, and what changes the direction of the text around it.
-fn deceives(c: char) -> bool {
+/// Whether a character is no control character and still shows a text as another one: line and paragraph separators, and
+/// what changes the direction of the text around it.
+pub fn deceives(c: char) -> bool {
     matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{feff}')
 }
 

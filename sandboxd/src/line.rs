@@ -3,6 +3,8 @@
 //! The app controls every byte. What comes out has no control character, no line break, no direction override
 //! and a bounded length, so it can neither forge another line of the log or console nor grow our memory.
 
+use package::tree::deceives;
+
 /// A longer line is cut here; the rest of it up to the next line break is skipped.
 pub const MAX_LINE: usize = 4096;
 
@@ -75,12 +77,6 @@ pub fn escape(bytes: &[u8]) -> String {
         }
     }
     out
-}
-
-/// Line and paragraph separators, and what changes the direction of text around it.
-fn deceives(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}'
-        | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
