@@ -5,11 +5,11 @@
 //! kernel (the sender's port is checked to be 0) but contain text an app chose, such as its `comm`: whoever
 //! parses them must expect that. A full queue loses messages; nothing waits for them.
 
+mod control;
+
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-
-mod control;
 
 pub use control::{AuditControl, CALLS_ALL, Calls, Field, Rule};
 
@@ -38,14 +38,7 @@ pub struct AuditSocket(OwnedFd);
 impl AuditSocket {
     /// Joins the group. `EPERM` without `CAP_AUDIT_READ`; `EPROTONOSUPPORT` on a kernel without audit.
     pub fn open() -> io::Result<Self> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: integers only.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_AUDIT) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let socket = netlink(libc::SOCK_NONBLOCK)?;
         // What it costs is memory while records wait. Without the capability the kernel's own limit stays.
         let room: libc::c_int = QUEUE_BYTES;
         // SAFETY: `room` is a valid int and its length is passed; it is only read.
@@ -95,6 +88,18 @@ impl AuditSocket {
         }
         Ok(Some(split(buf.get(..n).unwrap_or_default())))
     }
+}
+
+/// A netlink socket to the audit subsystem, of this type besides.
+fn netlink(kind: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | kind;
+    // SAFETY: integers only.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_AUDIT) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 impl AsRawFd for AuditSocket {

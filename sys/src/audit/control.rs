@@ -5,10 +5,10 @@
 //! not.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
-use super::NLMSG_HDR;
+use super::{NLMSG_HDR, netlink};
 
 const AUDIT_SET: u16 = 1001;
 const AUDIT_ADD_RULE: u16 = 1011;
@@ -70,15 +70,7 @@ pub struct AuditControl(OwnedFd);
 impl AuditControl {
     /// Opens it. `EPROTONOSUPPORT` on a kernel without audit.
     pub fn open() -> io::Result<Self> {
-        // SAFETY: integers only.
-        let fd = unsafe {
-            libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_AUDIT)
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        netlink(0).map(Self)
     }
 
     /// Switches recording on for every process that is made from now on. Nobody ever waits for a record to be taken,
