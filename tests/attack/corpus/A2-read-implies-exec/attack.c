@@ -5,9 +5,8 @@
 
 #define PAGE 4096
 
-static attack_end try_read_implies_exec(void) {
-    if (personality(READ_IMPLIES_EXEC) < 0)
-        return refused();
+/* Memory that nobody asked to be executable. */
+static attack_end run_data(void) {
     void *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED)
         return refused();
@@ -15,15 +14,17 @@ static attack_end try_read_implies_exec(void) {
     return attack_run(at);
 }
 
+static attack_end try_read_implies_exec(void) {
+    if (personality(READ_IMPLIES_EXEC) < 0)
+        return refused();
+    return run_data();
+}
+
 /* With the flags of other bits, which a filter that compares the whole argument passes over. */
 static attack_end try_among_other_flags(void) {
     if (personality(READ_IMPLIES_EXEC | ADDR_NO_RANDOMIZE) < 0)
         return refused();
-    void *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED)
-        return refused();
-    memcpy(at, attack_code, sizeof attack_code);
-    return attack_run(at);
+    return run_data();
 }
 
 /* The personality outlives the program that chose it. */
