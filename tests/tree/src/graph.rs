@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 12] = [
+const MAY: [(&str, &[&str]); 14] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -17,13 +17,15 @@ const MAY: [(&str, &[&str]); 12] = [
     ("bus", &["sys", "bus/codegen"]),
     ("bus/router", &["bus", "sys"]),
     ("bus/devport", &["bus", "sys"]),
-    ("sandboxd", &["policy", "package", "sys", "bus"]),
+    ("netd/firewall", &[]),
+    ("netd", &["policy", "sys", "bus", "netd/firewall"]),
+    ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("cli", &["policy", "bus", "cli/boxed"]),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
 /// Nobody but tests, the image and [`BOX`] may name these: they are daemons.
-const DAEMONS: [&str; 5] = ["init", "sandboxd", "sandboxd/appsd", "bus/router", "bus/devport"];
+const DAEMONS: [&str; 6] = ["init", "sandboxd", "sandboxd/appsd", "bus/router", "bus/devport", "netd"];
 /// The developer's box is the device's own, so it has the builder of the one. No other daemon.
 const BOX: (&str, &str) = ("cli/boxed", "sandboxd");
 
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn crate_outside_the_table_is_refused() {
-        assert_eq!(wrong_directions(&[package("netd", &[])]).len(), 1);
+        assert_eq!(wrong_directions(&[package("elsewhere", &[])]).len(), 1);
     }
 
     #[test]

@@ -1,0 +1,34 @@
+//! What each app was granted, as `sandboxd` told it.
+//!
+//! The values were checked by `policy`; an app chose them, within what a manifest may say.
+
+use std::collections::BTreeMap;
+
+use policy::{Host, HostPort, Port};
+
+/// One app's grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppPolicy {
+    /// The box's uid: by this the kernel knows the app.
+    pub uid: u32,
+    /// The app's id, for people.
+    pub id: String,
+    /// Where it may connect; the position in this list is the position in the manifest.
+    pub connect: Vec<HostPort>,
+    /// Ports it may serve.
+    pub listen: Vec<Listen>,
+    /// Hosts of `connect` that may have private or link-local addresses.
+    pub private: Vec<Host>,
+}
+
+/// One port that an app serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The port.
+    pub port: Port,
+    /// Whether only this device reaches it: a line `"localhost:1883/tcp"`.
+    pub local: bool,
+}
+
+/// Every app that has a line below `[network]`, by uid.
+pub type Apps = BTreeMap<u32, AppPolicy>;

@@ -1,0 +1,7 @@
+//! `netd`: the network an app was granted, and no other.
+//!
+//! One thread, one tokio runtime. What the parts tell each other goes through two types: [`apps::AppPolicy`], what an
+//! app was granted, and [`state::NetState`], what the links learnt.
+
+pub mod apps;
+pub mod state;
