@@ -16,7 +16,6 @@ pub(crate) const NOT_SEEN: &[Reason] = &[
         "gettimeofday",
         "where only the kernel can read the clock, its page of shared code asks it; strace saw a faster clock",
     ),
-    ("faccessat2", "`test -r` of dash and bash, which take EPERM for an answer"),
     ("fchmodat", "chmod of coreutils"),
     ("pause", "what a C program does when it has nothing to do but wait for a signal"),
     (
@@ -28,22 +27,25 @@ pub(crate) const NOT_SEEN: &[Reason] = &[
     ("sendmmsg", "glibc asks a name server for both kinds of address at once; only with UDP"),
 ];
 
-/// Seen, and left out of every profile: what the program does without it. All but `execveat` and `getgroups` seem not to
-/// exist and leave no record (`answers::untraced`), because they are made often.
+/// Seen, and left out of every profile: what the program does without it. All but `execveat`, `getgroups` and the family
+/// of `chown` seem not to exist and leave no record (`answers::untraced`), because they are made often.
 pub(crate) const LEFT_OUT: &[Reason] = &[
     ("clone3", "its flags lie in memory, where no filter sees them: libc uses clone"),
     ("rseq", "libc then asks for its processor as it did before there was this"),
     ("setuid", "busybox, to the uid it has; it does not look at the answer"),
     ("setgid", "as setuid"),
-    ("chown", "an app has one uid: the kernel would refuse to change an owner anyhow, and tools go on"),
+    (
+        "chown",
+        "an app has one uid, and a file of another's no app may have: EPERM, for which cp -a goes on, with a record",
+    ),
     ("fchownat", "as chown"),
+    ("pidfd_open", "tokio waits for its children by signal"),
     (
         "timer_create",
         "coreutils' timeout uses alarm; haproxy warns, and runs without its watchdog over itself",
     ),
     ("timer_settime", "as timer_create"),
     ("times", "openssl speed, for its share of the processor; it can count by the clock (-elapsed)"),
-    ("sync", "would write out every app's files; nobody looks at its answer, and fsync writes out one's own"),
     ("close_range", "Python closes one by one"),
     ("copy_file_range", "cp, and std of Rust, read and write"),
     ("fadvise64", "advice"),

@@ -52,8 +52,17 @@ impl Bench {
     /// # Errors
     /// Whatever keeps the box from being built.
     pub fn program(exec: &[&str], extra: &str) -> Result<Bench> {
+        Bench::prepared(exec, extra, |_| Ok(()))
+    }
+
+    /// The same, after `prepare` has put into the app's root what no package may hold.
+    ///
+    /// # Errors
+    /// Whatever keeps the box from being built.
+    pub fn prepared(exec: &[&str], extra: &str, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Bench> {
         let dir = tempfile::tempdir()?;
         let root = app_root(dir.path())?;
+        prepare(&root)?;
         let data = dir.path().join("data");
         fs::create_dir(&data)?;
         std::os::unix::fs::chown(&data, Some(UID), Some(UID))?;

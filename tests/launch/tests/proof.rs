@@ -58,6 +58,21 @@ fn mounts_of_a_box_are_the_six_it_needs_and_locked_down() {
 }
 
 #[test]
+fn root_with_a_device_node_and_a_setuid_program_gives_neither() {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    use std::os::unix::fs::PermissionsExt;
+    // The package checker lets neither in: these are for a store that was made by something else.
+    let script = "cat /null && echo read; test -c /null && echo node; /bin/busybox-raised id -u";
+    let bench = Bench::prepared(&["/bin/busybox", "sh", "-c", script], "", |root| {
+        mknod(&root.join("null"), SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3))?;
+        std::fs::set_permissions(root.join("null"), PermissionsExt::from_mode(0o666))?;
+        std::fs::copy("/bin/busybox", root.join("bin/busybox-raised"))?;
+        Ok(std::fs::set_permissions(root.join("bin/busybox-raised"), PermissionsExt::from_mode(0o4755))?)
+    });
+    assert_eq!(bench.unwrap().output_of_launch().unwrap(), format!("node\n{UID}\n"));
+}
+
+#[test]
 fn tmp_is_fresh_at_every_launch() {
     let bench = Bench::new("ls /tmp; touch /tmp/left && echo wrote", "").unwrap();
     assert_eq!(bench.output_of_launch().unwrap(), "wrote\n");

@@ -8,8 +8,8 @@ use crate::facts::Profile;
 #[cfg(target_arch = "x86_64")]
 const RULES: [(Profile, u32, u64); 3] = [
     (Profile::Strict, 2, 0xc2c50c9af6afe52a),
-    (Profile::Default, 2, 0x4577b977493bedd0),
-    (Profile::NetworkServer, 2, 0xf7c2ae03d10d030a),
+    (Profile::Default, 3, 0xb44813ade85d4dd2),
+    (Profile::NetworkServer, 3, 0x86e41259d6ea0b4e),
 ];
 
 #[cfg(target_arch = "x86_64")]
