@@ -47,7 +47,7 @@ pub(crate) fn untraced() -> Rules {
     let mut rules = Rules::default();
     rules.always(calls![
         SYS_clone3 SYS_rseq
-        SYS_setuid SYS_setgid SYS_timer_create SYS_timer_settime SYS_times SYS_close_range SYS_getrusage SYS_pidfd_open
+        SYS_setuid SYS_setgid SYS_timer_create SYS_timer_settime SYS_times SYS_close_range SYS_getrusage
         SYS_copy_file_range SYS_fadvise64 SYS_fstatfs SYS_fallocate
         SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr SYS_flistxattr SYS_setxattr SYS_lsetxattr
         SYS_fsetxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr

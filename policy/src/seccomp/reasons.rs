@@ -27,8 +27,8 @@ pub(crate) const NOT_SEEN: &[Reason] = &[
     ("sendmmsg", "glibc asks a name server for both kinds of address at once; only with UDP"),
 ];
 
-/// Seen, and left out of every profile: what the program does without it. All but `execveat`, `getgroups` and the family
-/// of `chown` seem not to exist and leave no record (`answers::untraced`), because they are made often.
+/// Seen, and left out of every profile: what the program does without it. All but `execveat`, `getgroups`, `pidfd_open`
+/// and the family of `chown` seem not to exist and leave no record (`answers::untraced`), because they are made often.
 pub(crate) const LEFT_OUT: &[Reason] = &[
     ("clone3", "its flags lie in memory, where no filter sees them: libc uses clone"),
     ("rseq", "libc then asks for its processor as it did before there was this"),
@@ -39,7 +39,7 @@ pub(crate) const LEFT_OUT: &[Reason] = &[
         "an app has one uid, and a file of another's no app may have: EPERM, for which cp -a goes on, with a record",
     ),
     ("fchownat", "as chown"),
-    ("pidfd_open", "tokio waits for its children by signal"),
+    ("pidfd_open", "tokio takes any refusal for no, and waits for its children by signal"),
     (
         "timer_create",
         "coreutils' timeout uses alarm; haproxy warns, and runs without its watchdog over itself",
