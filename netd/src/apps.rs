@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use policy::{Host, HostPort, Port};
+use policy::{Host, HostPort, Listen};
 
 /// One app's grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,15 +19,6 @@ pub struct AppPolicy {
     pub listen: Vec<Listen>,
     /// Hosts of `connect` that may have private or link-local addresses.
     pub private: Vec<Host>,
-}
-
-/// One port that an app serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// The port.
-    pub port: Port,
-    /// Whether only this device reaches it: a line `"localhost:1883/tcp"`.
-    pub local: bool,
 }
 
 /// Every app that has a line below `[network]`, by uid.

@@ -115,9 +115,12 @@ pub(crate) struct ClaimedNetwork {
     /// Destinations, each "HOST:PORT/PROTO", as "mqtt.example.com:8883/tcp".
     #[cfg_attr(feature = "schema", schemars(with = "Vec<String>", length(max = 64)))]
     pub(crate) connect: Option<Texts>,
-    /// Ports to listen on, each "PORT/PROTO", as "8080/tcp".
+    /// Ports to listen on, each "PORT/PROTO", as "8080/tcp", or "localhost:PORT/PROTO" for apps on the device alone.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<String>", length(max = 32)))]
     pub(crate) listen: Option<Texts>,
+    /// Hosts of `connect` that may have private or link-local addresses, as "nas.example.com".
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>", length(max = 64)))]
+    pub(crate) private: Option<Texts>,
 }
 
 /// `[devices]`
@@ -169,6 +172,8 @@ pub(crate) struct ClaimedSystem {
     pub(crate) capabilities: Option<Texts>,
     /// Whether the box sees the pids of the whole device.
     pub(crate) host_pids: Option<Spanned<bool>>,
+    /// Whether the box manages the device's network.
+    pub(crate) network: Option<Spanned<bool>>,
     /// Whether the box waits until somebody uses what it provides.
     pub(crate) on_demand: Option<Spanned<bool>>,
     /// Name of a filter for one program of the system, as "router".

@@ -65,6 +65,7 @@ fn facts(old: &Facts, new: &Facts, found: &mut Differences) {
         jit,
         connect,
         listen,
+        private,
         devices,
         uses,
         provides,
@@ -130,7 +131,13 @@ fn facts(old: &Facts, new: &Facts, found: &mut Differences) {
     }
 
     found.set("network.connect", connect, &new.connect, |to| format!("may connect to {to}"));
-    found.set("network.listen", listen, &new.listen, |port| format!("may be reached at {port}"));
+    found.set("network.listen", listen, &new.listen, |listen| {
+        let whom = if listen.is_local() { " by apps on the device" } else { "" };
+        format!("may be reached at {}{whom}", listen.port())
+    });
+    found.set("network.private", private, &new.private, |host| {
+        format!("may connect to private and link-local addresses, if {host} has them")
+    });
     found.set("devices", devices, &new.devices, |device| {
         format!("may hold {} ({}), for itself alone", device.path(), device.class().key())
     });
@@ -170,7 +177,7 @@ fn facts(old: &Facts, new: &Facts, found: &mut Differences) {
 fn system_grants(old: Option<&SystemGrant>, new: Option<&SystemGrant>, found: &mut Differences) {
     let none = SystemGrant::default();
     // As above.
-    let SystemGrant { capabilities, host_pids, on_demand, filter } = old.unwrap_or(&none);
+    let SystemGrant { capabilities, host_pids, network: managed, on_demand, filter } = old.unwrap_or(&none);
     let new = new.unwrap_or(&none);
     let bits =
         |mask: u64| (0..64).filter(|number| mask & (1 << number) != 0).map(crate::capability::name).collect();
@@ -178,6 +185,8 @@ fn system_grants(old: Option<&SystemGrant>, new: Option<&SystemGrant>, found: &m
     found.set("system.capabilities", &before, &now, |name| format!("holds {name}"));
     let pids = |shared: bool| if shared { vec!["sees every process of the device"] } else { Vec::new() };
     found.set("system.host_pids", &pids(*host_pids), &pids(new.host_pids), |text| (*text).to_owned());
+    let network = |manages: bool| if manages { vec!["manages the device's network"] } else { Vec::new() };
+    found.set("system.network", &network(*managed), &network(new.network), |text| (*text).to_owned());
     if *on_demand != new.on_demand {
         let text = if new.on_demand { "started only once it is used" } else { "started at once" };
         found.change("system.on_demand", text.to_owned());

@@ -150,7 +150,7 @@ fn connect(manifest: &Manifest, host: &Host, port: Port) -> Verdict {
 }
 
 fn listen(manifest: &Manifest, port: Port) -> Verdict {
-    match manifest.facts.listen.iter().position(|known| *known == port) {
+    match manifest.facts.listen.iter().position(|known| known.port() == port) {
         Some(index) => {
             yes(manifest.line(&format!("network.listen[{index}]"), element(&manifest.facts.listen, index)))
         }

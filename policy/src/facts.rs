@@ -5,7 +5,7 @@
 
 use crate::amount::{Bytes, CpuPercent, Duration};
 use crate::name::{AppId, Argument, EnvName, InterfaceName, MethodName, Version};
-use crate::net::{HostPort, Port};
+use crate::net::{Host, HostPort, Listen, Port};
 use crate::place::{AbsolutePath, Device};
 use crate::problem::{Invalid, nearest, quote};
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,8 @@ pub struct SystemGrant {
     pub capabilities: u64,
     /// Whether the box shares the device's pid namespace.
     pub host_pids: bool,
+    /// Whether the box lives in the device's network namespace, with no port refused to it: it manages the network.
+    pub network: bool,
     /// Whether the box is started only once another box uses an interface that it provides.
     pub on_demand: bool,
     /// The box's whole seccomp filter, if it is none of the profiles.
@@ -121,7 +123,8 @@ pub(crate) struct Facts {
     pub(crate) profile: Profile,
     pub(crate) jit: bool,
     pub(crate) connect: Vec<HostPort>,
-    pub(crate) listen: Vec<Port>,
+    pub(crate) listen: Vec<Listen>,
+    pub(crate) private: Vec<Host>,
     pub(crate) devices: Vec<Device>,
     pub(crate) uses: BTreeMap<InterfaceName, Vec<MethodName>>,
     pub(crate) provides: BTreeMap<InterfaceName, Vec<AppId>>,
@@ -138,6 +141,11 @@ impl Facts {
         !self.uses.is_empty() || !self.provides.is_empty() || self.notify || self.watchdog.is_some()
     }
 
+    /// Whether it has names to resolve.
+    pub(crate) fn resolves(&self) -> bool {
+        self.connect.iter().any(|to| to.host().is_name())
+    }
+
     /// The system's own filter of this box.
     pub(crate) fn filter(&self) -> Option<SystemFilter> {
         self.system.as_ref()?.filter
@@ -145,6 +153,6 @@ impl Facts {
 
     /// Every port named, in either direction.
     pub(crate) fn ports(&self) -> impl Iterator<Item = Port> + '_ {
-        self.listen.iter().copied().chain(self.connect.iter().map(HostPort::port))
+        self.listen.iter().map(|listen| listen.port()).chain(self.connect.iter().map(HostPort::port))
     }
 }

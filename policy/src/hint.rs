@@ -28,7 +28,7 @@ const TABLES: [&str; 8] =
     ["app", "resources", "process", "network", "devices", "uses", "provides", "lifecycle"];
 
 /// Keys by their table, for the author who wrote one in the wrong place. Tests hold it against the schema.
-const KEYS: [(&str, &str); 20] = [
+const KEYS: [(&str, &str); 21] = [
     ("id", "app"),
     ("version", "app"),
     ("exec", "app"),
@@ -44,6 +44,7 @@ const KEYS: [(&str, &str); 20] = [
     ("working_directory", "process"),
     ("connect", "network"),
     ("listen", "network"),
+    ("private", "network"),
     ("serial", "devices"),
     ("restart", "lifecycle"),
     ("watchdog", "lifecycle"),

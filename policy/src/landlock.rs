@@ -9,6 +9,7 @@
 
 use crate::facts::Facts;
 use crate::net::Proto;
+use std::collections::BTreeSet;
 
 /// The Landlock ABI every box needs (Linux 6.12: scoped signals and abstract sockets).
 pub const ABI: u32 = 6;
@@ -33,6 +34,10 @@ pub const FS_ALL: u64 = (1 << 16) - 1;
 pub const NET_ALL: u64 = 0b11;
 /// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | LANDLOCK_SCOPE_SIGNAL`
 pub const SCOPE_ALL: u64 = 0b11;
+
+/// Where a resolver is asked again when its answer does not fit into a datagram. (UDP is not Landlock's; whom the box reaches
+/// at this port is the firewall's: its own resolver.)
+const DNS_PORT: u16 = 53;
 
 /// What an ordinary place of the box may be used for: everything but running code and making or driving devices.
 const ORDINARY: u64 = FS_ALL & !(FS_EXECUTE | FS_MAKE_CHAR | FS_MAKE_BLOCK | FS_IOCTL_DEV);
@@ -87,17 +92,21 @@ pub(crate) fn ruleset(facts: &Facts) -> Landlock {
             .iter()
             .map(|device| FsRule { path: FsPath::Device(device.path().to_owned()), access: DEVICE }),
     );
-    let tcp = |ports: &mut dyn Iterator<Item = crate::Port>| -> Vec<u16> {
-        let sorted: std::collections::BTreeSet<u16> =
-            ports.filter(|port| port.proto() == Proto::Tcp).map(crate::Port::number).collect();
-        sorted.into_iter().collect()
+    let tcp = |ports: &mut dyn Iterator<Item = crate::Port>| -> BTreeSet<u16> {
+        ports.filter(|port| port.proto() == Proto::Tcp).map(crate::Port::number).collect()
     };
+    let mut connect = tcp(&mut facts.connect.iter().map(crate::HostPort::port));
+    if facts.resolves() {
+        connect.insert(DNS_PORT);
+    }
+    // Which port a manager of the network needs, the network decides.
+    let manager = facts.system.as_ref().is_some_and(|grant| grant.network);
     Landlock {
         handled_fs: FS_ALL,
-        handled_net: NET_ALL,
+        handled_net: if manager { 0 } else { NET_ALL },
         scoped: SCOPE_ALL,
         fs,
-        bind_tcp: tcp(&mut facts.listen.iter().copied()),
-        connect_tcp: tcp(&mut facts.connect.iter().map(crate::HostPort::port)),
+        bind_tcp: tcp(&mut facts.listen.iter().map(|listen| listen.port())).into_iter().collect(),
+        connect_tcp: connect.into_iter().collect(),
     }
 }

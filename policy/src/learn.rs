@@ -12,7 +12,7 @@ use crate::facts::{Facts, Profile};
 use crate::filter::{self, Call, Reply};
 use crate::manifest::{Manifest, check};
 use crate::name::{InterfaceName, MethodName};
-use crate::net::{HostPort, Port, Proto};
+use crate::net::{Host, HostPort, Listen, Proto};
 use crate::place::{Device, DeviceClass};
 use crate::plan::{Plan, compile, from_facts};
 use crate::problem::Problem;
@@ -40,7 +40,9 @@ pub struct Learnt {
     /// Whom it reached.
     pub connect: Vec<Seen<HostPort>>,
     /// Where it could be reached.
-    pub listen: Vec<Seen<Port>>,
+    pub listen: Vec<Seen<Listen>>,
+    /// Those of `connect` by name that had a private or link-local address.
+    pub private: Vec<Seen<Host>>,
     /// What it called.
     pub uses: Vec<Seen<(InterfaceName, MethodName)>>,
     /// What it opened below `/dev`, beyond what every box has.
@@ -278,7 +280,12 @@ fn lines(given: &Manifest, learnt: &Learnt, profile: Profile, board: &Board) -> 
         w.plain("process", "working_directory", quoted(facts.working_directory.as_str()));
     }
     w.list("network", "connect", &facts.connect, &learnt.connect, |to| quoted(&to.to_string()));
-    w.list("network", "listen", &facts.listen, &learnt.listen, |port| quoted(&port.to_string()));
+    // A program may listen on every address and be meant for the device alone: that is the manifest's to say.
+    let meant = |seen: &Listen| facts.listen.iter().find(|given| given.port() == seen.port()).copied();
+    let listen: Vec<_> =
+        learnt.listen.iter().map(|(seen, by)| (meant(seen).unwrap_or(*seen), by.clone())).collect();
+    w.list("network", "listen", &facts.listen, &listen, |port| quoted(&port.to_string()));
+    w.list("network", "private", &facts.private, &learnt.private, |host| quoted(host.as_str()));
     for class in DeviceClass::ALL {
         let held: Vec<Device> = facts.devices.iter().filter(|d| d.class() == class).cloned().collect();
         let seen: Vec<Seen<Device>> =

@@ -139,6 +139,7 @@ impl Checker<'_, '_> {
             working_directory: self.directory(process.working_directory.as_ref())?,
             connect: self.list("network.connect", network.connect.as_ref()),
             listen: self.list("network.listen", network.listen.as_ref()),
+            private: self.list("network.private", network.private.as_ref()),
             devices: self.devices(&claimed.devices),
             uses: self.table("uses", &claimed.uses),
             provides: self.table("provides", &claimed.provides),
@@ -292,8 +293,9 @@ impl Checker<'_, '_> {
         let claimed = claimed?;
         let host_pids = claimed.host_pids.as_ref().is_some_and(|claim| *claim.get_ref());
         let on_demand = claimed.on_demand.as_ref().is_some_and(|claim| *claim.get_ref());
+        let network = claimed.network.as_ref().is_some_and(|claim| *claim.get_ref());
         let filter = self.optional("system.filter", claimed.filter.as_ref());
-        let mut grant = SystemGrant { capabilities: 0, host_pids, on_demand, filter };
+        let mut grant = SystemGrant { capabilities: 0, host_pids, network, on_demand, filter };
         for claim in claimed.capabilities.iter().flat_map(|list| list.get_ref()) {
             match capability::number(claim.get_ref()) {
                 Ok(number) => grant.capabilities |= 1 << number,

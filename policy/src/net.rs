@@ -7,6 +7,7 @@ use crate::name::checked_text;
 use crate::problem::{Invalid, quote};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A transport protocol.
@@ -92,6 +93,17 @@ checked_text! {
 }
 
 impl Host {
+    /// The address, if it is written as one.
+    pub fn address(&self) -> Option<IpAddr> {
+        let text = self.as_str();
+        text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(text).parse().ok()
+    }
+
+    /// Whether it is a name that somebody has to resolve: no address, and not `localhost`.
+    pub fn is_name(&self) -> bool {
+        !self.is_local() && self.address().is_none()
+    }
+
     /// Whether the host is this box itself: `localhost`, `127.0.0.1` or `[::1]`. Other names that might resolve to
     /// loopback are not: what a name resolves to is not this crate's business (see `netd`).
     pub fn is_local(&self) -> bool {
@@ -125,6 +137,64 @@ fn is_dns_label(label: &str) -> bool {
         && !label.starts_with('-')
         && !label.ends_with('-')
         && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// A port that is served: `"8080/tcp"` to whoever reaches the device, `"localhost:1883/tcp"` to boxes on it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Listen {
+    port: Port,
+    local: bool,
+}
+
+impl Listen {
+    /// Which port.
+    pub const fn port(self) -> Port {
+        self.port
+    }
+
+    /// Whether only boxes on the device reach it.
+    pub const fn is_local(self) -> bool {
+        self.local
+    }
+}
+
+impl FromStr for Listen {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.rsplit_once(':') {
+            None => Ok(Self { port: text.parse()?, local: false }),
+            Some(("localhost", port)) => Ok(Self { port: port.parse()?, local: true }),
+            Some((host, port)) => Err(Invalid::new(
+                format!("{} names where to listen", quote(host)),
+                format!(
+                    "write \"{port}\" for all of the device's addresses, or \"localhost:{port}\" for its own apps"
+                ),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.local {
+            f.write_str("localhost:")?;
+        }
+        self.port.fmt(f)
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<Listen> for String {
+    fn from(value: Listen) -> String {
+        value.to_string()
+    }
 }
 
 /// A destination, `"mqtt.example.com:8883/tcp"`.
@@ -210,6 +280,25 @@ mod tests {
         ] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn listen_is_everywhere_or_on_the_device() {
+        for good in ["8080/tcp", "localhost:1883/tcp"] {
+            assert_eq!(good.parse::<Listen>().unwrap().to_string(), good);
+        }
+        assert!("localhost:1/udp".parse::<Listen>().unwrap().is_local());
+        for bad in ["0.0.0.0:80/tcp", "127.0.0.1:80/tcp", "localhost:0/tcp", ":80/tcp", "localhost"] {
+            assert!(bad.parse::<Listen>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_is_a_name_or_an_address() {
+        let host = |text: &str| text.parse::<Host>().unwrap();
+        assert_eq!(host("192.0.2.7").address(), Some([192, 0, 2, 7].into()));
+        assert!(host("[2001:db8::7]").address().is_some() && !host("[2001:db8::7]").is_name());
+        assert!(host("a.example").is_name() && !host("localhost").is_name());
     }
 
     #[test]

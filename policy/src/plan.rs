@@ -7,7 +7,7 @@
 use crate::facts::{Facts, Profile, Restart, SystemGrant};
 use crate::landlock::{self, Landlock};
 use crate::manifest::{Manifest, SystemManifest};
-use crate::net::{HostPort, Port};
+use crate::net::{Host, HostPort, Listen};
 use crate::seccomp;
 use crate::{AppId, Version};
 
@@ -87,19 +87,14 @@ pub struct Limits {
 pub enum Network {
     /// None: the shared empty network namespace.
     None,
-    /// The device's own loopback only: boxes on the device reach each other, nothing reaches outside.
-    Local {
+    /// The device's own. What of it the box may use is the firewall's to hold, and for TCP ports Landlock's too.
+    Device {
         /// Ports it serves.
-        listen: Vec<Port>,
-        /// Ports of other boxes that it calls.
-        connect: Vec<Port>,
-    },
-    /// Hosts beyond the device, which only `netd` can open.
-    Routed {
-        /// Ports it serves.
-        listen: Vec<Port>,
+        listen: Vec<Listen>,
         /// Destinations, the device's own loopback among them if named.
         connect: Vec<HostPort>,
+        /// Hosts of `connect` that may have private or link-local addresses.
+        private: Vec<Host>,
     },
 }
 
@@ -187,13 +182,13 @@ fn limits(facts: &Facts) -> Limits {
 }
 
 fn network(facts: &Facts) -> Network {
-    if facts.listen.is_empty() && facts.connect.is_empty() {
+    let manager = facts.system.as_ref().is_some_and(|grant| grant.network);
+    if facts.ports().next().is_none() && !manager {
         return Network::None;
     }
-    let listen = facts.listen.clone();
-    if facts.connect.iter().all(|to| to.host().is_local()) {
-        let connect: std::collections::BTreeSet<Port> = facts.connect.iter().map(HostPort::port).collect();
-        return Network::Local { listen, connect: connect.into_iter().collect() };
+    Network::Device {
+        listen: facts.listen.clone(),
+        connect: facts.connect.clone(),
+        private: facts.private.clone(),
     }
-    Network::Routed { listen, connect: facts.connect.clone() }
 }

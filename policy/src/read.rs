@@ -154,7 +154,11 @@ fn read_tables(reader: &mut Reader<'_>, mut document: DeTable<'_>) -> ClaimedMan
     section(reader, &mut document, "resources", |s| claimed.resources = read_resources(s));
     section(reader, &mut document, "process", |s| claimed.process = read_process(s));
     section(reader, &mut document, "network", |s| {
-        claimed.network = ClaimedNetwork { connect: s.texts("connect"), listen: s.texts("listen") };
+        claimed.network = ClaimedNetwork {
+            connect: s.texts("connect"),
+            listen: s.texts("listen"),
+            private: s.texts("private"),
+        };
     });
     section(reader, &mut document, "devices", |s| claimed.devices = read_devices(s));
     section(reader, &mut document, "uses", |s| claimed.uses = read_text_table(s));
@@ -164,6 +168,7 @@ fn read_tables(reader: &mut Reader<'_>, mut document: DeTable<'_>) -> ClaimedMan
         claimed.system = Some(ClaimedSystem {
             capabilities: s.texts("capabilities"),
             host_pids: s.take("host_pids"),
+            network: s.take("network"),
             on_demand: s.take("on_demand"),
             filter: s.take("filter"),
         });

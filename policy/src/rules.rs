@@ -41,6 +41,10 @@ const NAMES_MAX: usize = 64;
 /// bound gets one of these: Landlock has no rule for `listen`, and a filter sees no difference. So nobody may be sent there.
 const GIVEN_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
+/// Ports of DNS, DHCP (of both versions), NTP and mDNS: `netd` has them, or an app that had could pass for a server of the
+/// device.
+const SYSTEM_PORTS: [u16; 7] = [53, 67, 68, 123, 546, 547, 5353];
+
 /// Every rule that `facts` break. `system` says whether they come from the image itself.
 pub(crate) fn broken(facts: &Facts, ceiling: &Board, system: bool) -> Vec<Broken> {
     let mut found = Vec::new();
@@ -137,6 +141,27 @@ fn amounts(facts: &Facts, ceiling: &Board, found: &mut Vec<Broken>) {
 }
 
 fn network(facts: &Facts, found: &mut Vec<Broken>) {
+    for listen in facts.listen.iter().filter(|listen| SYSTEM_PORTS.contains(&listen.port().number())) {
+        let message =
+            format!("port {} is the device's own, for its addresses, names and time", listen.port());
+        add(found, "network.listen", message, "let the app serve another port");
+    }
+    for (index, listen) in facts.listen.iter().enumerate() {
+        if facts.listen[..index].iter().any(|other| other.port() == listen.port() && other != listen) {
+            let message = format!("{} is named with localhost and without", listen.port());
+            add(found, format!("network.listen[{index}]"), message, "remove one of the two");
+        }
+    }
+    for (index, host) in facts.private.iter().enumerate() {
+        let key = format!("network.private[{index}]");
+        if !host.is_name() {
+            let help = "remove it: an address in `connect` is taken as it is written";
+            add(found, key, format!("{host} is no name that has to be resolved"), help);
+        } else if !facts.connect.iter().any(|to| to.host() == host) {
+            let help = "name it there with its port, or remove it here";
+            add(found, key, format!("no line of `connect` names {host}"), help);
+        }
+    }
     for to in facts.connect.iter().filter(|to| to.host().is_local()) {
         if GIVEN_PORTS.contains(&to.port().number()) {
             let (first, last) = (GIVEN_PORTS.start(), GIVEN_PORTS.end());
@@ -156,6 +181,7 @@ fn lists(facts: &Facts, found: &mut Vec<Broken>) {
         ("process.environment", facts.environment.len(), ENVIRONMENT_MAX),
         ("network.connect", facts.connect.len(), CONNECT_MAX),
         ("network.listen", facts.listen.len(), LISTEN_MAX),
+        ("network.private", facts.private.len(), CONNECT_MAX),
         ("devices", facts.devices.len(), DEVICES_MAX),
         ("uses", facts.uses.len(), INTERFACES_MAX),
         ("provides", facts.provides.len(), INTERFACES_MAX),
@@ -167,6 +193,7 @@ fn lists(facts: &Facts, found: &mut Vec<Broken>) {
     }
     repeated("network.connect", &facts.connect, found);
     repeated("network.listen", &facts.listen, found);
+    repeated("network.private", &facts.private, found);
 }
 
 /// Reports every element that was there before: most likely one of the two was meant to be something else.

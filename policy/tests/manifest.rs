@@ -56,8 +56,8 @@ fn check_manifest_of_the_design_is_accepted() {
     assert_eq!(plan.limits.memory_bytes, 16 << 20);
     assert_eq!(plan.lifecycle.watchdog_ms, Some(30_000));
     assert_eq!(plan.devices, ["/dev/ttyS1"]);
-    assert!(matches!(plan.network, Network::Routed { .. }));
-    assert_eq!((plan.landlock.bind_tcp, plan.landlock.connect_tcp), (vec![8080], vec![8883]));
+    assert!(matches!(plan.network, Network::Device { .. }));
+    assert_eq!((plan.landlock.bind_tcp, plan.landlock.connect_tcp), (vec![8080], vec![53, 8883]));
     assert_eq!(
         plan.provides,
         [("com.example.Temperature".to_owned(), vec!["com.example.display".to_owned()])]
@@ -76,10 +76,38 @@ fn check_smallest_manifest_gets_the_defaults() {
 }
 
 #[test]
-fn check_local_hosts_alone_need_no_router() {
+fn check_local_hosts_alone_need_no_resolver() {
     let text = format!("{SMALLEST}[network]\nconnect = [\"localhost:1883/tcp\", \"127.0.0.1:1883/tcp\"]\n");
     let plan = compile(&check(&text, &Board::default()).unwrap());
-    assert_eq!(plan.network, Network::Local { listen: vec![], connect: vec!["1883/tcp".parse().unwrap()] });
+    assert_eq!(plan.landlock.connect_tcp, [1883]);
+    let connect = ["localhost:1883/tcp", "127.0.0.1:1883/tcp"].map(|to| to.parse().unwrap()).to_vec();
+    assert_eq!(plan.network, Network::Device { listen: vec![], connect, private: vec![] });
+}
+
+#[test]
+fn check_ports_of_the_network_daemon_are_refused_to_apps() {
+    for port in ["53/udp", "53/tcp", "67/udp", "123/udp", "localhost:5353/udp"] {
+        let found = problem(&format!("[network]\nlisten = [\"{port}\"]\n"));
+        assert!(found.message.contains("the device's own"), "{found:?}");
+    }
+    let both = problem("[network]\nlisten = [\"80/tcp\", \"localhost:80/tcp\"]\n");
+    assert_eq!(both.key, "network.listen[1]");
+}
+
+#[test]
+fn check_private_hosts_are_names_of_connect() {
+    let with = |private: &str| {
+        format!(
+            "[network]\nconnect = [\"nas.example:1/tcp\", \"10.0.0.1:1/tcp\"]\nprivate = [\"{private}\"]\n"
+        )
+    };
+    check(&format!("{SMALLEST}{}", with("nas.example")), &Board::default()).unwrap();
+    for (bad, why) in
+        [("other.example", "no line of `connect`"), ("10.0.0.1", "no name"), ("localhost", "no name")]
+    {
+        let found = problem(&with(bad));
+        assert!(found.message.contains(why) && found.key == "network.private[0]", "{found:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
-use policy::{Network, Plan, Proto};
+use policy::{HostPort, Network, Plan, Proto};
 use sys::bundle::{BoxSpec, Request, Restart};
 
 use crate::boxroot::{self, BoxRoot};
@@ -110,14 +110,18 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
 fn choose_network(network: &Network, all: Networks<'_>) -> Result<(OwnedFd, bool), BoxError> {
     let (chosen, shared) = match network {
         Network::None => (all.empty, false),
-        // Landlock knows TCP ports only: until netd's firewall is there, nothing would hold a UDP port to the manifest.
-        Network::Local { listen, connect }
-            if listen.iter().chain(connect).any(|p| p.proto() == Proto::Udp) =>
+        // Landlock knows TCP ports only: until netd's firewall is there, nothing would hold hosts and UDP to the manifest.
+        Network::Device { listen, connect, .. }
+            if connect.iter().all(|to| to.host().is_local())
+                && listen
+                    .iter()
+                    .map(|l| l.port())
+                    .chain(connect.iter().map(HostPort::port))
+                    .all(|port| port.proto() == Proto::Tcp) =>
         {
-            return Err(BoxError::NeedsDaemon("netd"));
+            (all.local, true)
         }
-        Network::Local { .. } => (all.local, true),
-        Network::Routed { .. } => return Err(BoxError::NeedsDaemon("netd")),
+        Network::Device { .. } => return Err(BoxError::NeedsDaemon("netd")),
     };
     let fd = chosen.as_fd().try_clone_to_owned().map_err(|e| BoxError::step(Step::Network, e))?;
     Ok((fd, shared))

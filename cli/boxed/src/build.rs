@@ -54,7 +54,8 @@ impl Boxed {
         let name = format!("gabion{name}");
         // Hosts by name, and UDP, are netd's to hold to the manifest; here they are the machine's.
         if plan.network != policy::Network::None {
-            plan.network = policy::Network::Local { listen: Vec::new(), connect: Vec::new() };
+            plan.network =
+                policy::Network::Device { listen: Vec::new(), connect: Vec::new(), private: Vec::new() };
         }
         let devices: Vec<Device> =
             plan.devices.iter().filter_map(|path| Device::find(path, UID).ok()).collect();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use nix::libc;
 use policy::learn::{Learnt, Need, Proposal, Seen, call_name, candidates, printable, propose, widest};
-use policy::{Board, Bytes, Device, DeviceClass, Host, HostPort, InterfaceName, MethodName, Port, Proto};
+use policy::{Board, Bytes, Device, DeviceClass, Host, HostPort, InterfaceName, Listen, MethodName, Proto};
 
 use crate::app::App;
 use crate::error::Error;
@@ -93,6 +93,7 @@ fn learnt(record: &Record, remarks: &mut Vec<String>) -> Learnt {
     Learnt {
         connect: connects(record),
         listen: listens(record),
+        private: private(record),
         uses: methods(record, remarks),
         devices: devices(record, remarks),
         calls: calls.collect(),
@@ -173,6 +174,26 @@ fn connects(record: &Record) -> Vec<Seen<HostPort>> {
     all.into_iter().collect()
 }
 
+/// Hosts by name at addresses that a resolver on the device keeps back unless the manifest says so.
+fn private(record: &Record) -> Vec<Seen<Host>> {
+    let mut all = BTreeMap::new();
+    for ((to, _), times) in record.connects.iter().filter(|((to, _), _)| is_private(to.ip())) {
+        if let Some(host) = record.names.get(&to.ip()).and_then(|name| name.parse::<Host>().ok()) {
+            merge(&mut all, host, format!("connect() to {} {}", to.ip(), times.text()));
+        }
+    }
+    all.into_iter().filter(|(host, _)| host.is_name()).collect()
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => {
+            a.is_private() || a.is_link_local() || a.octets()[0] == 100 && a.octets()[1] & 0xc0 == 64
+        }
+        IpAddr::V6(a) => a.is_unique_local() || a.is_unicast_link_local(),
+    }
+}
+
 /// Whether the address is what a manifest calls `localhost`.
 fn is_local(address: IpAddr) -> bool {
     matches!(address.to_string().as_str(), "127.0.0.1" | "::1" | "0.0.0.0" | "::")
@@ -186,10 +207,11 @@ fn address(address: IpAddr) -> String {
     }
 }
 
-fn listens(record: &Record) -> Vec<Seen<Port>> {
+fn listens(record: &Record) -> Vec<Seen<Listen>> {
     let mut all = BTreeMap::new();
     for ((at, proto), times) in &record.listens {
-        if let Ok(line) = format!("{}/{proto}", at.port()).parse::<Port>() {
+        let whom = if at.ip().is_loopback() { "localhost:" } else { "" };
+        if let Ok(line) = format!("{whom}{}/{proto}", at.port()).parse::<Listen>() {
             merge(&mut all, line, format!("bind() at {at} {}", times.text()));
         }
     }

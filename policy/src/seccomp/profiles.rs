@@ -45,8 +45,8 @@ pub(crate) fn allowed(facts: &Facts) -> Rules {
     let has = |proto| facts.ports().any(|port| port.proto() == proto);
     let sockets = Sockets {
         unix: facts.profile >= Profile::Default || facts.needs_unix_sockets(),
-        tcp: has(Proto::Tcp),
-        udp: has(Proto::Udp),
+        tcp: has(Proto::Tcp) || facts.resolves(),
+        udp: has(Proto::Udp) || facts.resolves(),
     };
     if sockets.any() {
         allow(&mut rules, SOCKETS);

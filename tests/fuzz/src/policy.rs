@@ -125,10 +125,8 @@ fn explained(manifest: &Manifest, plan: &Plan, text: &str) {
             }
         }
     }
-    if let Network::Local { listen, .. } | Network::Routed { listen, .. } = &plan.network {
-        assert!(listen.iter().all(|port| ask(Act::Listen { port: *port })));
-    }
-    if let Network::Routed { connect, .. } = &plan.network {
+    if let Network::Device { listen, connect, .. } = &plan.network {
+        assert!(listen.iter().all(|listen| ask(Act::Listen { port: listen.port() })));
         for to in connect {
             assert!(ask(Act::Connect { host: to.host().clone(), port: to.port() }));
         }
