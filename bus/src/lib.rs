@@ -17,6 +17,7 @@
 //! | `sandboxd`, router | [`control`] |
 //! | router, servers | [`handover`] |
 //! | `sandboxd`, `appsd` | [`desk`] |
+//! | `sandboxd`, `netd` | [`network_link`] |
 //! | a developer's host, `devport` | [`devport`] |
 //! | a daemon or app that serves | [`server`], and [`interfaces`] or its own made by `gabion-bus-codegen` |
 //! | a caller | the `Client` of an interface, on [`client`] |
@@ -39,6 +40,7 @@ pub mod input;
 pub mod interface;
 pub mod interfaces;
 pub mod json;
+pub mod network_link;
 pub mod output;
 pub mod server;
 pub mod session;

@@ -1,0 +1,205 @@
+//! What `sandboxd` and `netd` say to each other: one `SOCK_SEQPACKET` message each, in postcard's encoding.
+//!
+//! The socket pair lives as long as netd's box: `init` keeps our end of it, so either side may be killed and the next one
+//! goes on with the same socket.
+//!
+//! ```text
+//! netd starts      netd ──Hello──▶ sandboxd     answers with the whole state
+//! sandboxd starts                               sends it unasked
+//!
+//! state = Sync · Firewall? · Config · Floor? · App* · SyncEnd
+//! ```
+//!
+//! An app that is not named between `Sync` and `SyncEnd` has no policy any more. Outside of a state `App` replaces one
+//! app's policy and `Gone` ends it. netd answers each `App` with `Taken` once the kernel holds it: sandboxd launches the
+//! box then and not before. What was under way to one that died is read by the next, which does no harm: a policy is
+//! named whole, and a state follows.
+//!
+//! netd believes what sandboxd says; sandboxd believes nothing of netd but its form: who takes netd over can let every
+//! app through, for that is netd's to decide, and reaches nothing of sandboxd.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest text of a configuration, bytes.
+pub const CONFIG_MAX: usize = 32 << 10;
+/// Longest message, bytes: an app may name 64 destinations of 280 bytes.
+pub const MESSAGE_MAX: usize = 64 << 10;
+/// Longest text in a refusal, bytes.
+const TEXT_MAX: usize = 320;
+/// Most descriptors with a message.
+pub const DESCRIPTORS_MAX: usize = 8;
+
+/// What `sandboxd` tells `netd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToNetd {
+    /// The state follows.
+    Sync,
+    /// The firewall's tables, as descriptors, in the order of the crate `firewall`.
+    Firewall,
+    /// The text of `network.toml`; empty when there is none.
+    Config(String),
+    /// It was at least this late when the device last knew the time: seconds since 1970-01-01 UTC.
+    Floor(u64),
+    /// An app's policy.
+    App(Grants),
+    /// An app that has no policy any more, by its uid.
+    Gone(u32),
+    /// That was the state.
+    SyncEnd,
+}
+
+/// What an app was granted, as in its manifest, where it was checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    /// The box.
+    pub uid: u32,
+    /// The app's id.
+    pub id: String,
+    /// `connect`, each `HOST:PORT/PROTO`.
+    pub connect: Vec<String>,
+    /// `listen`, each `PORT/PROTO` or `localhost:PORT/PROTO`.
+    pub listen: Vec<String>,
+    /// `private`: hosts.
+    pub private: Vec<String>,
+    /// The firewall does not apply: a box of the system that manages the network, or, in a test build, one that lacks
+    /// this layer.
+    pub unfiltered: bool,
+}
+
+/// What `netd` tells `sandboxd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromNetd {
+    /// It has started and knows nothing.
+    Hello,
+    /// The kernel holds this box's policy, by its uid.
+    Taken(u32),
+    /// Calls or packets that were refused.
+    Refused(Refusal),
+    /// The time is known, and it is this late: seconds since 1970-01-01 UTC.
+    Keep(u64),
+    /// A new `network.toml`, which netd has checked and taken: to be kept.
+    Store(String),
+}
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Act {
+    /// `connect(2)`.
+    Connect,
+    /// A datagram.
+    Send,
+    /// `bind(2)`, or somebody's packet for a port that is not served.
+    Listen,
+    /// A name to be resolved.
+    Resolve,
+}
+
+/// Refused calls of one box that are alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The box.
+    pub uid: u32,
+    /// What it did.
+    pub act: Act,
+    /// Host or address, without brackets; empty where there is none.
+    pub peer: String,
+    /// Port; 0 where there is none.
+    pub port: u16,
+    /// Whether it was UDP.
+    pub udp: bool,
+    /// How many since the last message about the like.
+    pub count: u32,
+    /// The line of the manifest that would allow it, as `connect = ["host:1/tcp"]`; empty if none can.
+    pub allow: String,
+}
+
+impl ToNetd {
+    /// The message as bytes, without its descriptors.
+    pub fn encode(&self) -> Vec<u8> {
+        // Plain strings and numbers into a vector: nothing can fail.
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// Reads a message; `None` when it is not one.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        exact(bytes).filter(|message| !matches!(message, Self::Config(text) if text.len() > CONFIG_MAX))
+    }
+}
+
+impl FromNetd {
+    /// The message as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// Reads a message; `None` when it is not one.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        exact(bytes).filter(|message| match message {
+            Self::Hello | Self::Taken(_) | Self::Keep(_) => true,
+            Self::Refused(refusal) => is_text(&refusal.peer) && is_text(&refusal.allow) && refusal.count > 0,
+            Self::Store(text) => text.len() <= CONFIG_MAX,
+        })
+    }
+}
+
+fn exact<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Option<M> {
+    let whole = bytes.len() <= MESSAGE_MAX;
+    let read = whole.then(|| postcard::take_from_bytes(bytes).ok()).flatten();
+    read.and_then(|(message, rest)| rest.is_empty().then_some(message))
+}
+
+/// One line for people, which may go into a record between quotation marks.
+fn is_text(text: &str) -> bool {
+    text.len() <= TEXT_MAX && text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal() -> Refusal {
+        Refusal {
+            uid: 10_000,
+            act: Act::Connect,
+            peer: "192.0.2.7".to_owned(),
+            port: 443,
+            udp: false,
+            count: 3,
+            allow: "connect = [\"192.0.2.7:443/tcp\"]".to_owned(),
+        }
+    }
+
+    #[test]
+    fn message_encoded_decodes_to_itself_and_not_when_cut() {
+        let grants =
+            Grants { uid: 10_000, connect: vec!["a.example:1/tcp".to_owned()], ..Grants::default() };
+        for message in [ToNetd::Sync, ToNetd::App(grants), ToNetd::Config("[dns]".to_owned())] {
+            let bytes = message.encode();
+            assert_eq!(ToNetd::decode(&bytes), Some(message));
+            for n in 0..bytes.len() {
+                assert_eq!(ToNetd::decode(&bytes[..n]), None);
+            }
+        }
+        for message in [FromNetd::Hello, FromNetd::Taken(7), FromNetd::Refused(refusal())] {
+            assert_eq!(FromNetd::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
+    fn message_with_control_characters_or_too_long_is_none() {
+        for peer in ["a\nb".to_owned(), "a\\".to_owned(), "é".to_owned(), "a".repeat(321)] {
+            let message = FromNetd::Refused(Refusal { peer, ..refusal() });
+            assert_eq!(FromNetd::decode(&message.encode()), None);
+        }
+        assert_eq!(FromNetd::decode(&FromNetd::Store(" ".repeat(CONFIG_MAX + 1)).encode()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn decode_of_any_bytes_ends(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = FromNetd::decode(&bytes);
+            let _ = ToNetd::decode(&bytes);
+        }
+    }
+}
