@@ -1,6 +1,7 @@
 //! The one crate with `unsafe`: what the kernel offers and no safe crate wraps. Each module is one family of kernel objects.
 //! The default part is what PID 1 needs, which is built without `builder` (boxes: mounts, device mapper, quota), `manager`
-//! (the other end of its socket), `bus` (streams, shared memory) and `trace` (the developer's recording box).
+//! (the other end of its socket), `bus` (streams, shared memory), `bpf` (tables of the
+//! firewall) and `trace` (the developer's recording box).
 
 pub mod bundle;
 pub mod channel;
@@ -12,6 +13,8 @@ pub mod step;
 
 #[cfg(feature = "builder")]
 pub mod audit;
+#[cfg(feature = "bpf")]
+pub mod bpf;
 #[cfg(feature = "builder")]
 pub mod dm;
 #[cfg(feature = "builder")]

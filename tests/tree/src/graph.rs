@@ -17,7 +17,7 @@ const MAY: [(&str, &[&str]); 14] = [
     ("bus", &["sys", "bus/codegen"]),
     ("bus/router", &["bus", "sys"]),
     ("bus/devport", &["bus", "sys"]),
-    ("netd/firewall", &[]),
+    ("netd/firewall", &["sys"]),
     ("netd", &["policy", "sys", "bus", "netd/firewall"]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
