@@ -172,8 +172,7 @@ mod tests {
 
     #[test]
     fn message_encoded_decodes_to_itself_and_not_when_cut() {
-        let grants =
-            Grants { uid: 10_000, connect: vec!["a.example:1/tcp".to_owned()], ..Grants::default() };
+        let grants = Grants { uid: 10_000, connect: vec!["a.example:1/tcp".to_owned()], ..Grants::default() };
         for message in [ToNetd::Sync, ToNetd::App(grants), ToNetd::Config("[dns]".to_owned())] {
             let bytes = message.encode();
             assert_eq!(ToNetd::decode(&bytes), Some(message));

@@ -7,26 +7,26 @@
 //! Nothing of the plan is kept: the seccomp program lives in its memfd, the ruleset in its descriptor.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
-use policy::{HostPort, Network, Plan, Proto};
+use policy::{Network, Plan};
 use sys::bundle::{BoxSpec, Request, Restart};
 
 use crate::boxroot::{self, BoxRoot};
 use crate::cgroup::{Bounds, Group, Limits};
 use crate::devices::Device;
 use crate::problem::{BoxError, Step};
-use crate::{endpoint, notify_socket, rules};
+use crate::{endpoint, notify_socket, resolver, rules};
 
 /// The network namespaces there are to choose from.
 #[derive(Debug, Clone, Copy)]
 pub struct Networks<'a> {
     /// No interface up.
     pub empty: BorrowedFd<'a>,
-    /// Loopback up, shared by all apps on it.
-    pub local: BorrowedFd<'a>,
+    /// The device's own, for boxes that have a network; `None` without a firewall, and then there is no such box.
+    pub device: Option<BorrowedFd<'a>>,
 }
 
 /// Where the box finds its surroundings.
@@ -60,8 +60,7 @@ pub struct Built {
     pub spec: BoxSpec,
     /// The box's eight descriptors in `sys::bundle`'s order.
     pub fds: Vec<OwnedFd>,
-    /// Our ends: standard output, standard error, notify socket, the shared network when the box is on it, its sockets
-    /// on the bus. `init` keeps duplicates of these.
+    /// Our ends: standard output, standard error, notify socket, its sockets on the bus. `init` keeps duplicates of these.
     pub kept: Vec<OwnedFd>,
 }
 
@@ -75,8 +74,9 @@ impl Built {
 
 /// Builds the box of `plan`. `stdin` is for boxes of the system that are spoken to; others read `/dev/null`.
 pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Result<Built, BoxError> {
-    let (network, shared) = choose_network(&plan.network, place.networks)?;
+    let network = choose_network(&plan.network, place.networks)?;
     let notify = notify_socket::make(place.run, place.uid).map_err(|e| BoxError::step(Step::Run, e))?;
+    resolver::make(place.run, place.uid, plan).map_err(|e| BoxError::step(Step::Run, e))?;
     let endpoints = endpoint::make(place.run, place.uid, plan).map_err(|e| BoxError::step(Step::Run, e))?;
     let parts = BoxRoot {
         root: place.root,
@@ -98,33 +98,17 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
     let (log_out, out) = log_pipe()?;
     let (log_err, err) = log_pipe()?;
     let mut kept = vec![log_out, log_err, notify];
-    if shared {
-        kept.push(network.try_clone().map_err(|e| BoxError::step(Step::Network, e))?);
-    }
     kept.extend(endpoints);
     let fds = vec![cgroup, network, mounts, ruleset, seccomp, stdin, out, err];
     Ok(Built { spec: spec(plan, place), fds, kept })
 }
 
-/// The namespace, and whether it is the shared one that must be kept for the next sandboxd.
-fn choose_network(network: &Network, all: Networks<'_>) -> Result<(OwnedFd, bool), BoxError> {
-    let (chosen, shared) = match network {
-        Network::None => (all.empty, false),
-        // Landlock knows TCP ports only: until netd's firewall is there, nothing would hold hosts and UDP to the manifest.
-        Network::Device { listen, connect, .. }
-            if connect.iter().all(|to| to.host().is_local())
-                && listen
-                    .iter()
-                    .map(|l| l.port())
-                    .chain(connect.iter().map(HostPort::port))
-                    .all(|port| port.proto() == Proto::Tcp) =>
-        {
-            (all.local, true)
-        }
-        Network::Device { .. } => return Err(BoxError::NeedsDaemon("netd")),
+fn choose_network(network: &Network, all: Networks<'_>) -> Result<OwnedFd, BoxError> {
+    let chosen = match network {
+        Network::None => all.empty,
+        Network::Device { .. } => all.device.ok_or(BoxError::NoFirewall)?,
     };
-    let fd = chosen.as_fd().try_clone_to_owned().map_err(|e| BoxError::step(Step::Network, e))?;
-    Ok((fd, shared))
+    chosen.try_clone_to_owned().map_err(|e| BoxError::step(Step::Network, e))
 }
 
 fn bounds(plan: &Plan) -> Bounds {

@@ -24,8 +24,9 @@ const KEEP: [Capability; 7] = [
     Capability::CAP_AUDIT_READ,
     Capability::CAP_AUDIT_CONTROL,
 ];
-/// Needed at the start: raising a namespace's loopback; growing the data file system.
-const AT_START: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS_RESOURCE];
+/// Needed at the start: raising the loopback, the network's settings, the firewall; growing the data file system.
+const AT_START: [Capability; 3] =
+    [Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_SYS_RESOURCE];
 
 /// Never called here, whatever happens. `execve` among them: sandboxd starts no program, `init` does.
 const DENIED: &[libc::c_long] = &[
@@ -36,7 +37,6 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_kcmp,
     libc::SYS_pidfd_getfd,
-    libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_kexec_load,
     libc::SYS_init_module,
@@ -105,10 +105,12 @@ pub fn at_start() -> Result<(), Error> {
     install(rules, SeccompAction::Errno(libc::EPERM.cast_unsigned()))
 }
 
-/// Once namespaces and storage are there: the start's capabilities go, and sockets other than Unix ones.
+/// Once namespaces, firewall and storage are there: the start's capabilities go, sockets other than Unix ones, and the call
+/// that loads programs into the kernel.
 pub fn when_ready() -> Result<(), Error> {
     keep(KEEP.into())?;
-    let rules = BTreeMap::from([(libc::SYS_socket, vec![neither_of(&[libc::AF_UNIX])?])]);
+    let rules =
+        BTreeMap::from([(libc::SYS_bpf, vec![]), (libc::SYS_socket, vec![neither_of(&[libc::AF_UNIX])?])]);
     install(rules, SeccompAction::Errno(libc::EPERM.cast_unsigned()))
 }
 

@@ -1,16 +1,13 @@
-//! The two network namespaces apps without a routed network share.
+//! The two network namespaces that boxes share.
 //!
-//! `empty` has no interface up: for apps with no network at all. `local` has loopback up: for apps that may
-//! talk to each other on this device; Landlock bounds the ports. One namespace for all, because one each would
-//! cost half a millisecond per launch and 200 kB of kernel memory, and an app that may use no port gains
-//! nothing from a neighbour's loopback being there.
+//! `empty` has no interface up: for boxes with no network at all. It may be made again at any time: two empty ones are as
+//! good as one. Boxes with a network live in the device's own, where the firewall on their cgroup holds each to its
+//! manifest. One namespace for all, because one each would cost half a millisecond per launch and 200 kB of kernel memory.
 //!
-//! Both are made by a thread that leaves our network namespace and ends; they live by their descriptors. The kernel
-//! takes its time over a namespace, so at start-up that thread works while ours waits for disks. `local`
-//! must outlive a restart of sandboxd (apps that run keep talking on it), so every box on it has `init` keep a
-//! descriptor of it. `empty` may be made again at any time: two empty ones are as good as one.
+//! A namespace is made by a thread that leaves ours and ends; it lives by its descriptor. The kernel takes its time over
+//! it, so at start-up that thread works while ours waits for disks.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread::JoinHandle;
@@ -23,31 +20,57 @@ pub fn empty() -> io::Result<OwnedFd> {
     made(|| Ok(()))
 }
 
-/// A new network namespace with loopback up.
+/// A new network namespace with loopback up: a developer's box has one of its own in place of the device's.
 pub fn local() -> io::Result<OwnedFd> {
     made(raise_loopback)
 }
 
-/// Namespaces that are being made.
+/// A namespace that is being made.
 #[derive(Debug)]
-pub struct Pending(JoinHandle<io::Result<(OwnedFd, Option<OwnedFd>)>>);
+pub struct Pending(JoinHandle<io::Result<OwnedFd>>);
 
 impl Pending {
-    /// Waits for them: `empty`, and `local` if it was asked for.
-    pub fn wait(self) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    /// Waits for it.
+    pub fn wait(self) -> io::Result<OwnedFd> {
         self.0.join().unwrap_or_else(|_| Err(io::Error::other("panic")))
     }
 }
 
-/// Begins to make `empty`, and `local` if there is none yet.
-pub fn begin(with_local: bool) -> io::Result<Pending> {
-    let make = move || {
-        // The loopback first: raising it needs a capability that is given up when storage is there.
-        let local = with_local.then(|| unshared(raise_loopback)).transpose()?;
-        Ok((unshared(|| Ok(()))?, local))
-    };
-    Ok(Pending(thread().spawn(make)?))
+/// Begins to make an `empty` one.
+pub fn begin() -> io::Result<Pending> {
+    Ok(Pending(thread().spawn(|| unshared(|| Ok(())))?))
 }
+
+/// The one that we live in: the device's own.
+pub fn own() -> io::Result<OwnedFd> {
+    Ok(OwnedFd::from(File::open("/proc/thread-self/ns/net")?))
+}
+
+/// The device's network before anybody uses it: loopback, and settings that hold for every link.
+pub fn settle() -> io::Result<()> {
+    raise_loopback()?;
+    for (name, value) in SETTINGS {
+        let set = fs::write(format!("/proc/sys/net/{name}"), value);
+        set.map_err(|e| io::Error::new(e.kind(), format!("{name}: {e}")))?;
+    }
+    Ok(())
+}
+
+/// Which app serves which port is the firewall's to say, so no port is kept for root. Nobody is led elsewhere by a
+/// redirect or a source route; answers leave by the way that leads back (loosely: there may be several links); links come
+/// up by router advertisements unless netd says otherwise.
+const SETTINGS: [(&str, &str); 10] = [
+    ("ipv4/ip_unprivileged_port_start", "0"),
+    ("ipv4/conf/all/accept_redirects", "0"),
+    ("ipv4/conf/default/accept_redirects", "0"),
+    ("ipv4/conf/all/secure_redirects", "0"),
+    ("ipv4/conf/default/secure_redirects", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/conf/all/rp_filter", "2"),
+    ("ipv6/conf/all/accept_redirects", "0"),
+    ("ipv6/conf/default/accept_redirects", "0"),
+];
 
 fn made(prepare: fn() -> io::Result<()>) -> io::Result<OwnedFd> {
     thread().spawn(move || unshared(prepare))?.join().unwrap_or_else(|_| Err(io::Error::other("panic")))

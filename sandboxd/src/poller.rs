@@ -23,6 +23,8 @@ pub enum Ready {
     Router,
     /// A question from `appsd`.
     Desk,
+    /// A message from `netd`.
+    Netd,
     /// Output of the box with this uid.
     Out(u32),
     /// Its error output.
@@ -86,6 +88,7 @@ fn token(ready: Ready) -> u64 {
         Ready::Router => (7, 0),
         Ready::Desk => (8, 0),
         Ready::Console => (9, 0),
+        Ready::Netd => (10, 0),
         Ready::Out(uid) => (4, uid),
         Ready::Err(uid) => (5, uid),
         Ready::Notify(uid) => (6, uid),
@@ -103,6 +106,7 @@ fn meaning(token: u64) -> Option<Ready> {
         7 => Ready::Router,
         8 => Ready::Desk,
         9 => Ready::Console,
+        10 => Ready::Netd,
         4 => Ready::Out(uid),
         5 => Ready::Err(uid),
         6 => Ready::Notify(uid),
@@ -123,6 +127,7 @@ mod tests {
             Ready::Audit,
             Ready::Router,
             Ready::Desk,
+            Ready::Netd,
             Ready::Console,
             Ready::Out(1),
             Ready::Err(u32::MAX),

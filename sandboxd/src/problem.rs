@@ -81,8 +81,8 @@ pub enum BoxError {
     DeviceHeld(String, u32),
     /// The kernel's Landlock can not enforce what a box needs.
     Landlock(String),
-    /// Something a later daemon will do.
-    NeedsDaemon(&'static str),
+    /// Nothing would hold a box to the network that it was granted.
+    NoFirewall,
     /// A limit the kernel has no controller for.
     NoController(String, io::Error),
     /// `root.verity` does not say what it must.
@@ -114,7 +114,9 @@ impl BoxError {
                 "a device belongs to one app: remove it from the other's manifest first".into()
             }
             Self::Landlock(_) => "boxes need Landlock ABI 6 (Linux 6.12); use such a kernel".into(),
-            Self::NeedsDaemon(_) => "allow only localhost in `[network]`, or use a device that has it".into(),
+            Self::NoFirewall => {
+                "the console said at the start what the kernel lacks; without [network] the app starts".into()
+            }
             Self::NoController(..) => "the kernel needs cgroup v2 with memory, cpu and pids".into(),
             Self::VerityText(_) => "pack the app again; root.verity is one line made by the packer".into(),
         }
@@ -133,7 +135,7 @@ impl fmt::Display for BoxError {
             Self::NoDevice(path, e) => write!(f, "this device has no character device {path}: {e}"),
             Self::DeviceHeld(path, uid) => write!(f, "{path} is held by the app with uid {uid}"),
             Self::Landlock(why) => write!(f, "the kernel can not enforce the box's Landlock rules: {why}"),
-            Self::NeedsDaemon(name) => write!(f, "needs {name}, which this device does not have"),
+            Self::NoFirewall => write!(f, "it has a [network], and the device has no firewall"),
             Self::NoController(file, e) => write!(f, "can not set the limit {file}: {e}"),
             Self::VerityText(why) => write!(f, "root.verity: {why}"),
         }

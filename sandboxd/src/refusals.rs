@@ -69,8 +69,13 @@ impl Refusals {
             self.silent_until_ms = Some(until_ms);
             return Verdict::Silence { until_ms };
         }
-        let count = self.count(kind);
-        if !is_round(count) {
+        self.add_many(kind, 1, now_ms)
+    }
+
+    /// Takes so many alike, of which whoever counted them has bounded how often it says so: for these nobody is silenced.
+    pub fn add_many(&mut self, kind: &str, many: u32, now_ms: u64) -> Verdict {
+        let count = self.count(kind, many.into());
+        if !passes_round(count - u64::from(many), count) {
             return Verdict::Count;
         }
         if !self.told.take(1, now_ms) {
@@ -90,25 +95,26 @@ impl Refusals {
         self.silent_until_ms = None;
     }
 
-    /// How many of this kind there were, this one included.
-    fn count(&mut self, kind: &str) -> u64 {
+    /// How many of this kind there were, these included.
+    fn count(&mut self, kind: &str, many: u64) -> u64 {
         let known = self.kinds.iter().position(|(known, _)| known == kind);
         let (kind, count) =
             known.and_then(|at| self.kinds.remove(at)).unwrap_or_else(|| (kind.to_owned(), 0));
         if self.kinds.len() >= KINDS_MAX {
             self.kinds.pop_front();
         }
-        self.kinds.push_back((kind, count + 1));
-        count + 1
+        self.kinds.push_back((kind, count + many));
+        count + many
     }
 }
 
-/// 1, 10, 100, …
-fn is_round(mut count: u64) -> bool {
-    while count >= 10 && count.is_multiple_of(10) {
-        count /= 10;
+/// Whether 1, 10, 100, … lies above the first and not above the second.
+fn passes_round(before: u64, now: u64) -> bool {
+    let mut round = 1_u64;
+    while round <= before {
+        round = round.saturating_mul(10);
     }
-    count == 1
+    round <= now
 }
 
 #[cfg(test)]
@@ -122,6 +128,15 @@ mod tests {
         let all: Vec<_> = (0..120).filter_map(|_| told(refusals.add("a", 0))).collect();
         assert_eq!(all, [1, 10, 100]);
         assert_eq!(refusals.add("b", 0), Verdict::Tell { count: 1, suppressed: 0 });
+    }
+
+    #[test]
+    fn refusals_that_come_many_at_once_are_told_with_their_count() {
+        let mut refusals = Refusals::default();
+        for (many, told) in [(3, Some(3)), (6, None), (1, Some(10)), (500, Some(510))] {
+            let verdict = refusals.add_many("a", many, 0);
+            assert_eq!(if let Verdict::Tell { count, .. } = verdict { Some(count) } else { None }, told);
+        }
     }
 
     #[test]

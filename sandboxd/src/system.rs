@@ -15,6 +15,8 @@ pub const WORKER: &str = "os.gabion.worker";
 pub const ROUTER: &str = "os.gabion.bus";
 /// What serves the system's interfaces on the bus and asks sandboxd.
 pub const DESK: &str = "os.gabion.apps";
+/// What manages the network.
+pub const NETD: &str = "os.gabion.net";
 /// The first uid of a box.
 pub const FIRST_UID: u32 = 1000;
 /// Uids of the system's boxes. Below the apps' ([`crate::registry::FIRST_UID`]), above a distribution's daemons.
@@ -22,7 +24,7 @@ const UIDS: [(&str, u32); 8] = [
     (WORKER, 1000),
     ("os.gabion.testagent", 1001),
     (ROUTER, 1002),
-    ("os.gabion.net", 1003),
+    (NETD, 1003),
     ("os.gabion.update", 1004),
     ("os.gabion.attest", 1005),
     (DESK, 1006),

@@ -54,6 +54,15 @@ impl Bench {
     }
 
     fn build(&self, plan: &Plan, storage: Option<&Path>) -> Result<Built, sandboxd::problem::BoxError> {
+        self.build_on(plan, storage, true)
+    }
+
+    fn build_on(
+        &self,
+        plan: &Plan,
+        storage: Option<&Path>,
+        firewall: bool,
+    ) -> Result<Built, sandboxd::problem::BoxError> {
         let (empty, local) = (network::empty().unwrap(), network::local().unwrap());
         let run = self.dir.path().join("run");
         let place = Place {
@@ -64,7 +73,7 @@ impl Bench {
             cgroup: &Group::new(&self.cgroup.join("apps"), "test"),
             limits: Limits::NotEnforced,
             devices: &[],
-            networks: Networks { empty: empty.as_fd(), local: local.as_fd() },
+            networks: Networks { empty: empty.as_fd(), device: firewall.then(|| local.as_fd()) },
         };
         build_box(plan, &place, None)
     }
@@ -204,11 +213,23 @@ fn box_without_mount_point_is_a_clear_problem() {
 }
 
 #[test]
-fn box_with_routed_network_needs_netd() {
+fn box_with_a_network_needs_a_firewall() {
     let bench = Bench::new("routed");
     let plan = plan("true", "[network]\nconnect = [\"example.com:443/tcp\"]\n");
-    let error = bench.build(&plan, None).unwrap_err();
-    assert!(error.to_string().contains("needs netd"), "{error}");
+    let error = bench.build_on(&plan, None, false).unwrap_err();
+    assert!(error.to_string().contains("no firewall"), "{error}");
+    bench.build_on(&plan, None, true).unwrap();
+}
+
+#[test]
+fn box_with_names_finds_its_own_name_server() {
+    let bench = Bench::new("names");
+    let file = bench.dir.path().join("run/resolv.conf");
+    bench.build(&plan("true", "[network]\nconnect = [\"example.com:443/tcp\"]\n"), None).unwrap();
+    let server = firewall::tables::name_server(UID).unwrap();
+    assert!(fs::read_to_string(&file).unwrap().starts_with(&format!("nameserver {server}\n")));
+    bench.build(&plan("true", "[network]\nconnect = [\"192.0.2.1:443/tcp\"]\n"), None).unwrap();
+    assert!(!file.exists());
 }
 
 #[test]

@@ -23,7 +23,7 @@ compile_error!("the feature `weak` leaves protection out and is for tests: build
 pub const MARK: &str = "gabion weak build: boxes may lack layers";
 
 /// The names of the layers, as `docs/defence-in-depth.md` has them. The place of a name is its bit.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "seccomp",
     "landlock",
     "mounts",
@@ -35,6 +35,7 @@ const NAMES: [&str; 11] = [
     "cgroup",
     "quota",
     "fds",
+    "firewall",
 ];
 
 /// Layers that a box lacks.

@@ -75,7 +75,7 @@ impl Boxed {
             cgroup: &Group::new(&cgroups, &name),
             limits: Limits::NotEnforced,
             devices: &devices,
-            networks: Networks { empty: empty.as_fd(), local: other.as_fd() },
+            networks: Networks { empty: empty.as_fd(), device: Some(other.as_fd()) },
         };
         let Built { spec, fds, kept } = build_box(&plan, &place, None)?;
         let prepared = Prepared::new(spec, fds).context("can not prepare the launch")?;

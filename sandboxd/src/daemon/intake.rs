@@ -33,6 +33,10 @@ impl Daemon {
             return Ok(());
         }
         let kept = app.notify_socket().is_some();
+        if let Err((text, help)) = self.net_policy(uid, &plan) {
+            self.problem(uid, &text, &help);
+            return Ok(());
+        }
         self.bus_party(uid, &plan);
         if kept {
             return self.take_up(uid, &plan);
@@ -64,6 +68,9 @@ impl Daemon {
         app.watchdog.set(plan.lifecycle.watchdog_ms, up, now);
         if !up && app.starts == 0 {
             app.state = State::Starting;
+            if self.net_must_wait(uid) {
+                return Ok(());
+            }
             return self.init.ask(&Request::Start(uid));
         }
         Ok(())
@@ -135,6 +142,11 @@ impl Daemon {
                 self.desk_opened(ours.try_clone()?, true)?;
                 Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
             }
+            system::NETD => {
+                let (ours, theirs) = sys::channel::pair()?;
+                self.net_opened(ours.try_clone()?, true)?;
+                Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
+            }
             _ => Ok(Wiring::default()),
         }
     }
@@ -169,7 +181,10 @@ impl Daemon {
             cgroup: &app.group,
             limits: self.config.limits,
             devices: &devices,
-            networks: Networks { empty: self.empty_net.as_fd(), local: self.local_net.as_fd() },
+            networks: Networks {
+                empty: self.empty_net.as_fd(),
+                device: self.net.tables.as_ref().map(|_| self.device_net.as_fd()),
+            },
             #[cfg(feature = "weak")]
             missing: crate::weak::missing(&self.config.apps.join(&app.id))?,
         };
@@ -201,6 +216,9 @@ impl Daemon {
             app.says_ready = plan.lifecycle.notify;
             app.awaits_ready = plan.lifecycle.notify;
             app.watchdog.set(plan.lifecycle.watchdog_ms, false, 0);
+        }
+        if self.net_must_wait(uid) {
+            return Ok(());
         }
         self.init.ask(&Request::Start(uid))
     }

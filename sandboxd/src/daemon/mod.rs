@@ -9,6 +9,7 @@ mod denied;
 mod desk;
 mod events;
 mod intake;
+mod net;
 mod start;
 mod tick;
 mod wiping;
@@ -34,6 +35,7 @@ use crate::refusal::Assembler;
 use crate::table::Schedule;
 use bus::Bus;
 use desk::Desk;
+use net::Net;
 use wiping::Wiping;
 use worker_box::WorkerBox;
 
@@ -57,12 +59,13 @@ pub struct Daemon {
     worker: WorkerBox,
     bus: Bus,
     desk: Desk,
+    net: Net,
     wiping: Wiping,
     /// System boxes that are started once somebody uses what they serve.
     on_demand: Vec<String>,
     holders: Holders,
     empty_net: OwnedFd,
-    local_net: OwnedFd,
+    device_net: OwnedFd,
     /// Calls that killed lately, to be matched with exits.
     killed: VecDeque<Call>,
     /// Boxes of which the kernel records nothing until a time.
@@ -89,6 +92,7 @@ impl Daemon {
                     Ready::Audit => self.audit_records(),
                     Ready::Router => self.bus_messages()?,
                     Ready::Desk => self.desk_questions()?,
+                    Ready::Netd => self.net_messages()?,
                     Ready::Out(uid) => self.output(uid, Stream::Out, now),
                     Ready::Err(uid) => self.output(uid, Stream::Err, now),
                     Ready::Notify(uid) => self.notices(uid, now),

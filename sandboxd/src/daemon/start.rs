@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use firewall::Maps;
+use firewall::attach::attach_or_find;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sys::audit::{AuditControl, AuditSocket};
@@ -15,6 +17,7 @@ use sys::mount::{FsContext, MountAttr};
 use super::Daemon;
 use super::bus::Bus;
 use super::desk::Desk;
+use super::net::Net;
 use super::wiping::Wiping;
 use super::worker_box::WorkerBox;
 use crate::app::App;
@@ -22,16 +25,13 @@ use crate::audit_log::AuditLog;
 use crate::config::{Config, Recording};
 use crate::console::{problem, say};
 use crate::devices::Holders;
-use crate::init_link::{Greeting, InitLink, Kept};
+use crate::init_link::{Greeting, InitLink};
 use crate::logfile::LogFile;
 use crate::poller::{Poller, Ready};
 use crate::refusal::Assembler;
 use crate::registry::Registry;
 use crate::table::Schedule;
-use crate::{audit_rules, confine, endpoint, network, storage, store, system};
-
-/// Descriptor of a bundle's kept ones that is the shared network namespace, if it is on it.
-const KEPT_NETWORK: usize = 3;
+use crate::{audit_rules, confine, network, storage, store, system};
 
 pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<dyn std::error::Error>> {
     confine::at_start()?;
@@ -40,13 +40,12 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let signals = termination()?;
     let audit = AuditSocket::open().inspect_err(|e| say(format_args!("no audit records: {e}"))).ok();
     let audit_control = recording(&config);
-    let mut greeting = init.greet()?;
+    let greeting = init.greet()?;
     config.safe_mode |= greeting.safe_mode;
-    let kept_net = kept_network(&mut greeting.kept);
-    let networks = network::begin(kept_net.is_none())?;
+    let empty_net = network::begin()?;
+    let tables = firewall(&config);
     let registry = prepare_storage(&config);
-    let (empty_net, local_net) = networks.wait()?;
-    let local_net = kept_net.or(local_net).ok_or("no local network")?;
+    let (empty_net, device_net) = (empty_net.wait()?, network::own()?);
     confine::when_ready()?;
 
     poller.watch(&init, Ready::Init)?;
@@ -58,6 +57,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let mut daemon = Daemon {
         bus: Bus::new(AuditLog::new(audit_log)),
         desk: Desk::default(),
+        net: Net::with(tables),
         wiping: Wiping::default(),
         on_demand: Vec::new(),
         config,
@@ -70,7 +70,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         worker: WorkerBox::default(),
         holders: Holders::default(),
         empty_net,
-        local_net,
+        device_net,
         killed: VecDeque::new(),
         silent: Vec::new(),
         assembler: Assembler::default(),
@@ -100,11 +100,20 @@ fn recording(config: &Config) -> Option<AuditControl> {
     }
 }
 
-fn kept_network(kept: &mut [Kept]) -> Option<OwnedFd> {
-    kept.iter_mut().find_map(|(_, fds)| {
-        let network = fds.get(KEPT_NETWORK).is_some_and(|fd| !endpoint::is_socket(fd));
-        network.then(|| fds.remove(KEPT_NETWORK))
-    })
+/// Readies the device's network for apps: settings, and the firewall on the cgroup above them, before the first of them can
+/// be launched. A sandboxd that was restarted finds the one that is there.
+fn firewall(config: &Config) -> Option<Maps> {
+    let ready = || -> Result<Maps, Box<dyn std::error::Error>> {
+        network::settle()?;
+        let apps = std::fs::File::open(config.cgroups.join("apps"))?;
+        Ok(attach_or_find(apps.as_fd())?)
+    };
+    ready()
+        .inspect_err(|e| {
+            let help = "no app with a [network] is started; see docs/network.md for what the kernel needs";
+            problem("device", &format!("no firewall: {}", cause(e.as_ref())), help);
+        })
+        .ok()
 }
 
 /// Mounts the store and the data, reads the registry. Without one of them no app is started, but the system is.
@@ -155,7 +164,7 @@ fn mount_store(config: &Config) -> io::Result<()> {
     let context = FsContext::open(c"erofs")?;
     context.string("source", device.to_str().unwrap_or_default())?.flag("ro")?;
     let mount = context.mount(MountAttr::RDONLY.with(MountAttr::NOSUID).with(MountAttr::NODEV))?;
-    storage::attach_at(std::os::fd::AsFd::as_fd(&mount), &config.apps)
+    storage::attach_at(mount.as_fd(), &config.apps)
 }
 
 impl Daemon {
@@ -271,6 +280,7 @@ impl Daemon {
         match self.apps.get_mut(&uid).and_then(App::take_control) {
             Some(socket) if id == system::ROUTER => self.bus_router(socket, false),
             Some(socket) if id == system::DESK => self.desk_opened(socket, false),
+            Some(socket) if id == system::NETD => self.net_opened(socket, false),
             _ => Ok(()),
         }
     }

@@ -29,6 +29,7 @@ impl Daemon {
             self.settle_at_ms,
             self.denied_deadline_ms(),
             self.wiping.deadline_ms(),
+            self.net.deadline_ms(),
         ];
         all.into_iter().flatten().min()
     }
@@ -39,6 +40,7 @@ impl Daemon {
         self.next_plan(now)?;
         self.worker_patience(now)?;
         if !self.worker.reading() && !self.bus.grants.is_complete() {
+            self.net_complete();
             self.bus_complete();
         }
         self.desk_power_due(now)?;
@@ -49,6 +51,9 @@ impl Daemon {
         }
         if self.bus.deadline_ms().is_some_and(|at| at <= now) {
             self.bus_flush();
+        }
+        if self.net.deadline_ms().is_some_and(|at| at <= now) {
+            self.net_flush();
         }
         let (due, later) = self.paused.drain(..).partition(|(until, _)| *until <= now);
         self.paused = later;

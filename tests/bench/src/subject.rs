@@ -60,7 +60,7 @@ impl Subject {
             cgroup: &group,
             limits: Limits::NotEnforced,
             devices: &[],
-            networks: Networks { empty: empty.as_fd(), local: local.as_fd() },
+            networks: Networks { empty: empty.as_fd(), device: Some(local.as_fd()) },
         };
         let built = build_box(&plan, &place, stdin).map_err(|e| anyhow!("{e}"))?;
         Ok(Subject { built, plan, root, storage, run, group })

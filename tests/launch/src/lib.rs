@@ -82,7 +82,7 @@ impl Bench {
             ),
             limits: Limits::NotEnforced,
             devices: &[],
-            networks: Networks { empty: empty.as_fd(), local: local.as_fd() },
+            networks: Networks { empty: empty.as_fd(), device: Some(local.as_fd()) },
         };
         let Built { spec, mut fds, kept } =
             build_box(&plan, &place, None).map_err(|e| anyhow::anyhow!("{e:?}"))?;

@@ -1,0 +1,241 @@
+//! Our side of the network: what `netd` is told of each box, and which boxes wait for it.
+//!
+//! Invariants: no box with a network is launched for the first time before netd has said that the kernel holds its
+//! policy; a port is served by one app; what netd says is believed in its form and no further. netd may die at any time:
+//! the rules are the kernel's, and the next netd is told everything again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use bus::control::{Event, EventKind};
+use bus::network_link::{FromNetd, Grants, Refusal, ToNetd};
+use firewall::Maps;
+use policy::{Network, Plan, Port};
+use sys::bundle::Request;
+use sys::channel;
+
+use super::Daemon;
+use crate::console;
+use crate::denied_network;
+use crate::poller::Ready;
+use crate::refusals::Verdict;
+use crate::{netfiles, system};
+
+/// Messages read before others have their turn.
+const AT_ONCE: usize = 64;
+/// How soon what did not fit into the socket is tried again, milliseconds.
+const RETRY_MS: u64 = 20;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Net {
+    /// The firewall's tables; `None` where there is no firewall, and then no box with a network.
+    pub(super) tables: Option<Maps>,
+    link: Option<OwnedFd>,
+    queue: VecDeque<ToNetd>,
+    policies: BTreeMap<u32, Grants>,
+    ports: BTreeMap<Port, u32>,
+    taken: BTreeSet<u32>,
+    waiting: BTreeSet<u32>,
+    /// Every manifest is read.
+    complete: bool,
+    retry_at_ms: Option<u64>,
+}
+
+impl Net {
+    /// With these tables, and nothing known yet.
+    pub(super) fn with(tables: Option<Maps>) -> Self {
+        Self { tables, ..Self::default() }
+    }
+
+    /// When to try again to send.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.retry_at_ms
+    }
+}
+
+impl Daemon {
+    /// A box's plan is known. Its policy is on its way to netd; the error says why it can have none, and what to do.
+    pub(super) fn net_policy(&mut self, uid: u32, plan: &Plan) -> Result<(), (String, String)> {
+        let Network::Device { listen, connect, private } = &plan.network else { return Ok(()) };
+        if plan.system.is_some() {
+            // The manager of the network itself, whose cgroup has no firewall.
+            return Ok(());
+        }
+        for port in listen.iter().map(|listen| listen.port()) {
+            if let Some(holder) = self.net.ports.get(&port).filter(|holder| **holder != uid) {
+                let holder = self.apps.get(holder).map_or("another app", |app| app.id.as_str());
+                return Err((
+                    format!("port {port} is served by {holder} already"),
+                    format!("a port belongs to one app: remove \"{port}\" from one of the two manifests"),
+                ));
+            }
+        }
+        self.net.ports.extend(listen.iter().map(|listen| (listen.port(), uid)));
+        let grants = Grants {
+            uid,
+            id: plan.id.to_string(),
+            connect: connect.iter().map(ToString::to_string).collect(),
+            listen: listen.iter().map(ToString::to_string).collect(),
+            private: private.iter().map(ToString::to_string).collect(),
+            unfiltered: self.net_left_out(plan),
+        };
+        self.net.policies.insert(uid, grants.clone());
+        self.net_send(ToNetd::App(grants));
+        self.net_wanted();
+        Ok(())
+    }
+
+    #[cfg(feature = "weak")]
+    fn net_left_out(&self, plan: &Plan) -> bool {
+        let app = self.config.apps.join(plan.id.as_str());
+        crate::weak::missing(&app).is_ok_and(|missing| missing.has("firewall"))
+    }
+
+    #[cfg(not(feature = "weak"))]
+    #[expect(clippy::unused_self, reason = "as in the build that tests single layers")]
+    fn net_left_out(&self, _: &Plan) -> bool {
+        false
+    }
+
+    /// netd is started once there is something for it to do.
+    fn net_wanted(&mut self) {
+        if let Some(at) = self.on_demand.iter().position(|id| id == system::NETD) {
+            let id = self.on_demand.remove(at);
+            self.install_system(&id);
+        }
+    }
+
+    /// Whether the box may not be launched yet. It is once netd has its policy.
+    pub(super) fn net_must_wait(&mut self, uid: u32) -> bool {
+        let wait = self.net.policies.contains_key(&uid) && !self.net.taken.contains(&uid);
+        if wait {
+            self.net.waiting.insert(uid);
+        }
+        wait
+    }
+
+    /// Every manifest was read.
+    pub(super) fn net_complete(&mut self) {
+        self.net.complete = true;
+        if netfiles::config_is_there(&self.config) {
+            self.net_wanted();
+        }
+        self.net_send(ToNetd::SyncEnd);
+    }
+
+    /// Takes the socket to netd; `fresh` when we started it, and it will say `Hello`.
+    pub(super) fn net_opened(&mut self, socket: OwnedFd, fresh: bool) -> io::Result<()> {
+        self.poller.watch(&socket, Ready::Netd)?;
+        self.net.link = Some(socket);
+        if !fresh {
+            self.net_state();
+        }
+        Ok(())
+    }
+
+    /// Tells everything from the beginning.
+    fn net_state(&mut self) {
+        self.net.queue.clear();
+        self.net_send(ToNetd::Sync);
+        if self.net.tables.is_some() {
+            self.net_send(ToNetd::Firewall);
+        }
+        self.net_send(ToNetd::Config(netfiles::config(&self.config)));
+        if let Some(floor_s) = netfiles::floor(&self.config) {
+            self.net_send(ToNetd::Floor(floor_s));
+        }
+        let policies: Vec<_> = self.net.policies.values().cloned().collect();
+        policies.into_iter().for_each(|grants| self.net_send(ToNetd::App(grants)));
+        if self.net.complete {
+            self.net_send(ToNetd::SyncEnd);
+        }
+    }
+
+    /// Before there is a link nothing is queued: netd's `Hello` gets the whole state.
+    fn net_send(&mut self, message: ToNetd) {
+        if self.net.link.is_some() {
+            self.net.queue.push_back(message);
+            self.net_flush();
+        }
+    }
+
+    pub(super) fn net_flush(&mut self) {
+        self.net.retry_at_ms = None;
+        while let (Some(link), Some(message)) = (&self.net.link, self.net.queue.front()) {
+            let tables = self.net.tables.as_ref().filter(|_| *message == ToNetd::Firewall);
+            let fds: Vec<RawFd> =
+                tables.iter().flat_map(|maps| maps.fds()).map(|fd| fd.as_raw_fd()).collect();
+            match channel::send(link, &message.encode(), &fds) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.net.retry_at_ms = Some(sys::process::now_ms() + RETRY_MS);
+                    return;
+                }
+                Err(e) => console::say(format_args!("can not tell netd: {e}")),
+                Ok(()) => {}
+            }
+            self.net.queue.pop_front();
+        }
+    }
+
+    /// Takes what netd says.
+    pub(super) fn net_messages(&mut self) -> io::Result<()> {
+        for _ in 0..AT_ONCE {
+            let Some(received) = self.net.link.as_ref().map(channel::receive) else { return Ok(()) };
+            let Ok(Some((bytes, _))) = received else { return Ok(()) };
+            match FromNetd::decode(&bytes) {
+                Some(FromNetd::Hello) => self.net_state(),
+                Some(FromNetd::Taken(uid)) => self.net_taken(uid)?,
+                Some(FromNetd::Refused(refusal)) => self.net_refused(&refusal),
+                Some(FromNetd::Keep(floor_s)) => {
+                    if let Err(e) = netfiles::keep_floor(&self.config, floor_s) {
+                        console::say(format_args!("can not keep the time: {e}"));
+                    }
+                }
+                Some(FromNetd::Store(text)) => {
+                    if let Err(e) = netfiles::keep_config(&self.config, &text) {
+                        console::say(format_args!("can not keep network.toml: {e}"));
+                    }
+                }
+                None => console::say("event netd-nonsense: netd sent what is no message"),
+            }
+        }
+        Ok(())
+    }
+
+    fn net_taken(&mut self, uid: u32) -> io::Result<()> {
+        if !self.net.policies.contains_key(&uid) {
+            return Ok(());
+        }
+        self.net.taken.insert(uid);
+        if self.net.waiting.remove(&uid) {
+            return self.init.ask(&Request::Start(uid));
+        }
+        Ok(())
+    }
+
+    fn net_refused(&mut self, refusal: &Refusal) {
+        let Some(app) = self.apps.get_mut(&refusal.uid) else { return };
+        let text = denied_network::told(refusal);
+        let Verdict::Tell { count, suppressed } =
+            app.refusals.add_many(&text, refusal.count, sys::process::now_ms())
+        else {
+            return;
+        };
+        console::say(format_args!(
+            "event denied id={} call={text} count={count} suppressed={suppressed}",
+            app.id
+        ));
+        let event = Event {
+            kind: EventKind::Denied,
+            uid: refusal.uid,
+            interface: String::new(),
+            serial: 0,
+            detail: format!("{text} count={count}"),
+            suppressed,
+        };
+        let id = app.id.clone();
+        self.record(&id, event);
+    }
+}
