@@ -10,7 +10,7 @@
 //! | 3 | Landlock ruleset |
 //! | 4 | seccomp programs, sealed memfd (`u32` count ≤ 4, `u32` length of each, then the instructions) |
 //! | 5, 6, 7 | stdin, stdout, stderr |
-//! | 8… | those that `init` only keeps, and gives back in `Kept`: log pipes, notify socket, sockets of the bus, our end of a system box's standard input |
+//! | 8… | those that `init` only keeps, and gives back in `Kept`: log pipes, notify socket, control socket, sockets of the bus |
 //!
 //! Here is PID 1's half: reading requests, writing events. The other half is `manager`, which PID 1 is built without.
 //!
@@ -23,11 +23,9 @@ use crate::codec::{Reader, Writer};
 pub const MESSAGE_MAX: usize = 64 * 1024;
 /// Descriptors that make a box; see the table above.
 pub const BOX_FDS: usize = 8;
-/// Descriptors that `init` keeps for the builder: two log pipes, notify socket, the control socket of a
-/// box of the system, and a listening socket for each of 32 interfaces used and 32 provided.
+/// Descriptors that `init` keeps for the builder: log pipes, notify, control, and one for each of 32 + 32 interfaces.
 pub const KEPT_FDS_MAX: usize = 4 + 64;
-/// Ends of a box that wait in `init` to be recorded, at most: its back-off allows it no more in the longest minute that
-/// `sandboxd` is down. What comes after them is counted.
+/// Ends of a box that wait in `init` to be recorded, at most: no minute of back-off has more. Later ones are counted.
 pub const ENDS_MAX: usize = 16;
 
 /// A box's number: its uid. `init` knows boxes by nothing else.

@@ -1,7 +1,4 @@
-//! The one crate with `unsafe`: what the kernel offers and no safe crate wraps. Each module is one family of kernel objects.
-//! The default part is what PID 1 needs, which is built without `builder` (boxes: mounts, device mapper, quota), `manager`
-//! (the other end of its socket), `bus` (streams, shared memory), `bpf` (tables of the
-//! firewall) and `trace` (the developer's recording box).
+//! The one crate with `unsafe`: the kernel's objects that no safe crate wraps. PID 1 is built without its features.
 
 pub mod bundle;
 pub mod channel;
