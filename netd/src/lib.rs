@@ -4,4 +4,5 @@
 //! app was granted, and [`state::NetState`], what the links learnt.
 
 pub mod apps;
+pub mod rules;
 pub mod state;
