@@ -32,6 +32,8 @@ pub mod quota;
 pub mod shared;
 #[cfg(feature = "bus")]
 pub mod stream;
+#[cfg(feature = "time")]
+pub mod time;
 #[cfg(all(feature = "trace", target_arch = "x86_64"))]
 pub mod trace;
 #[cfg(feature = "weak")]
