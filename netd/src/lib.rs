@@ -6,3 +6,4 @@
 pub mod apps;
 pub mod rules;
 pub mod state;
+pub mod time;
