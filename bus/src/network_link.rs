@@ -82,7 +82,7 @@ pub enum FromNetd {
 }
 
 /// What was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Act {
     /// `connect(2)`.
     Connect,

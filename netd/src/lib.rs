@@ -4,6 +4,11 @@
 //! app was granted, and [`state::NetState`], what the links learnt.
 
 pub mod apps;
+pub mod daemon;
+pub mod desk;
+pub mod dns;
+pub mod policies;
 pub mod rules;
 pub mod state;
 pub mod time;
+mod watched;

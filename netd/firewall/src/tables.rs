@@ -105,6 +105,12 @@ pub fn name_server(uid: u32) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 64, 0, 0)) + place))
 }
 
+/// The uid whose name server has this address; of no box, perhaps.
+pub fn client(address: Ipv4Addr) -> Option<u32> {
+    let place = u32::from(address).checked_sub(u32::from(Ipv4Addr::new(127, 64, 0, 0)))?;
+    (place < 1 << 22).then_some(1000 + place)
+}
+
 impl App {
     /// Size in the table.
     pub const BYTES: usize = 24;
@@ -289,6 +295,9 @@ mod tests {
     fn name_server_of_each_uid_is_its_own_and_in_its_block() {
         assert_eq!(name_server(1000), Some(Ipv4Addr::new(127, 64, 0, 0)));
         assert_eq!(name_server(10_000), Some(Ipv4Addr::new(127, 64, 35, 40)));
+        assert_eq!(client(Ipv4Addr::new(127, 64, 35, 40)), Some(10_000));
+        assert_eq!(client(Ipv4Addr::LOCALHOST), None);
+        assert_eq!(client(Ipv4Addr::new(127, 128, 0, 0)), None);
         assert_eq!(name_server(999), None);
         assert_eq!(name_server(1000 + (1 << 22)), None);
     }

@@ -1,0 +1,45 @@
+//! The resolver of boxes: names of an app's manifest, and no other.
+//!
+//! | file | |
+//! |---|---|
+//! | `question` | an app's question and what is answered to it, as bytes |
+//! | `decide` | may this app ask this |
+//! | `address` | which addresses are kept back (rebinding) |
+//! | `reply` | what an upstream server said, checked |
+//! | `cache` | what was heard, for all apps |
+//! | `upstream` | asking servers: UDP, TCP, TLS |
+//! | `service` | the road from a question to an answer |
+//! | `stub` | the sockets that boxes ask |
+//!
+//! Who asks is known from the address at which the question arrives: each box has one of its own, and the firewall keeps
+//! all others from it. An address that is learnt is in the firewall's table before the answer is sent.
+//!
+//! An attacker may be an app (every byte of a question, and how many), or whoever answers for one of its names or is on the
+//! way. What leaves the device is a name of a manifest and a type, nothing else of what an app wrote; what comes back to an
+//! app are addresses and nothing else. So a name that is granted can be asked for, and carries nothing.
+
+pub mod address;
+pub mod cache;
+pub mod decide;
+pub mod question;
+pub mod reply;
+mod service;
+mod stub;
+pub mod upstream;
+
+pub use service::{Event, Learn, Outcome, Resolver, Settings};
+pub use stub::{serve_tcp, serve_udp};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+}
+
+/// Addresses of one name that are passed on.
+pub const ADDRESSES_MAX: usize = 16;
+/// Bounds of a time to live that an app is told, seconds: time enough to connect, and not for ever.
+pub const TTL_S: std::ops::RangeInclusive<u32> = 5..=3600;
