@@ -7,6 +7,7 @@ pub mod apps;
 pub mod daemon;
 pub mod desk;
 pub mod dns;
+pub mod mdns;
 pub mod policies;
 pub mod rules;
 pub mod state;
