@@ -8,21 +8,25 @@
 //! | [`sandboxd`] | what apps, the kernel, the disk and the store tell it |
 //! | [`bus`] | messages on the bus and about it |
 //! | [`package`] | what an app's author packs |
+//! | [`time`] | what time servers answer |
+//! | [`mdns`] | what anybody on the link says |
 //!
 //! Deliberately not here: what the kernel parses (file systems, filters), and parsers of others alone (`toml`, `serde_json`,
 //! `elf`), which are fuzzed with ours around them.
 
 pub mod bus;
 pub mod init;
+pub mod mdns;
 pub mod package;
 pub mod policy;
 pub mod sandboxd;
+pub mod time;
 
 /// A parser under test.
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 22] = [
+pub const TARGETS: [(&str, Entry); 24] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -45,6 +49,8 @@ pub const TARGETS: [(&str, Entry); 22] = [
     ("devport", bus::devport),
     ("package", package::package),
     ("image", package::image),
+    ("sntp", time::sntp),
+    ("mdns", mdns::mdns),
 ];
 
 /// Whether `text` can be shown on one line as it is.

@@ -7,8 +7,11 @@ use anyhow::{Context, Result};
 use bus::control::{Event, EventKind, FromRouter, Grant, Key, Limits, ToRouter, Verdict};
 use bus::desk::{Answer, Ask, Asked, Followed, News, Told};
 use bus::devport::Frame;
+use netd::mdns::{Identity, Responder};
+use netd::time::wire;
 use policy::{Board, Plan};
 use sandboxd::registry::Registry;
+use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
 use sys::bundle::{BoxSpec, Event as Ended, Next, Power, Request, Restart};
 
 fn folder(target: &str) -> PathBuf {
@@ -22,6 +25,8 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.extend(event());
     all.extend(desk());
     all.extend(devport());
+    all.extend(sntp());
+    all.extend(mdns()?);
     let manifest = |name: &str| fs::read_to_string(folder("manifest").join(name)).context("a manifest");
     for name in ["small", "full"] {
         let text = manifest(name)?;
@@ -151,6 +156,55 @@ fn devport() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     vec![("devport", "all", bytes)]
 }
 
+/// A round of three servers that agree, one that lies and one that wants no more questions.
+fn sntp() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let answer = |stratum: u8, seconds: u32| {
+        let mut bytes = [0; 48];
+        bytes[..4].copy_from_slice(&[0x24, stratum, 6, 0xe9]);
+        bytes[12..16].copy_from_slice(b"DENY");
+        bytes[24..32].copy_from_slice(b"whatever");
+        for at in [32, 40] {
+            bytes[at..at + 4].copy_from_slice(&seconds.to_be_bytes());
+        }
+        bytes
+    };
+    // 1900 to 1970, and 1.7 billion seconds.
+    let begin = (2_208_988_800 + 1_700_000_000_u64) as u32;
+    let near = answer(2, begin + 5);
+    let round = [near, answer(1, begin + 900), near, near, answer(0, begin)].concat();
+    vec![("sntp", "one", near.to_vec()), ("sntp", "rounds", round.repeat(3))]
+}
+
+/// The probes and announcements of another device of the same name, and questions of both kinds.
+fn mdns() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
+    let framed = |time: u8, message: &[u8]| {
+        let length = u16::try_from(message.len()).unwrap_or(u16::MAX).to_be_bytes();
+        [&[time][..], &length, message].concat()
+    };
+    let identity = Identity { id: "0011aabbccdd".into(), version: "0.1.0".into(), port: 7000 };
+    let mut other = Responder::new(&identity, [[192, 0, 2, 9].into()], 0, 0);
+    let mut told = Vec::new();
+    for now_ms in (0..4000).step_by(250) {
+        while let Some(sent) = other.poll(now_ms) {
+            told.push(sent.bytes);
+        }
+    }
+    let (probe, announcement) = (told.first().context("a probe")?, told.last().context("an announcement")?);
+    let mut asked = Packet::new_query(7);
+    for (name, kind) in [("_gabion._tcp.local", TYPE::PTR), ("gabion-ccdd.local", TYPE::A)] {
+        let class = QCLASS::CLASS(CLASS::IN);
+        asked.questions.push(Question::new(Name::new(name)?, QTYPE::TYPE(kind), class, false));
+    }
+    let question = asked.build_bytes_vec_compressed()?;
+    let quiet: Vec<u8> = (0..6).flat_map(|_| framed(100, &[])).collect();
+    Ok(vec![
+        ("mdns", "contest", [framed(0, probe), framed(100, probe), quiet.clone()].concat()),
+        ("mdns", "taken", [framed(0, announcement), quiet.clone()].concat()),
+        ("mdns", "defended", [quiet.clone(), framed(0, announcement), quiet.clone()].concat()),
+        ("mdns", "asked", [quiet, framed(0, &question), framed(101, &question), framed(200, &[])].concat()),
+    ])
+}
+
 /// An ELF file with code, data, a loader and a stack that is not executable.
 fn program() -> Vec<u8> {
     let loader = b"/lib64/ld-linux-x86-64.so.2\0";
@@ -207,6 +261,7 @@ fn seeds_that_are_made_are_taken() -> Result<()> {
             "plan" => Plan::decode(&bytes, &Board::default()).is_ok(),
             "registry" if name != "body" => Registry::parse(std::str::from_utf8(&bytes)?).is_ok(),
             "package" => package::elf::check(&bytes[..], package::elf::Machine::X86_64).is_ok(),
+            "sntp" => wire::answer(&bytes, *b"whatever", 1_700_000_000).is_ok(),
             _ => true,
         };
         assert!(taken, "{target}/{name}");
