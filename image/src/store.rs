@@ -17,7 +17,7 @@ const APP_UUID: &str = "67616269-6f6e-4000-8000-617070696d67";
 /// What is wrong with a manifest is for the device to say, and what is wrong with an image, which it checks before it mounts
 /// it; what is in a `root/` that no package may have is refused here, because nobody checks it later.
 pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
-    let mut stamp = Stamp::new("store 5").text(policy::POLICY).text(package::CHECKER);
+    let mut stamp = Stamp::new("store 6").text(policy::POLICY).text(package::CHECKER);
     for app in apps {
         stamp = stamp.text(app.file_name().unwrap_or_default().to_string_lossy()).path(app)?;
     }
@@ -37,6 +37,7 @@ pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
             check::root(&root).with_context(|| format!("the app in {}", app.display()))?;
         }
         stage::copy(app, &to)?;
+        name_server_link(&to)?;
         keep_plan(&to)?;
         keep_checked(&to)?;
     }
@@ -89,9 +90,24 @@ fn remove(path: &Path) -> Result<()> {
     removed.with_context(|| format!("removing {}", path.display()))
 }
 
+/// Leads an app with names to resolve to its name server, which `sandboxd` writes into its `/run`. What the app brings
+/// itself stays.
+fn name_server_link(app: &Path) -> Result<()> {
+    let (root, text) = (app.join("root"), fs::read_to_string(app.join("manifest.toml")).unwrap_or_default());
+    let link = root.join("etc/resolv.conf");
+    let resolves = policy::check(&text, &policy::Board::default()).is_ok_and(|manifest| manifest.resolves());
+    if !resolves || !root.is_dir() || link.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    stage::directories(&root, &["etc"])?;
+    std::os::unix::fs::symlink("../run/resolv.conf", &link)
+        .with_context(|| format!("linking {}", link.display()))
+}
+
 /// Turns the `root/` of the app directory `app` into `root.img` and `root.verity`.
 pub fn root_to_image(app: &Path) -> Result<()> {
     let (root, image) = (app.join("root"), app.join("root.img"));
+    name_server_link(app)?;
     check::root(&root)?;
     erofs::format(&root, APP_UUID, &image)?;
     let verified = verity::append(&image, APP_UUID)?;
@@ -105,6 +121,25 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "[app]\nid = \"com.example.a\"\nversion = \"1.0.0\"\nexec = [\"/bin/a\"]\n";
+
+    #[test]
+    fn app_with_names_is_led_to_its_name_server_and_one_without_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("root/etc/resolv.conf");
+        fs::create_dir(directory.path().join("root")).unwrap();
+        let write =
+            |more: &str| fs::write(directory.path().join("manifest.toml"), format!("{GOOD}{more}")).unwrap();
+        write("[network]\nconnect = [\"localhost:1/tcp\"]\n");
+        name_server_link(directory.path()).unwrap();
+        assert!(link.symlink_metadata().is_err());
+        write("[network]\nconnect = [\"a.example:1/tcp\"]\n");
+        name_server_link(directory.path()).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("../run/resolv.conf"));
+        fs::remove_file(&link).unwrap();
+        fs::write(&link, "nameserver 192.0.2.1\n").unwrap();
+        name_server_link(directory.path()).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_file(), "what the app brings stays");
+    }
 
     #[test]
     fn plan_that_an_author_brought_is_never_in_the_store() {

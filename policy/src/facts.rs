@@ -87,6 +87,8 @@ choice! {
         Apps = "apps",
         /// Carrying frames between the machine's ports and the bus.
         Devport = "devport",
+        /// Managing the device's network and clock.
+        Net = "net",
     }
 }
 

@@ -53,6 +53,11 @@ impl Manifest {
         self.facts.version
     }
 
+    /// Whether the app has names to resolve.
+    pub fn resolves(&self) -> bool {
+        self.facts.resolves()
+    }
+
     /// Facts that did not come as text, held against the same rules. The key and fault of the first broken one else.
     pub(crate) fn from_facts(facts: Facts, ceiling: &Board, system: bool) -> Result<Self, Invalid> {
         match rules::broken(&facts, ceiling, system).into_iter().next() {

@@ -11,7 +11,8 @@ use bus::network_link::CONFIG_MAX;
 
 use crate::config::Config;
 
-const CONFIG: &str = "network.toml";
+/// The name of the file, beside the apps and on the data partition.
+pub(crate) const CONFIG: &str = "network.toml";
 const FLOOR: &str = "clock-floor";
 
 /// Whether anybody configured the network.

@@ -11,12 +11,16 @@ use std::path::Path;
 /// More apps than one device has; `init` keeps at most 256 boxes.
 pub const APPS_MAX: usize = 200;
 
-/// The names of the app directories in `dir`, sorted, and those that can not be an app's, escaped.
+/// The names of the app directories in `dir`, sorted, and those that can not be an app's, escaped. The image's
+/// configuration of the network may lie beside them.
 pub fn list(dir: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(dir)?.take(APPS_MAX * 2) {
         let entry = entry?;
         let name = entry.file_name();
+        if name == crate::netfiles::CONFIG {
+            continue;
+        }
         match name.to_str().filter(|n| plain(n) && entry.file_type().is_ok_and(|t| t.is_dir())) {
             // `mkfs` makes this one in some file systems.
             Some("lost+found") => {}

@@ -3,7 +3,7 @@
 //! They are static programs of ours, so what one needs is known; evidence is in `tests/programs/need/system`. Whoever
 //! takes one over has these calls and no others, whatever else its box holds.
 
-use super::rule::{Rules, calls, is, masked, null};
+use super::rule::{Rules, calls, is, is_not, masked, null};
 use crate::facts::SystemFilter;
 
 /// Adds what the program with this filter may call.
@@ -14,6 +14,7 @@ pub(super) fn allowed(filter: SystemFilter, rules: &mut Rules) {
         SystemFilter::Worker => worker(rules),
         SystemFilter::Apps => apps(rules),
         SystemFilter::Devport => devport(rules),
+        SystemFilter::Net => net(rules),
     }
 }
 
@@ -82,6 +83,29 @@ fn devport(rules: &mut Rules) {
     bus(rules);
     rules.always(calls![SYS_openat SYS_read SYS_pread64 SYS_connect SYS_sendto]);
     unix_socket(rules);
+}
+
+/// The network daemon: sockets of its own, of the families that a network is managed with; tables of the firewall, which it
+/// was given; the clock. It opens no file.
+fn net(rules: &mut Rules) {
+    bus(rules);
+    rules.always(calls![
+        SYS_read SYS_writev SYS_eventfd2 SYS_fcntl SYS_bind SYS_listen SYS_accept4 SYS_connect SYS_getsockname
+        SYS_getpeername SYS_getsockopt SYS_sendto SYS_sendmsg SYS_recvfrom SYS_shutdown SYS_uname
+        SYS_adjtimex SYS_clock_adjtime SYS_clock_settime
+    ]);
+    // `SO_LINGER` has the same number as options of protocols that are not needed either.
+    let option = [is_not(2, libc::SO_LINGER as u32)];
+    rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "options of its sockets, but to linger", &[&option]);
+    rules.when(("SYS_ioctl", libc::SYS_ioctl), "not to wait for a socket", &[&[is(1, 0x5421)]]);
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET];
+    let families = families.map(|family| [is(0, family as u32)]);
+    let families: Vec<&[_]> = families.iter().map(<[_; 1]>::as_slice).collect();
+    rules.when(("SYS_socket", libc::SYS_socket), "of the families of a network", &families);
+    // Looking up, changing, removing, walking a table; what a descriptor is. Not making or loading anything.
+    let commands = [1, 2, 3, 4, 15, 24].map(|command| [is(0, command)]);
+    let commands: Vec<&[_]> = commands.iter().map(<[_; 1]>::as_slice).collect();
+    rules.when(("SYS_bpf", libc::SYS_bpf), "on tables that it holds", &commands);
 }
 
 fn unix_socket(rules: &mut Rules) {

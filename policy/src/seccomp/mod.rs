@@ -60,16 +60,25 @@ pub(crate) fn programs(facts: &Facts) -> Vec<Vec<u8>> {
 /// Every table with its action, in the order in which they decide.
 fn tables(facts: &Facts) -> [(Rules, u32); 4] {
     [
-        (answers::killed(), compile::KILL),
+        (killed(facts), compile::KILL),
         (answers::absent(), compile::ENOSYS),
         (answers::untraced(), compile::UNTRACED),
         (profiles::allowed(facts), compile::ALLOW),
     ]
 }
 
+/// What kills the box. A program of the system may need what no app makes by accident: of such a call, whatever its filter
+/// does not allow is refused.
+fn killed(facts: &Facts) -> Rules {
+    match facts.filter() {
+        Some(_) => answers::killed().without(&profiles::allowed(facts)),
+        None => answers::killed(),
+    }
+}
+
 /// What the programs answer to a syscall by number, for `explain`.
 pub(crate) fn answer(facts: &Facts, number: i64) -> Answer {
-    if answers::killed().of(number) == Some(&When::Always) {
+    if killed(facts).of(number) == Some(&When::Always) {
         return Answer::Killed;
     }
     if answers::absent().of(number).is_some() || answers::untraced().of(number).is_some() {

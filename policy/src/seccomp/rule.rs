@@ -136,6 +136,12 @@ impl Rules {
         }
     }
 
+    /// These without what others name, whatever its arguments.
+    pub(crate) fn without(mut self, others: &Self) -> Self {
+        self.0.retain(|number, _| others.of(*number).is_none());
+        self
+    }
+
     /// Every rule, by number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, &'static str, &When)> {
         self.0.iter().map(|(number, (name, when))| (*number, *name, when))
