@@ -172,11 +172,18 @@ impl Daemon {
                     self.net.retry_at_ms = Some(sys::process::now_ms() + RETRY_MS);
                     return;
                 }
+                // Its box could not be built: the console said so.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return self.net_closed(),
                 Err(e) => console::say(format_args!("can not tell netd: {e}")),
                 Ok(()) => {}
             }
             self.net.queue.pop_front();
         }
+    }
+
+    fn net_closed(&mut self) {
+        self.net.queue.clear();
+        self.net.link = None;
     }
 
     /// Takes what netd says.
