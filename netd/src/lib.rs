@@ -4,9 +4,11 @@
 //! app was granted, and [`state::NetState`], what the links learnt.
 
 pub mod apps;
+pub mod config;
 pub mod daemon;
 pub mod desk;
 pub mod dns;
+pub mod link;
 pub mod mdns;
 pub mod policies;
 pub mod rules;
