@@ -39,7 +39,7 @@ pub struct Inputs {
     pub floor_s: watch::Receiver<i64>,
     /// The links.
     pub net: watch::Receiver<NetState>,
-    /// When this system was built, seconds since 1970.
+    /// When this system was built, seconds since 1970: [`super::BUILT_S`] but in tests.
     pub built_s: i64,
 }
 
