@@ -4,15 +4,19 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use netd::state::{Link, NetState};
-use netd::time::ask::{Asked, ask};
+use netd::time::ask::{Asked, ask, ask_secured};
+use netd::time::nts::establish::{self, Trust, establish};
+use netd::time::nts::fields::Nonces;
 use netd::time::{
     Clock, Inputs, Lookup, Now, Outputs, PORT, Problem, Server, Settings, Source, TimeState, Why, run,
 };
@@ -20,7 +24,14 @@ use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
+/// Of `time.example`, valid from 2026 to 2124, with its key and authority.
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
+/// 2025-07-01: before that certificate.
+const EARLY_S: i64 = 1_751_328_000;
 const SECOND: i64 = 1_000_000_000;
 const DAY_S: i64 = 86_400;
 
@@ -73,6 +84,7 @@ impl Lookup for Names {
         Box::pin(async move {
             match name {
                 "time.example" => vec![host(99), host(1)],
+                "another.example" => vec![host(1)],
                 _ => Vec::new(),
             }
         })
@@ -99,7 +111,8 @@ impl Chronyd {
         let configuration = folder.join(format!("{address}.conf"));
         let pid = folder.join(format!("{address}.pid"));
         let text = format!(
-            "local stratum 3\nallow\nbindaddress {address}\ncmdport 0\nbindcmdaddress /\npidfile {}\n",
+            "local stratum 3\nallow\nbindaddress {address}\ncmdport 0\nbindcmdaddress /\npidfile {}\n\
+            ntsserverkey {CERTIFICATES}/server.key\nntsservercert {CERTIFICATES}/server.pem\n",
             pid.display()
         );
         std::fs::write(&configuration, text)?;
@@ -132,12 +145,18 @@ struct Site {
 }
 
 fn site(servers: Vec<Server>, built_s: i64) -> (Site, Inputs, Outputs) {
-    let (settings, settings_told) = watch::channel(Settings { servers });
+    let (settings, settings_told) = watch::channel(Settings { nts: Vec::new(), servers });
     let (floor_s, floor_told) = watch::channel(0);
     let (net, net_told) = watch::channel(NetState::default());
     let (state, state_told) = watch::channel(TimeState::default());
     let (keep_s, keep_told) = watch::channel(0);
-    let inputs = Inputs { settings: settings_told, floor_s: floor_told, net: net_told, built_s };
+    let inputs = Inputs {
+        settings: settings_told,
+        floor_s: floor_told,
+        net: net_told,
+        roots: Arc::new(RootCertStore::empty()),
+        built_s,
+    };
     (Site { settings, floor_s, net, state: state_told, keep_s: keep_told }, inputs, Outputs { state, keep_s })
 }
 
@@ -248,6 +267,104 @@ fn server_by_name_is_asked_at_its_other_address_if_one_is_silent() -> Result<()>
     Ok(())
 }
 
+fn roots() -> Result<Arc<RootCertStore>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(format!("{CERTIFICATES}/ca.pem"))?)?;
+    Ok(Arc::new(roots))
+}
+
+/// What comes of asking the server of this name, with NTS, by a clock that shows this.
+fn secured(
+    name: &str,
+    shown_s: i64,
+    roots: Arc<RootCertStore>,
+) -> Result<(Model, TimeState, watch::Receiver<i64>)> {
+    let clock = Model::wrong(shown_s - now_s()?);
+    let (mut site, inputs, outputs) = site(Vec::new(), EARLY_S - DAY_S);
+    site.settings.send_replace(Settings { nts: vec![name.into()], servers: Vec::new() });
+    let inputs = Inputs { roots, ..inputs };
+    let state = block_on(beside(inputs, &outputs, &clock, async {
+        // There is another server, without NTS, that is not to be asked.
+        site.net.send_replace(NetState { time_servers: vec![Ipv4Addr::LOCALHOST], ..link_up() });
+        let is_over = |state: &TimeState| {
+            state.source == Source::Network || matches!(state.problem, Some(Problem::Servers(_)))
+        };
+        Ok(site.state.wait_for(is_over).await?.clone())
+    }))?;
+    Ok((clock, state, site.keep_s))
+}
+
+#[test]
+fn clock_is_set_by_nts_even_if_it_is_before_the_certificate() -> Result<()> {
+    network_of_our_own()?;
+    let folder = TempDir::new()?;
+    let _server = Chronyd::start(folder.path(), host(1))?;
+    wait_for_keys()?;
+    for shown_s in [EARLY_S, now_s()? - 2 * DAY_S] {
+        let (clock, state, kept_s) = secured("time.example", shown_s, roots()?)?;
+        assert!(state.nts && !state.agreed, "{state:?}");
+        assert_eq!(state.server, Some("time.example".into()));
+        assert!(clock.0.borrow().wrong_ns.abs() <= state.error_us * 1000, "{state:?}");
+        assert!(*kept_s.borrow() > now_s()? - 2 * DAY_S, "one that is authentic raises the floor");
+    }
+    Ok(())
+}
+
+#[test]
+fn clock_is_not_set_by_a_server_whose_certificate_is_not_good() -> Result<()> {
+    network_of_our_own()?;
+    let folder = TempDir::new()?;
+    let _server = Chronyd::start(folder.path(), host(1))?;
+    wait_for_keys()?;
+    for (name, roots) in [("another.example", roots()?), ("time.example", Arc::new(RootCertStore::empty()))] {
+        let (clock, state, _) = secured(name, EARLY_S, roots)?;
+        assert_eq!(state.problem, Some(Problem::Servers(Why::NoAnswer)), "{name}");
+        assert_eq!(clock.0.borrow().steps, 0, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn cookies_of_nts_are_renewed_by_every_answer() -> Result<()> {
+    network_of_our_own()?;
+    let folder = TempDir::new()?;
+    let _server = Chronyd::start(folder.path(), host(1))?;
+    wait_for_keys()?;
+    let trust = Trust { roots: roots()?, now_s: now_s()?, may_be_early: false };
+    block_on(async {
+        let mut known = establish("time.example", (host(1), establish::PORT).into(), &trust).await?;
+        assert!(!known.is_provisional && known.session.cookies.len() == 8);
+        known.session.cookies.truncate(5);
+        for count in 0..20_u8 {
+            let nonces = Nonces { origin: [count; 8], unique: [count; 32], cipher: [count; 16] };
+            let server = (host(1), PORT).into();
+            let asked = ask_secured(0, server, &mut known.session, &nonces, EARLY_S).await;
+            assert!(matches!(asked, Asked::Sample(sample) if sample.is_authentic), "{asked:?}");
+            assert_eq!(known.session.cookies.len(), 8);
+        }
+        // A key that the server does not have: it says so, and nothing it says then is a time.
+        known.session.to_server = [0; 32];
+        let nonces = Nonces { origin: [99; 8], unique: [99; 32], cipher: [99; 16] };
+        let asked = ask_secured(0, (host(1), PORT).into(), &mut known.session, &nonces, EARLY_S).await;
+        assert_eq!(asked, Asked::Forgotten);
+        let early = Trust { now_s: EARLY_S, ..trust };
+        let refused = establish("time.example", (host(1), establish::PORT).into(), &early).await;
+        assert!(refused.is_err(), "a clock that was set is not early");
+        Ok(())
+    })
+}
+
+/// Until chronyd answers where keys are established.
+fn wait_for_keys() -> Result<()> {
+    for _ in 0..600 {
+        if TcpStream::connect((host(1), establish::PORT)).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    anyhow::bail!("chronyd does not listen")
+}
+
 #[test]
 fn servers_of_dhcp_are_asked_when_none_is_configured() -> Result<()> {
     network_of_our_own()?;
@@ -275,7 +392,10 @@ fn clock_before_the_floor_is_set_to_it_without_any_server() -> Result<()> {
         assert_eq!(clock.0.borrow().wrong_ns / SECOND / DAY_S, -400);
         assert!(!clock.is_synchronised());
         site.floor_s.send_replace(built_s + 100 * DAY_S);
-        site.settings.send_replace(Settings { servers: vec![Server::Name("nowhere.example".into())] });
+        site.settings.send_replace(Settings {
+            servers: vec![Server::Name("nowhere.example".into())],
+            nts: Vec::new(),
+        });
         site.state.wait_for(|state| state.problem.is_some()).await?;
         while clock.0.borrow().steps < 2 {
             site.state.changed().await?;

@@ -22,6 +22,8 @@ pub struct Sample {
     pub error_ns: i64,
     /// How many servers it is from a reference clock.
     pub stratum: u8,
+    /// Whether it is certain who said it (NTS).
+    pub is_authentic: bool,
 }
 
 impl Sample {
@@ -42,6 +44,7 @@ impl Sample {
                 + away_ns / 1_000_000 * DRIFT_PPM
                 + 1000,
             stratum: told.stratum,
+            is_authentic: false,
         })
     }
 
@@ -67,6 +70,8 @@ pub struct Agreed {
     pub server: usize,
     /// Its stratum.
     pub stratum: u8,
+    /// Whether all who agree are authentic.
+    pub is_authentic: bool,
 }
 
 /// Where `quorum` or more intervals meet; of several such places, which only a quorum of less than half allows, none.
@@ -86,7 +91,9 @@ pub fn agree(samples: &[Sample], quorum: usize) -> Option<Agreed> {
     let best = meet(low).min_by_key(|one| one.error_ns)?;
     // The best server's own word, as far as the others allow it: the middle of the intersection would follow the errors.
     let zero_ns = best.zero_ns.clamp(low, high);
-    Some(Agreed { zero_ns, error_ns: best.error_ns, votes, server: best.server, stratum: best.stratum })
+    let is_authentic = meet(low).all(|one| one.is_authentic);
+    let (server, stratum) = (best.server, best.stratum);
+    Some(Agreed { zero_ns, error_ns: best.error_ns, votes, server, stratum, is_authentic })
 }
 
 #[cfg(test)]
@@ -95,7 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample(server: usize, zero_ns: i64, error_ns: i64) -> Sample {
-        Sample { server, zero_ns, error_ns, stratum: 2 }
+        Sample { server, zero_ns, error_ns, stratum: 2, is_authentic: false }
     }
 
     #[test]

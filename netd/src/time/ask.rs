@@ -11,6 +11,8 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::agree::Sample;
+use super::nts::fields::{self, Checked, Nonces};
+use super::nts::{MOST_COOKIES, Session};
 use super::wire::{self, Answer};
 
 /// How long an answer may take.
@@ -30,14 +32,65 @@ pub enum Asked {
     Slower,
     /// No answer that is one.
     Nothing,
+    /// The server does not know the keys any more (NTS).
+    Forgotten,
     /// The question could not be sent: there is no route.
     NoRoute,
 }
 
 /// Asks the `index`th server, which is at `address`. Times are not before `floor_s`, see [`wire::answer`].
 pub async fn ask(index: usize, address: SocketAddr, nonce: [u8; 8], floor_s: i64) -> Asked {
-    let asked = timeout(PATIENCE, exchange(index, address, nonce, floor_s)).await;
-    match asked {
+    // Longer ones are cut, which is all that is read of them.
+    let mut bytes = [0; wire::LENGTH];
+    exchange(address, &wire::question(nonce), &mut bytes, |bytes, asked_ns, answered_ns| {
+        told(index, wire::answer(bytes, nonce, floor_s).ok()?, asked_ns, answered_ns)
+    })
+    .await
+}
+
+/// Likewise by NTS; the session has its cookies renewed by the answer.
+pub async fn ask_secured(
+    index: usize,
+    address: SocketAddr,
+    session: &mut Session,
+    nonces: &Nonces,
+    floor_s: i64,
+) -> Asked {
+    let Some(question) = fields::question(session, nonces) else { return Asked::Forgotten };
+    let mut bytes = [0; fields::MOST_BYTES];
+    exchange(address, &question, &mut bytes, |bytes, asked_ns, answered_ns| {
+        let fresh = match fields::check(bytes, &nonces.unique, &session.from_server) {
+            Checked::Authentic(fresh) => fresh,
+            Checked::Unknown => return Some(Asked::Forgotten),
+            Checked::Forged => return None,
+        };
+        session.cookies.extend(fresh);
+        session.cookies.truncate(MOST_COOKIES);
+        match told(index, wire::answer(bytes, nonces.origin, floor_s).ok()?, asked_ns, answered_ns)? {
+            Asked::Sample(sample) => Some(Asked::Sample(Sample { is_authentic: true, ..sample })),
+            asked => Some(asked),
+        }
+    })
+    .await
+}
+
+/// What an answer comes to.
+fn told(index: usize, answer: Answer, asked_ns: i64, answered_ns: i64) -> Option<Asked> {
+    match answer {
+        Answer::Deny => Some(Asked::Deny),
+        Answer::Slower => Some(Asked::Slower),
+        Answer::Time(told) => Sample::new(index, &told, asked_ns, answered_ns).map(Asked::Sample),
+    }
+}
+
+/// Sends a question and looks at what comes back, until `read` takes something for an answer.
+async fn exchange(
+    address: SocketAddr,
+    question: &[u8],
+    bytes: &mut [u8],
+    read: impl FnMut(&[u8], i64, i64) -> Option<Asked>,
+) -> Asked {
+    match timeout(PATIENCE, converse(address, question, bytes, read)).await {
         Ok(Ok(asked)) => asked,
         Ok(Err(error)) if is_no_route(&error) => Asked::NoRoute,
         // Refused by the other end's kernel, or silent.
@@ -45,7 +98,12 @@ pub async fn ask(index: usize, address: SocketAddr, nonce: [u8; 8], floor_s: i64
     }
 }
 
-async fn exchange(index: usize, address: SocketAddr, nonce: [u8; 8], floor_s: i64) -> io::Result<Asked> {
+async fn converse(
+    address: SocketAddr,
+    question: &[u8],
+    bytes: &mut [u8],
+    mut read: impl FnMut(&[u8], i64, i64) -> Option<Asked>,
+) -> io::Result<Asked> {
     let any = match address {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -53,21 +111,13 @@ async fn exchange(index: usize, address: SocketAddr, nonce: [u8; 8], floor_s: i6
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(address).await?;
     let asked_ns = sys::time::clock::raw_ns()?;
-    socket.send(&wire::question(nonce)).await?;
-    // Longer ones are cut, which is all that is read of them.
-    let mut bytes = [0; wire::LENGTH];
+    socket.send(question).await?;
     for _ in 0..MOST_PACKETS {
-        let length = socket.recv(&mut bytes).await?;
+        let length = socket.recv(bytes).await?;
         let answered_ns = sys::time::clock::raw_ns()?;
-        match wire::answer(&bytes[..length], nonce, floor_s) {
-            Ok(Answer::Deny) => return Ok(Asked::Deny),
-            Ok(Answer::Slower) => return Ok(Asked::Slower),
-            Ok(Answer::Time(told)) => {
-                let sample = Sample::new(index, &told, asked_ns, answered_ns);
-                return Ok(sample.map_or(Asked::Nothing, Asked::Sample));
-            }
-            // Anybody can send these; the server's own word may still come.
-            Err(_) => {}
+        // Anybody can send what is no answer; the server's own word may still come.
+        if let Some(asked) = read(&bytes[..length], asked_ns, answered_ns) {
+            return Ok(asked);
         }
     }
     Ok(Asked::Nothing)

@@ -2,11 +2,11 @@
 //!
 //! What holds, whatever servers say:
 //! * the clock is never set before the floor, nor further ahead of it than [`AHEAD_AGREED_S`], or [`AHEAD_ALONE_S`] where
-//!   no two servers agree;
+//!   no two servers agree and none is authenticated;
 //! * less than a majority of the configured servers changes nothing while a majority can be reached;
 //! * once set, the clock is slewed; it steps only if that was asked for [`CONFIRMATIONS`] times in a row, and on one
 //!   server's word alone by at most [`STEP_ALONE_NS`];
-//! * a server alone never raises the floor that outlives the device's restarts: that rises by the time that passed.
+//! * a server alone, unless it is authenticated, never raises the floor that outlives the device's restarts: that rises by the time that passed.
 //!
 //! Not here: leap seconds are not announced to the kernel. After one the clock is a second off until the next rounds.
 
@@ -68,6 +68,15 @@ pub struct Change {
     pub stratum: u8,
     /// Whether two servers or more, and most of those configured, agreed.
     pub agreed: bool,
+    /// Whether all who agreed are authentic.
+    pub is_authentic: bool,
+}
+
+impl Change {
+    /// Whether more than the word of one server that anybody may be stands behind it.
+    pub fn is_sure(&self) -> bool {
+        self.agreed || self.is_authentic
+    }
 }
 
 /// Why nothing is done.
@@ -104,6 +113,11 @@ impl Discipline {
     /// `was_set` if the kernel says that its clock is synchronised: `netd` was restarted, and is not believed more for it.
     pub fn new(floor_s: i64, now: Now, was_set: bool) -> Self {
         Self { floor_s, started: now, started_floor_s: floor_s, was_set, steps_asked: 0, without_majority: 0 }
+    }
+
+    /// Whether the clock was ever set by servers.
+    pub fn was_set(&self) -> bool {
+        self.was_set
     }
 
     /// The earliest time the clock may show, seconds since 1970.
@@ -159,7 +173,7 @@ impl Discipline {
         let passed_s = (now.local_ns - self.started.local_ns) / SECOND;
         let certain_s = self.started_floor_s + passed_s - passed_s / 1000;
         let shown_s = now.real_ns / SECOND - FLOOR_MARGIN_S;
-        let floor_s = if change.agreed { shown_s } else { certain_s.min(shown_s) };
+        let floor_s = if change.is_sure() { shown_s } else { certain_s.min(shown_s) };
         let later = floor_s > self.floor_s;
         self.floor_s = self.floor_s.max(floor_s);
         later.then_some(floor_s)
@@ -171,7 +185,7 @@ impl Discipline {
             self.without_majority = 0;
         }
         let time_ns = agreed.zero_ns.saturating_add(now.local_ns);
-        let ahead_s = if several { AHEAD_AGREED_S } else { AHEAD_ALONE_S };
+        let ahead_s = if several || agreed.is_authentic { AHEAD_AGREED_S } else { AHEAD_ALONE_S };
         if time_ns < self.floor_s * SECOND {
             self.steps_asked = 0;
             return Decision::Wait(Why::BeforeFloor);
@@ -186,6 +200,7 @@ impl Discipline {
             server: agreed.server,
             stratum: agreed.stratum,
             agreed: several,
+            is_authentic: agreed.is_authentic,
         };
         if !self.was_set {
             return Decision::Step(change);
@@ -194,7 +209,7 @@ impl Discipline {
             self.steps_asked = 0;
             return Decision::Slew(change);
         }
-        if !several && change.offset_ns.abs() > STEP_ALONE_NS {
+        if !change.is_sure() && change.offset_ns.abs() > STEP_ALONE_NS {
             self.steps_asked = 0;
             return Decision::Wait(Why::TooLarge);
         }
@@ -227,7 +242,7 @@ mod tests {
     /// A server that says it is `ahead_s` seconds later than the floor, give or take a millisecond.
     fn says(server: usize, ahead_s: i64) -> Sample {
         let zero_ns = (FLOOR_S + ahead_s) * SECOND - now().local_ns;
-        Sample { server, zero_ns, error_ns: SECOND / 1000, stratum: 2 }
+        Sample { server, zero_ns, error_ns: SECOND / 1000, stratum: 2, is_authentic: false }
     }
 
     fn new(was_set: bool) -> Discipline {
@@ -321,6 +336,17 @@ mod tests {
         core.late(&[says(0, 999)], 1, now());
         core.late(&[says(0, 999)], 1, now());
         assert_eq!(step(Some(core.late(&[says(0, 999)], 1, now()))), Some(999));
+    }
+
+    #[test]
+    fn one_server_that_is_authentic_is_believed_as_several_are() {
+        let mut core = new(false);
+        let said = [Sample { is_authentic: true, ..says(0, 11 * YEAR_S) }];
+        let Some(Decision::Step(change)) = core.early(&said, 1, now()) else { panic!("no step") };
+        assert!(!change.agreed);
+        let later = Now { real_ns: now().real_ns + change.offset_ns, ..now() };
+        assert!(core.made(&change, later) > Some(FLOOR_S + 10 * YEAR_S));
+        assert_eq!(core.late(&said, 3, now()), Decision::Wait(Why::TooFew));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | `wire` | the 48 bytes of a question and an answer |
 //! | `agree` | what several servers agree on |
 //! | `discipline` | what is done to the clock: a core without clock and sockets, where all limits are |
+//! | `nts` | servers that are authenticated (RFC 8915) |
 //! | `schedule` | when servers are asked again |
 //! | `ask` | one question over UDP |
 //! | `clock` | the clock, behind a trait |
@@ -12,13 +13,14 @@
 //! | `service` | the loop that joins them |
 //!
 //! An attacker may be a server, or on the way to it: plain SNTP is not authenticated. What he can do is bounded by
-//! `discipline`. NTS is not there yet: `docs/decisions/0016-time-from-several-servers.md`.
+//! `discipline`; with NTS he can do no more than be silent. Why it is ours: `docs/decisions/0016-time-from-several-servers.md`.
 
 pub mod agree;
 pub mod ask;
 mod built;
 pub mod clock;
 pub mod discipline;
+pub mod nts;
 pub mod schedule;
 mod service;
 pub mod wire;
@@ -42,6 +44,8 @@ pub const MOST_SERVERS: usize = 8;
 /// Which servers to ask. What is there beyond [`MOST_SERVERS`] is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// Servers with NTS, by name. If there are any, no others are asked: whoever can silence them could be the others.
+    pub nts: Vec<String>,
     /// Servers of the configuration; if there are none, those that DHCP named are asked.
     pub servers: Vec<Server>,
 }
@@ -53,12 +57,14 @@ pub enum Server {
     Name(String),
     /// By address.
     Address(SocketAddr),
+    /// By name, with NTS.
+    Secured(String),
 }
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Name(name) => f.write_str(name),
+            Self::Name(name) | Self::Secured(name) => f.write_str(name),
             Self::Address(address) if address.port() == PORT => write!(f, "{}", address.ip()),
             Self::Address(address) => write!(f, "{address}"),
         }

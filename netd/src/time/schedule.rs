@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn change(offset_ns: i64) -> Change {
-        Change { offset_ns, error_ns: 1, server: 0, stratum: 1, agreed: true }
+        Change { offset_ns, error_ns: 1, server: 0, stratum: 1, agreed: true, is_authentic: false }
     }
 
     #[test]

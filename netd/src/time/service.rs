@@ -7,23 +7,30 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::rustls::RootCertStore;
 
 use super::agree::Sample;
-use super::ask::{Asked, ask};
+use super::ask::{Asked, ask, ask_secured};
 use super::clock::Clock;
 use super::discipline::{Change, Decision, Discipline};
+use super::nts::establish::{Established, Trust, establish};
+use super::nts::fields::Nonces;
 use super::schedule::{DENIED_S, Schedule};
 use super::wire::SECOND;
-use super::{Lookup, MOST_SERVERS, PORT, Problem, Server, Settings, Source, TimeState};
+use super::{Lookup, MOST_SERVERS, PORT, Problem, Server, Settings, Source, TimeState, nts};
 use crate::state::NetState;
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 4;
+
+/// Addresses of one name with which keys are tried to be established in one round: each may take ten seconds.
+const MOST_ESTABLISHED: usize = 2;
 
 /// Between the starts of two rounds, at least.
 const BREATH: Duration = Duration::from_secs(2);
@@ -39,6 +46,8 @@ pub struct Inputs {
     pub floor_s: watch::Receiver<i64>,
     /// The links.
     pub net: watch::Receiver<NetState>,
+    /// By whom the certificates of servers with NTS are checked.
+    pub roots: Arc<RootCertStore>,
     /// When this system was built, seconds since 1970: [`super::BUILT_S`] but in tests.
     pub built_s: i64,
 }
@@ -55,6 +64,7 @@ pub struct Outputs {
 struct Asking {
     server: Server,
     addresses: Vec<SocketAddr>,
+    session: Option<Established>,
     quiet_until_ns: i64,
 }
 
@@ -159,6 +169,7 @@ struct Keeper<'a, C> {
     outputs: &'a Outputs,
     clock: &'a mut C,
     built_s: i64,
+    roots: Arc<RootCertStore>,
     kept_ns: Option<i64>,
 }
 
@@ -169,9 +180,9 @@ impl<'a, C: Clock> Keeper<'a, C> {
         let discipline = Discipline::new(floor_s, clock.now()?, was_set);
         let source = if was_set { Source::Network } else { Source::Rtc };
         outputs.state.send_modify(|state| state.source = source);
-        let built_s = inputs.built_s;
+        let (built_s, roots) = (inputs.built_s, inputs.roots.clone());
         let schedule = Schedule::default();
-        let mut keeper = Self { discipline, schedule, outputs, clock, built_s, kept_ns: None };
+        let mut keeper = Self { discipline, schedule, outputs, clock, built_s, roots, kept_ns: None };
         keeper.lift()?;
         Ok(keeper)
     }
@@ -197,7 +208,12 @@ impl<'a, C: Clock> Keeper<'a, C> {
         if servers.iter().ne(asking.iter().map(|one| &one.server)) {
             *asking = servers
                 .into_iter()
-                .map(|server| Asking { server, addresses: Vec::new(), quiet_until_ns: i64::MIN })
+                .map(|server| Asking {
+                    server,
+                    addresses: Vec::new(),
+                    session: None,
+                    quiet_until_ns: i64::MIN,
+                })
                 .collect();
             self.schedule.restart();
         }
@@ -223,18 +239,24 @@ impl<'a, C: Clock> Keeper<'a, C> {
         let start = Instant::now();
         let configured = asking.len();
         let mut samples: Vec<Sample> = Vec::with_capacity(configured);
-        let start_ns = self.clock.now()?.local_ns;
-        let built_s = self.built_s;
+        let now = self.clock.now()?;
+        let start_ns = now.local_ns;
+        let may_be_early = !self.discipline.was_set();
+        let trust = Trust { roots: self.roots.clone(), now_s: now.real_ns / SECOND, may_be_early };
+        let (trust, built_s) = (&trust, self.built_s);
         let slower_s = self.schedule.slower_s();
         let quiet_ns = |seconds: u64| start_ns + i64::try_from(seconds).unwrap_or(i64::MAX / 2) * SECOND;
         let mut questions = Questions::default();
         for (index, one) in asking.iter_mut().enumerate().filter(|(_, one)| one.quiet_until_ns <= start_ns) {
             questions.0.push(Box::pin(async move {
-                let asked = question(index, one, lookup, built_s).await;
+                let asked = match &one.server {
+                    Server::Secured(_) => secured(index, one, lookup, trust, built_s).await,
+                    Server::Name(_) | Server::Address(_) => question(index, one, lookup, built_s).await,
+                };
                 match asked {
                     Asked::Deny => one.quiet_until_ns = quiet_ns(DENIED_S),
                     Asked::Slower => one.quiet_until_ns = quiet_ns(slower_s),
-                    Asked::Sample(_) | Asked::Nothing | Asked::NoRoute => {}
+                    Asked::Sample(_) | Asked::Nothing | Asked::NoRoute | Asked::Forgotten => {}
                 }
                 asked
             }));
@@ -295,7 +317,7 @@ impl<'a, C: Clock> Keeper<'a, C> {
             error_us: change.error_ns / 1000,
             last_sync_s: Some(now_s),
             agreed: change.agreed,
-            nts: false,
+            nts: change.is_authentic,
             problem: None,
         });
     }
@@ -305,9 +327,12 @@ impl<'a, C: Clock> Keeper<'a, C> {
 fn servers(settings: &Settings, net: &NetState) -> Vec<Server> {
     let mut servers: Vec<Server> = Vec::new();
     let named = net.time_servers.iter().map(|address| Server::Address((*address, PORT).into()));
-    let configured = settings.servers.iter().cloned();
-    let all: Box<dyn Iterator<Item = Server>> =
-        if settings.servers.is_empty() { Box::new(named) } else { Box::new(configured) };
+    let secured = settings.nts.iter().cloned().map(Server::Secured);
+    let all: Box<dyn Iterator<Item = Server>> = match (settings.nts.as_slice(), settings.servers.as_slice()) {
+        ([], []) => Box::new(named),
+        ([], configured) => Box::new(configured.iter().cloned()),
+        _ => Box::new(secured),
+    };
     for server in all {
         // A server that is named twice has one vote.
         if servers.len() < MOST_SERVERS && !servers.contains(&server) {
@@ -322,7 +347,7 @@ async fn question<L: Lookup>(index: usize, one: &mut Asking, lookup: &L, built_s
     if one.addresses.is_empty() {
         one.addresses = match &one.server {
             Server::Address(address) => vec![*address],
-            Server::Name(name) => {
+            Server::Name(name) | Server::Secured(name) => {
                 let found = lookup.lookup(name).await;
                 found.into_iter().take(MOST_ADDRESSES).map(|address| (address, PORT).into()).collect()
             }
@@ -346,6 +371,54 @@ async fn question<L: Lookup>(index: usize, one: &mut Asking, lookup: &L, built_s
         }
     }
     Asked::NoRoute
+}
+
+/// Asks a server with NTS, after keys were established if there are none.
+async fn secured<L: Lookup>(
+    index: usize,
+    one: &mut Asking,
+    lookup: &L,
+    trust: &Trust,
+    built_s: i64,
+) -> Asked {
+    let Server::Secured(name) = &one.server else { return Asked::Nothing };
+    if one.session.as_ref().is_none_or(|known| known.session.cookies.is_empty()) {
+        one.session = None;
+        for address in lookup.lookup(name).await.into_iter().take(MOST_ESTABLISHED) {
+            let Ok(known) = establish(name, (address, nts::establish::PORT).into(), trust).await else {
+                continue;
+            };
+            let server = match &known.server {
+                None => Some(address),
+                Some(other) => match other.parse() {
+                    Ok(address) => Some(address),
+                    Err(_) => lookup.lookup(other).await.first().copied(),
+                },
+            };
+            let port = known.port.unwrap_or(PORT);
+            one.addresses = server.into_iter().map(|server| (server, port).into()).collect();
+            one.session = Some(known);
+            break;
+        }
+    }
+    let (Some(known), Some(address)) = (&mut one.session, one.addresses.first()) else {
+        return Asked::Nothing;
+    };
+    let Ok(nonces) = nonces() else { return Asked::Nothing };
+    let asked = ask_secured(index, *address, &mut known.session, &nonces, built_s).await;
+    // What is silent may be so because it does not know the keys any more, and cannot say so.
+    if known.is_provisional || matches!(asked, Asked::Nothing | Asked::Forgotten | Asked::NoRoute) {
+        one.session = None;
+    }
+    asked
+}
+
+fn nonces() -> io::Result<Nonces> {
+    let mut nonces = Nonces { origin: [0; 8], unique: [0; 32], cipher: [0; 16] };
+    sys::time::random::fill(&mut nonces.origin)?;
+    sys::time::random::fill(&mut nonces.unique)?;
+    sys::time::random::fill(&mut nonces.cipher)?;
+    Ok(nonces)
 }
 
 /// Seconds, up to an eighth longer: devices that lost power together do not ask together for ever.

@@ -26,7 +26,7 @@ pub mod time;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 24] = [
+pub const TARGETS: [(&str, Entry); 25] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -50,6 +50,7 @@ pub const TARGETS: [(&str, Entry); 24] = [
     ("package", package::package),
     ("image", package::image),
     ("sntp", time::sntp),
+    ("nts", time::nts),
     ("mdns", mdns::mdns),
 ];
 

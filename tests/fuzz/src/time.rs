@@ -1,6 +1,8 @@
 //! What time servers answer, by way of what is done to the clock.
 
 use netd::time::discipline::{AHEAD_AGREED_S, SLEW_NS};
+use netd::time::nts::records::{self, Useless};
+use netd::time::nts::{COOKIE_BYTES, MOST_COOKIES, fields};
 use netd::time::wire::{self, Answer, LENGTH, SECOND};
 use netd::time::{Decision, Discipline, Now, Sample};
 
@@ -46,4 +48,22 @@ fn done(core: &mut Discipline, decision: &Decision, now: &mut Now) {
     assert!((floor_s * SECOND..=(floor_s + AHEAD_AGREED_S) * SECOND).contains(&now.real_ns));
     core.made(change, *now);
     assert!(core.floor_s() >= floor_s && core.floor_s() * SECOND <= now.real_ns);
+}
+
+/// What a server says when keys are established, and an answer with fields. Nothing that was not sealed with the key is
+/// authentic, and no more is kept than the limits say.
+pub fn nts(bytes: &[u8]) {
+    match records::reply(bytes) {
+        Ok(reply) => {
+            assert!((1..=MOST_COOKIES).contains(&reply.cookies.len()));
+            assert!(reply.cookies.iter().all(|cookie| (1..=COOKIE_BYTES).contains(&cookie.len())));
+            assert!(reply.server.is_none_or(|name| (1..=253).contains(&name.len()) && name.is_ascii()));
+            // What comes after the end changes nothing.
+            assert!(records::reply(&[bytes, b"more"].concat()).is_ok());
+        }
+        Err(Useless::Unfinished) => {}
+        Err(useless) => assert_eq!(records::reply(&[bytes, b"more"].concat()), Err(useless)),
+    }
+    let unique = bytes.get(52..84).and_then(|bits| bits.try_into().ok()).unwrap_or([0; 32]);
+    assert!(!matches!(fields::check(bytes, &unique, &[7; 32]), fields::Checked::Authentic(_)));
 }

@@ -8,6 +8,8 @@ use bus::control::{Event, EventKind, FromRouter, Grant, Key, Limits, ToRouter, V
 use bus::desk::{Answer, Ask, Asked, Followed, News, Told};
 use bus::devport::Frame;
 use netd::mdns::{Identity, Responder};
+use netd::time::nts::fields::Nonces;
+use netd::time::nts::{Session, fields, records};
 use netd::time::wire;
 use policy::{Board, Plan};
 use sandboxd::registry::Registry;
@@ -26,6 +28,7 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.extend(desk());
     all.extend(devport());
     all.extend(sntp());
+    all.extend(nts());
     all.extend(mdns()?);
     let manifest = |name: &str| fs::read_to_string(folder("manifest").join(name)).context("a manifest");
     for name in ["small", "full"] {
@@ -175,6 +178,18 @@ fn sntp() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     vec![("sntp", "one", near.to_vec()), ("sntp", "rounds", round.repeat(3))]
 }
 
+/// What a server says that gives two cookies, and a question, whose fields are those of an answer.
+fn nts() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let record = |kind: u8, body: &[u8]| [&[0, kind, 0, body.len() as u8], body].concat();
+    let cookie = record(5, &[6; 100]);
+    let said =
+        [record(1, &[0, 0]), record(4, &[0, 15]), cookie.clone(), cookie, record(6, b"a.b"), record(0, &[])];
+    let nonces = Nonces { origin: [1; 8], unique: [2; 32], cipher: [3; 16] };
+    let mut session = Session { to_server: [4; 32], from_server: [5; 32], cookies: vec![vec![6; 100]; 7] };
+    let question = fields::question(&mut session, &nonces).unwrap_or_default();
+    vec![("nts", "established", said.concat()), ("nts", "fields", question)]
+}
+
 /// The probes and announcements of another device of the same name, and questions of both kinds.
 fn mdns() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     let framed = |time: u8, message: &[u8]| {
@@ -261,6 +276,7 @@ fn seeds_that_are_made_are_taken() -> Result<()> {
             "plan" => Plan::decode(&bytes, &Board::default()).is_ok(),
             "registry" if name != "body" => Registry::parse(std::str::from_utf8(&bytes)?).is_ok(),
             "package" => package::elf::check(&bytes[..], package::elf::Machine::X86_64).is_ok(),
+            "nts" if name == "established" => records::reply(&bytes).is_ok(),
             "sntp" => wire::answer(&bytes, *b"whatever", 1_700_000_000).is_ok(),
             _ => true,
         };
