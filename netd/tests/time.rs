@@ -381,6 +381,47 @@ fn servers_of_dhcp_are_asked_when_none_is_configured() -> Result<()> {
     }))
 }
 
+/// Finds `time.example` only when it is told that there is somebody to ask.
+struct LateNames(watch::Receiver<bool>);
+
+impl Lookup for LateNames {
+    fn lookup<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Vec<IpAddr>> + 'a>> {
+        match *self.0.borrow() {
+            true => Names.lookup(name),
+            false => Box::pin(async { Vec::new() }),
+        }
+    }
+}
+
+#[test]
+fn servers_by_name_are_asked_as_soon_as_there_is_a_name_server() -> Result<()> {
+    network_of_our_own()?;
+    let folder = TempDir::new()?;
+    let _server = Chronyd::start(folder.path(), host(1))?;
+    let mut clock = Model::wrong(-500 * DAY_S);
+    let servers = vec![Server::Name("another.example".into())];
+    let (mut site, inputs, outputs) = site(servers, now_s()? - 900 * DAY_S);
+    let (answers, answering) = watch::channel(false);
+    let names = LateNames(answering);
+    block_on(async {
+        let story = async {
+            site.net.send_replace(link_up());
+            site.state.wait_for(|state| state.problem == Some(Problem::Servers(Why::NoAnswer))).await?;
+            answers.send_replace(true);
+            site.net.send_replace(NetState { name_servers: vec![host(1)], ..link_up() });
+            site.state.wait_for(|state| state.source == Source::Network).await?;
+            Ok(())
+        };
+        tokio::select! {
+            ended = run(inputs, &outputs, &mut clock, &names) => {
+                ended?;
+                anyhow::bail!("the part ended by itself")
+            }
+            told = story => told,
+        }
+    })
+}
+
 #[test]
 fn clock_before_the_floor_is_set_to_it_without_any_server() -> Result<()> {
     network_of_our_own()?;

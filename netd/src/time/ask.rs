@@ -34,7 +34,7 @@ pub enum Asked {
     Nothing,
     /// The server does not know the keys any more (NTS).
     Forgotten,
-    /// The question could not be sent: there is no route.
+    /// The question was not sent: there is no route, or no address.
     NoRoute,
 }
 

@@ -1,7 +1,7 @@
 //! The loop: asks when there is a way to servers, does what the core decides, and tells what came of it.
 //!
 //! Bounded: at most [`super::MOST_SERVERS`] questions at a time, each with a socket of its own for two seconds, and two
-//! seconds at least between rounds, however often links change.
+//! seconds at least between rounds that ask anybody, however often links change.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -32,8 +32,11 @@ const MOST_ADDRESSES: usize = 4;
 /// Addresses of one name with which keys are tried to be established in one round: each may take ten seconds.
 const MOST_ESTABLISHED: usize = 2;
 
-/// Between the starts of two rounds, at least.
+/// Between the starts of two rounds, at least, if the first asked anybody.
 const BREATH: Duration = Duration::from_secs(2);
+
+/// The same where there was no way to anybody, or no address: soon there is.
+const SHORT_BREATH: Duration = Duration::from_millis(100);
 
 /// How often the floor is kept: a write to the disk each time.
 const KEEP_EVERY_NS: i64 = 3600 * SECOND;
@@ -90,8 +93,9 @@ pub async fn run<C: Clock, L: Lookup>(
             }
             None => {
                 let start = Instant::now();
-                let wait = keeper.round(&mut asking, lookup).await?;
-                Some((start + BREATH, start + wait))
+                let (has_asked, wait) = keeper.round(&mut asking, lookup).await?;
+                let breath = if has_asked { BREATH } else { SHORT_BREATH };
+                Some((start + breath, start + wait))
             }
         };
         if !changed(&mut inputs, &way, next).await {
@@ -134,11 +138,12 @@ async fn changed(inputs: &mut Inputs, way: &Way, next: Option<(Instant, Instant)
     }
 }
 
-/// The ways there are to servers. Addresses that come and go change nothing, the first one of a family does.
+/// The ways there are to servers and to their names. Addresses that come and go change nothing, the first of a family does.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Way {
     links: Vec<(u32, [bool; 4])>,
     time_servers: Vec<std::net::Ipv4Addr>,
+    name_servers: Vec<IpAddr>,
 }
 
 impl Way {
@@ -158,7 +163,8 @@ impl Way {
             (ways[0] || ways[1]).then_some((link.index, ways))
         });
         let time_servers = net.time_servers.iter().copied().take(MOST_SERVERS).collect();
-        Self { links: links.collect(), time_servers }
+        let name_servers = net.name_servers.iter().copied().take(MOST_SERVERS).collect();
+        Self { links: links.collect(), time_servers, name_servers }
     }
 }
 
@@ -234,8 +240,8 @@ impl<'a, C: Clock> Keeper<'a, C> {
         self.outputs.state.send_if_modified(|state| state.problem.replace(problem) != Some(problem));
     }
 
-    /// Asks every server once. The time from the start of this round to the next.
-    async fn round<L: Lookup>(&mut self, asking: &mut [Asking], lookup: &L) -> io::Result<Duration> {
+    /// Asks every server once. Whether anybody was asked, and the time from the start of this round to the next.
+    async fn round<L: Lookup>(&mut self, asking: &mut [Asking], lookup: &L) -> io::Result<(bool, Duration)> {
         let start = Instant::now();
         let configured = asking.len();
         let mut samples: Vec<Sample> = Vec::with_capacity(configured);
@@ -261,8 +267,9 @@ impl<'a, C: Clock> Keeper<'a, C> {
                 asked
             }));
         }
-        let mut decision = None;
+        let (mut decision, mut has_asked) = (None, false);
         while let Some(asked) = questions.next().await {
+            has_asked |= asked != Asked::NoRoute;
             let Asked::Sample(sample) = asked else { continue };
             samples.push(sample);
             if let Some(step @ Decision::Step(_)) =
@@ -278,7 +285,7 @@ impl<'a, C: Clock> Keeper<'a, C> {
             None => self.discipline.late(&samples, configured, self.clock.now()?),
         };
         self.act(&decision, asking)?;
-        Ok(start.elapsed() + spread(self.schedule.after(&decision))?)
+        Ok((has_asked, start.elapsed() + spread(self.schedule.after(&decision))?))
     }
 
     fn act(&mut self, decision: &Decision, asking: &[Asking]) -> io::Result<()> {
@@ -384,7 +391,11 @@ async fn secured<L: Lookup>(
     let Server::Secured(name) = &one.server else { return Asked::Nothing };
     if one.session.as_ref().is_none_or(|known| known.session.cookies.is_empty()) {
         one.session = None;
-        for address in lookup.lookup(name).await.into_iter().take(MOST_ESTABLISHED) {
+        let found = lookup.lookup(name).await;
+        if found.is_empty() {
+            return Asked::NoRoute;
+        }
+        for address in found.into_iter().take(MOST_ESTABLISHED) {
             let Ok(known) = establish(name, (address, nts::establish::PORT).into(), trust).await else {
                 continue;
             };

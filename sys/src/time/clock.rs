@@ -63,7 +63,7 @@ pub fn slew(offset_ns: i64, error_ns: i64, interval_log2_s: u8) -> io::Result<()
     let mut wanted = nothing();
     wanted.modes = libc::ADJ_OFFSET | libc::ADJ_NANO | libc::ADJ_TIMECONST;
     wanted.offset = offset_ns;
-    // The kernel's loop adds 4 to it itself (SHIFT_PLL, and MAXTC is 10).
+    // The loop takes away most of the offset in 2^(2 + constant) s (SHIFT_PLL): a quarter of the interval, as timesyncd has it.
     wanted.constant = i64::from(interval_log2_s.saturating_sub(4).min(10));
     believe(&mut wanted, Trust::Within(error_ns));
     adjust(&mut wanted)
