@@ -1,10 +1,50 @@
-//! DHCP messages. Whoever is on the link may send them: what is taken of one is bounded and checked, and only of an answer to
-//! our own question.
+//! DHCP messages (RFC 2131, RFC 2132). Whoever is on the link may send them: what is taken of one is bounded and checked, and
+//! only of an answer to our own question.
+//!
+//! Our own reader, because that of `dhcproto` (0.15) panics on messages that anybody on the link can send (an option 80 that
+//! is not empty, a hardware address longer than its field); nothing of it is left to panic here.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, DhcpOptions, Flags, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable, Decoder, Encodable};
+/// Length of the part before the options, and what they begin with.
+const HEADER: usize = 236;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Shortest message that relays and servers take (RFC 1542, 2.1).
+const MESSAGE_MIN: usize = 300;
+/// `BOOTREQUEST`, `BOOTREPLY`, Ethernet.
+const REQUEST: u8 = 1;
+const REPLY: u8 = 2;
+const ETHERNET: u8 = 1;
+
+/// Codes of options.
+mod code {
+    pub(super) const MASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const NAME_SERVERS: u8 = 6;
+    pub(super) const MTU: u8 = 26;
+    pub(super) const TIME_SERVERS: u8 = 42;
+    pub(super) const ADDRESS: u8 = 50;
+    pub(super) const LEASE: u8 = 51;
+    pub(super) const KIND: u8 = 53;
+    pub(super) const SERVER: u8 = 54;
+    pub(super) const WANTED: u8 = 55;
+    pub(super) const SIZE: u8 = 57;
+    pub(super) const RENEW: u8 = 58;
+    pub(super) const REBIND: u8 = 59;
+    pub(super) const CLIENT: u8 = 61;
+    pub(super) const ROUTES: u8 = 121;
+}
+
+/// Kinds of messages.
+mod kind {
+    pub(super) const DISCOVER: u8 = 1;
+    pub(super) const OFFER: u8 = 2;
+    pub(super) const REQUEST: u8 = 3;
+    pub(super) const DECLINE: u8 = 4;
+    pub(super) const ACK: u8 = 5;
+    pub(super) const NAK: u8 = 6;
+}
 
 /// Longest message read, bytes.
 pub const MESSAGE_MAX: usize = 1500;
@@ -82,109 +122,124 @@ pub enum Ask {
 
 /// The message as bytes. `secs` is the time since we began to ask.
 pub fn write(ask: &Ask, xid: u32, mac: [u8; 6], secs: u16) -> Vec<u8> {
-    let zero = Ipv4Addr::UNSPECIFIED;
-    let used = if let Ask::Renew(address) = ask { *address } else { zero };
-    let mut message = Message::new_with_id(xid, used, zero, zero, zero, &mac);
-    message.set_opcode(Opcode::BootRequest).set_secs(secs);
+    let mut bytes = vec![REQUEST, ETHERNET, 6, 0];
+    bytes.extend(xid.to_be_bytes());
+    bytes.extend(secs.to_be_bytes());
     // We hear unicast only once the address is ours.
-    let flags =
-        if matches!(ask, Ask::Renew(_)) { Flags::default() } else { Flags::default().set_broadcast() };
-    message.set_flags(flags);
-    let options = message.opts_mut();
-    let kind = match ask {
-        Ask::Discover => MessageType::Discover,
-        Ask::Decline { .. } => MessageType::Decline,
-        _ => MessageType::Request,
+    bytes.extend(if matches!(ask, Ask::Renew(_)) { [0, 0] } else { [0x80, 0] });
+    bytes.extend(if let Ask::Renew(address) = ask { address.octets() } else { [0; 4] });
+    bytes.resize(28, 0);
+    bytes.extend(mac);
+    bytes.resize(HEADER, 0);
+    bytes.extend(COOKIE);
+    let mut option = |code: u8, value: &[u8]| {
+        bytes.extend([code, value.len() as u8]);
+        bytes.extend(value);
     };
-    options.insert(DhcpOption::MessageType(kind));
-    let mut client = vec![1];
-    client.extend(mac);
-    options.insert(DhcpOption::ClientIdentifier(client));
-    match ask {
-        Ask::Request { address, server } | Ask::Decline { address, server } => {
-            options.insert(DhcpOption::RequestedIpAddress(*address));
-            options.insert(DhcpOption::ServerIdentifier(*server));
-        }
-        Ask::Reboot(address) => drop(options.insert(DhcpOption::RequestedIpAddress(*address))),
-        Ask::Discover | Ask::Renew(_) => {}
+    let kind = match ask {
+        Ask::Discover => kind::DISCOVER,
+        Ask::Decline { .. } => kind::DECLINE,
+        Ask::Request { .. } | Ask::Reboot(_) | Ask::Renew(_) => kind::REQUEST,
+    };
+    option(code::KIND, &[kind]);
+    let [a, b, c, d, e, f] = mac;
+    option(code::CLIENT, &[ETHERNET, a, b, c, d, e, f]);
+    if let Ask::Request { address, server } | Ask::Decline { address, server } = ask {
+        option(code::ADDRESS, &address.octets());
+        option(code::SERVER, &server.octets());
     }
-    if !matches!(ask, Ask::Decline { .. }) {
-        options.insert(DhcpOption::MaxMessageSize(MESSAGE_MAX as u16));
-        options.insert(DhcpOption::ParameterRequestList(vec![
-            OptionCode::SubnetMask,
-            OptionCode::ClasslessStaticRoute,
-            OptionCode::Router,
-            OptionCode::DomainNameServer,
-            OptionCode::NtpServers,
-            OptionCode::InterfaceMtu,
-        ]));
+    if let Ask::Reboot(address) = ask {
+        option(code::ADDRESS, &address.octets());
     }
-    message.to_vec().unwrap_or_default()
+    if kind != kind::DECLINE {
+        option(code::SIZE, &(MESSAGE_MAX as u16).to_be_bytes());
+        let wanted =
+            [code::MASK, code::ROUTES, code::ROUTER, code::NAME_SERVERS, code::TIME_SERVERS, code::MTU];
+        option(code::WANTED, &wanted);
+    }
+    bytes.push(255);
+    bytes.resize(bytes.len().max(MESSAGE_MIN), 0);
+    bytes
 }
 
 /// Reads an answer to our question `xid`; `None` for anything else, and for a grant that makes no sense.
 pub fn read(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Option<Reply> {
-    let message = Message::decode(&mut Decoder::new(bytes)).ok()?;
-    // The length first: with one beyond the field the address can not be asked for.
-    let ours = usize::from(message.hlen()) == mac.len() && message.chaddr() == mac;
-    if message.opcode() != Opcode::BootReply || message.xid() != xid || !ours {
-        return None;
-    }
-    let options = message.opts();
-    match options.msg_type()? {
-        MessageType::Offer => lease(&message).map(Reply::Offer),
-        MessageType::Ack => lease(&message).map(Reply::Ack),
-        MessageType::Nak => Some(Reply::Nak),
+    let (header, rest) = bytes.split_at_checked(HEADER)?;
+    let options = Options::read(rest.strip_prefix(&COOKIE)?);
+    let ours = header.starts_with(&[REPLY, ETHERNET, 6])
+        && header.get(4..8) == Some(&xid.to_be_bytes())
+        && header.get(28..34) == Some(&mac);
+    let yours = Ipv4Addr::from(*header.get(16..20)?.first_chunk()?);
+    match options.byte(code::KIND).filter(|_| ours)? {
+        kind::OFFER => lease(&options, yours).map(Reply::Offer),
+        kind::ACK => lease(&options, yours).map(Reply::Ack),
+        kind::NAK => Some(Reply::Nak),
         _ => None,
     }
 }
 
-fn lease(message: &Message) -> Option<Lease> {
-    let options = message.opts();
-    let address = message.yiaddr();
-    let prefix = match options.get(OptionCode::SubnetMask) {
-        Some(DhcpOption::SubnetMask(mask)) => length(*mask)?,
-        _ => 24,
-    };
+/// The options, the first of each code; those that do not fit are as if they were not there.
+struct Options<'a>(BTreeMap<u8, &'a [u8]>);
+
+impl<'a> Options<'a> {
+    fn read(mut bytes: &'a [u8]) -> Self {
+        let mut all = BTreeMap::new();
+        while let [code, rest @ ..] = bytes {
+            bytes = match (code, rest) {
+                (0, rest) => rest,
+                (255, _) => break,
+                (code, [length, rest @ ..]) => {
+                    let Some((value, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
+                    all.entry(*code).or_insert(value);
+                    rest
+                }
+                _ => break,
+            };
+        }
+        Self(all)
+    }
+
+    fn get<const N: usize>(&self, code: u8) -> Option<[u8; N]> {
+        <[u8; N]>::try_from(*self.0.get(&code)?).ok()
+    }
+
+    fn byte(&self, code: u8) -> Option<u8> {
+        self.get::<1>(code).map(|[byte]| byte)
+    }
+
+    fn seconds(&self, code: u8) -> Option<u32> {
+        self.get(code).map(u32::from_be_bytes)
+    }
+
+    fn address(&self, code: u8) -> Option<Ipv4Addr> {
+        self.get::<4>(code).map(Ipv4Addr::from)
+    }
+
+    /// Hosts, so many at most.
+    fn hosts(&self, code: u8, most: usize) -> Vec<Ipv4Addr> {
+        let (each, _) = self.0.get(&code).copied().unwrap_or_default().as_chunks::<4>();
+        each.iter().map(|bytes| Ipv4Addr::from(*bytes)).filter(|at| is_host(*at)).take(most).collect()
+    }
+}
+
+fn lease(options: &Options<'_>, address: Ipv4Addr) -> Option<Lease> {
+    let prefix = options.address(code::MASK).map_or(Some(24), length)?;
+    let server = options.address(code::SERVER)?;
     if !is_host(address) {
         return None;
     }
-    let server = match options.get(OptionCode::ServerIdentifier) {
-        Some(DhcpOption::ServerIdentifier(server)) => *server,
-        _ => return None,
-    };
-    let lease_s = match options.get(OptionCode::AddressLeaseTime) {
-        Some(DhcpOption::AddressLeaseTime(seconds)) => *seconds,
-        _ => LEASE_UNSAID_S,
-    };
-    let lease_s = lease_s.clamp(*LEASE_S.start(), *LEASE_S.end());
-    let rebind_s = match options.get(OptionCode::Rebinding) {
-        Some(DhcpOption::Rebinding(seconds)) if *seconds < lease_s => *seconds,
-        _ => lease_s / 8 * 7,
-    };
-    let renew_s = match options.get(OptionCode::Renewal) {
-        Some(DhcpOption::Renewal(seconds)) if *seconds < rebind_s => *seconds,
-        _ => lease_s / 2,
-    };
-    let servers =
-        |list: &[Ipv4Addr], most| list.iter().copied().filter(|at| is_host(*at)).take(most).collect();
+    let lease_s =
+        options.seconds(code::LEASE).unwrap_or(LEASE_UNSAID_S).clamp(*LEASE_S.start(), *LEASE_S.end());
+    let rebind_s = options.seconds(code::REBIND).filter(|s| *s < lease_s).unwrap_or(lease_s / 8 * 7);
+    let renew_s = options.seconds(code::RENEW).filter(|s| *s < rebind_s).unwrap_or(lease_s / 2);
     Some(Lease {
         address,
         prefix,
         server,
         routes: routes(options, address, prefix),
-        name_servers: match options.get(OptionCode::DomainNameServer) {
-            Some(DhcpOption::DomainNameServer(list)) => servers(list, SERVERS_MAX),
-            _ => Vec::new(),
-        },
-        time_servers: match options.get(OptionCode::NtpServers) {
-            Some(DhcpOption::NtpServers(list)) => servers(list, SERVERS_MAX),
-            _ => Vec::new(),
-        },
-        mtu: match options.get(OptionCode::InterfaceMtu) {
-            Some(DhcpOption::InterfaceMtu(mtu)) if MTU.contains(mtu) => Some(*mtu),
-            _ => None,
-        },
+        name_servers: options.hosts(code::NAME_SERVERS, SERVERS_MAX),
+        time_servers: options.hosts(code::TIME_SERVERS, SERVERS_MAX),
+        mtu: options.get(code::MTU).map(u16::from_be_bytes).filter(|mtu| MTU.contains(mtu)),
         lease_s,
         renew_s: renew_s.min(rebind_s),
         rebind_s,
@@ -192,23 +247,31 @@ fn lease(message: &Message) -> Option<Lease> {
 }
 
 /// RFC 3442: where there are classless routes, routers are not looked at. A router must be on the link.
-fn routes(options: &DhcpOptions, address: Ipv4Addr, prefix: u8) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
-    let on_link = |router: Ipv4Addr| {
-        is_host(router)
-            && router != address
-            && crate::config::contains((address.into(), prefix), router.into())
+fn routes(options: &Options<'_>, address: Ipv4Addr, prefix: u8) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
+    let on_link = |router: &Ipv4Addr| {
+        is_host(*router)
+            && *router != address
+            && crate::config::contains((address.into(), prefix), (*router).into())
     };
-    if let Some(DhcpOption::ClasslessStaticRoute(list)) = options.get(OptionCode::ClasslessStaticRoute) {
-        let each = list.iter().filter(|(to, router)| on_link(*router) && !to.network().is_loopback());
-        return each.take(ROUTES_MAX).map(|(to, router)| (to.network(), to.prefix_len(), *router)).collect();
-    }
-    match options.get(OptionCode::Router) {
-        Some(DhcpOption::Router(list)) => {
-            let each = list.iter().copied().filter(|router| on_link(*router)).take(ROUTERS_MAX);
-            each.take(1).map(|router| (Ipv4Addr::UNSPECIFIED, 0, router)).collect()
+    let Some(mut bytes) = options.0.get(&code::ROUTES).copied() else {
+        let routers = options.hosts(code::ROUTER, ROUTERS_MAX);
+        let first = routers.into_iter().find(on_link);
+        return first.map(|router| (Ipv4Addr::UNSPECIFIED, 0, router)).into_iter().collect();
+    };
+    let mut routes = Vec::new();
+    while let [prefix @ 0..=32, rest @ ..] = bytes {
+        let (network, rest) = rest.split_at_checked(usize::from(prefix.div_ceil(8))).unwrap_or_default();
+        let Some((router, rest)) = rest.split_first_chunk::<4>() else { break };
+        let mut octets = [0; 4];
+        octets.iter_mut().zip(network).for_each(|(to, from)| *to = *from);
+        let (network, router) = (Ipv4Addr::from(octets), Ipv4Addr::from(*router));
+        if on_link(&router) && !network.is_loopback() && !network.is_multicast() && routes.len() < ROUTES_MAX
+        {
+            routes.push((network, *prefix, router));
         }
-        _ => Vec::new(),
+        bytes = rest;
     }
+    routes
 }
 
 /// The length of a mask's prefix; `None` when it has holes or leaves no host.
@@ -235,20 +298,21 @@ mod tests {
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-    fn reply(kind: MessageType, address: [u8; 4], more: Vec<DhcpOption>) -> Vec<u8> {
-        let zero = Ipv4Addr::UNSPECIFIED;
-        let mut message = Message::new_with_id(7, zero, address.into(), zero, zero, &MAC);
-        message.set_opcode(Opcode::BootReply);
-        message.opts_mut().insert(DhcpOption::MessageType(kind));
-        message.opts_mut().insert(DhcpOption::ServerIdentifier([192, 0, 2, 1].into()));
-        for option in more {
-            message.opts_mut().insert(option);
+    fn reply(kind: u8, address: [u8; 4], more: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut bytes = write(&Ask::Discover, 7, MAC, 0);
+        bytes[0] = REPLY;
+        bytes[16..20].copy_from_slice(&address);
+        bytes.truncate(HEADER + 4);
+        for (code, value) in [(code::KIND, &[kind][..]), (code::SERVER, &[192, 0, 2, 1])].iter().chain(more) {
+            bytes.extend([*code, value.len() as u8]);
+            bytes.extend(*value);
         }
-        message.to_vec().unwrap()
+        bytes.push(255);
+        bytes
     }
 
-    fn leased(more: Vec<DhcpOption>) -> Lease {
-        match read(&reply(MessageType::Ack, [192, 0, 2, 7], more), 7, MAC) {
+    fn leased(more: &[(u8, &[u8])]) -> Lease {
+        match read(&reply(kind::ACK, [192, 0, 2, 7], more), 7, MAC) {
             Some(Reply::Ack(lease)) => lease,
             other => panic!("{other:?}"),
         }
@@ -256,30 +320,30 @@ mod tests {
 
     #[test]
     fn answer_to_our_question_is_taken_and_no_other() {
-        let bytes = reply(MessageType::Offer, [192, 0, 2, 7], vec![]);
+        let bytes = reply(kind::OFFER, [192, 0, 2, 7], &[]);
         assert!(matches!(read(&bytes, 7, MAC), Some(Reply::Offer(_))));
         assert_eq!(read(&bytes, 8, MAC), None);
         assert_eq!(read(&bytes, 7, [2, 0, 0, 0, 0, 2]), None);
         assert_eq!(read(&write(&Ask::Discover, 7, MAC, 0), 7, MAC), None, "our own question");
-        assert_eq!(read(&reply(MessageType::Nak, [0; 4], vec![]), 7, MAC), Some(Reply::Nak));
+        assert_eq!(read(&reply(kind::NAK, [0; 4], &[]), 7, MAC), Some(Reply::Nak));
     }
 
     #[test]
     fn grant_that_makes_no_sense_is_no_answer() {
         for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [0, 1, 2, 3]] {
-            assert_eq!(read(&reply(MessageType::Ack, address, vec![]), 7, MAC), None, "{address:?}");
+            assert_eq!(read(&reply(kind::ACK, address, &[]), 7, MAC), None, "{address:?}");
         }
-        let holes = vec![DhcpOption::SubnetMask([255, 0, 255, 0].into())];
-        assert_eq!(read(&reply(MessageType::Ack, [192, 0, 2, 7], holes), 7, MAC), None);
+        let holes: &[(u8, &[u8])] = &[(code::MASK, &[255, 0, 255, 0])];
+        assert_eq!(read(&reply(kind::ACK, [192, 0, 2, 7], holes), 7, MAC), None);
     }
 
     #[test]
     fn times_are_bounded_and_in_order() {
-        let times = |lease, renew, rebind| {
-            let lease = leased(vec![
-                DhcpOption::AddressLeaseTime(lease),
-                DhcpOption::Renewal(renew),
-                DhcpOption::Rebinding(rebind),
+        let times = |lease: u32, renew: u32, rebind: u32| {
+            let lease = leased(&[
+                (code::LEASE, &lease.to_be_bytes()),
+                (code::RENEW, &renew.to_be_bytes()),
+                (code::REBIND, &rebind.to_be_bytes()),
             ]);
             (lease.lease_s, lease.renew_s, lease.rebind_s)
         };
@@ -291,13 +355,18 @@ mod tests {
 
     #[test]
     fn routers_must_be_on_the_link_and_classless_routes_come_first() {
-        let router = |last| DhcpOption::Router(vec![[192, 0, 2, last].into()]);
-        assert_eq!(leased(vec![router(1)]).routes, [([0, 0, 0, 0].into(), 0, [192, 0, 2, 1].into())]);
-        assert_eq!(leased(vec![router(7)]).routes, [], "ourselves");
-        assert_eq!(leased(vec![DhcpOption::Router(vec![[198, 51, 100, 1].into()])]).routes, []);
-        let mut list = DhcpOptions::new();
-        list.insert(router(1));
-        assert_eq!(routes(&list, [192, 0, 2, 7].into(), 24).len(), 1);
+        let routes = |more: &[(u8, &[u8])]| leased(more).routes;
+        let default = ([0, 0, 0, 0].into(), 0, [192, 0, 2, 1].into());
+        assert_eq!(routes(&[(code::ROUTER, &[192, 0, 2, 1])]), [default]);
+        assert_eq!(routes(&[(code::ROUTER, &[192, 0, 2, 7])]), [], "ourselves");
+        assert_eq!(
+            routes(&[(code::ROUTER, &[198, 51, 100, 1, 192, 0, 2, 1])]),
+            [default],
+            "the first that can be"
+        );
+        let classless = [24, 198, 51, 100, 192, 0, 2, 2, 0, 192, 0, 2, 1, 33, 1];
+        let both: &[(u8, &[u8])] = &[(code::ROUTER, &[192, 0, 2, 9]), (code::ROUTES, &classless)];
+        assert_eq!(routes(both), [([198, 51, 100, 0].into(), 24, [192, 0, 2, 2].into()), default]);
     }
 
     proptest! {
@@ -308,7 +377,7 @@ mod tests {
 
         #[test]
         fn answer_with_flipped_bytes_ends(at in 0_usize..260, value: u8) {
-            let mut bytes = reply(MessageType::Ack, [192, 0, 2, 7], vec![DhcpOption::SubnetMask([255, 255, 255, 0].into())]);
+            let mut bytes = reply(kind::ACK, [192, 0, 2, 7], &[(code::MASK, &[255, 255, 255, 0])]);
             if let Some(byte) = bytes.get_mut(at) {
                 *byte = value;
             }
