@@ -1,7 +1,10 @@
 //! The parts, joined: one thread, everything in one `LocalSet`.
 
+use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,11 +14,13 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
+use crate::config::Config;
 use crate::desk::Desk;
-use crate::dns::{self, Resolver};
+use crate::dns::{self, Kind, Resolver};
 use crate::policies::Policies;
 use crate::state::NetState;
 use crate::watched::watched;
+use crate::{link, mdns, time};
 
 /// How long refusals are gathered before they are told.
 const GATHER: Duration = Duration::from_millis(100);
@@ -27,8 +32,17 @@ pub struct Netd {
     desk: Desk,
     policies: Rc<Policies>,
     resolver: Rc<Resolver<Rc<Policies>>>,
-    config: watch::Sender<String>,
+    told: Told,
     net: watch::Sender<NetState>,
+    clock: time::Outputs,
+}
+
+/// What sandboxd told, for those whom it concerns.
+struct Told {
+    config: watch::Sender<Config>,
+    dns: watch::Sender<dns::Settings>,
+    time: watch::Sender<time::Settings>,
+    mdns: watch::Sender<mdns::Settings>,
     floor_s: watch::Sender<i64>,
 }
 
@@ -39,19 +53,22 @@ impl Netd {
     /// It can't be waited for.
     pub fn new(link: OwnedFd) -> io::Result<Self> {
         let policies = Rc::new(Policies::default());
-        let (net, links) = watch::channel(NetState::default());
-        let (_, settings) = watch::channel(dns::Settings::default());
+        let net = watch::Sender::new(NetState::default());
+        let told = Told {
+            config: watch::Sender::new(Config::default()),
+            dns: watch::Sender::new(dns::Settings::default()),
+            time: watch::Sender::new(time::Settings::default()),
+            mdns: watch::Sender::new(mdns::Settings::default()),
+            floor_s: watch::Sender::new(0),
+        };
         let notes = policies.clone();
         let events = Box::new(move |event| notes.note(event));
-        let resolver = Resolver::new(settings, links, policies.clone(), events);
-        Ok(Self {
-            desk: Desk::new(link)?,
-            policies,
-            resolver,
-            config: watch::Sender::new(String::new()),
-            net,
-            floor_s: watch::Sender::new(0),
-        })
+        let resolver = Resolver::new(told.dns.subscribe(), net.subscribe(), policies.clone(), events);
+        let clock = time::Outputs {
+            state: watch::Sender::new(time::TimeState::default()),
+            keep_s: watch::Sender::new(0),
+        };
+        Ok(Self { desk: Desk::new(link)?, policies, resolver, told, net, clock })
     }
 
     /// Runs until sandboxd's end of the link is gone for good.
@@ -68,9 +85,68 @@ impl Netd {
         let sweeping = self.clone();
         spawn_local(async move { sweeping.sweep().await });
         self.desk.send(FromNetd::Hello);
+        // The first state has the configuration: links come up as it says, and not before.
+        loop {
+            let (message, fds) = self.desk.receive().await?;
+            let configured = matches!(message, ToNetd::Config(_));
+            self.take(message, fds);
+            if configured {
+                break;
+            }
+        }
+        self.begin();
         loop {
             let (message, fds) = self.desk.receive().await?;
             self.take(message, fds);
+        }
+    }
+
+    /// Starts what needs the configuration.
+    fn begin(self: &Rc<Self>) {
+        let links = self.clone();
+        spawn_local(async move {
+            let (config, net) = (links.told.config.subscribe(), links.net.clone());
+            said("links", link::run(config, net).await);
+        });
+        let keeping = self.clone();
+        spawn_local(async move { keeping.keep_time().await });
+        let announcing = self.clone();
+        spawn_local(async move { said("mdns", announcing.announce().await) });
+        let clock = self.clone();
+        spawn_local(async move {
+            let inputs = time::Inputs {
+                settings: clock.told.time.subscribe(),
+                floor_s: clock.told.floor_s.subscribe(),
+                net: clock.net.subscribe(),
+                roots: dns::upstream::public_roots(),
+                built_s: time::BUILT_S,
+            };
+            let lookup = Names(clock.resolver.clone());
+            said("time", time::run(inputs, &clock.clock, &mut time::Kernel, &lookup).await);
+        });
+    }
+
+    /// Announces the device, if the configuration says so: by its first hardware address, until it has a better id.
+    async fn announce(&self) -> io::Result<()> {
+        let mut net = self.net.subscribe();
+        let first = |net: &NetState| net.links.iter().find_map(|link| link.hardware_address);
+        let Ok(mac) = net.wait_for(|net| first(net).is_some()).await.map(|net| first(&net)) else {
+            return Ok(());
+        };
+        let id = mac.unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        // Nothing listens for tools yet: port 0 says that there is no way in.
+        let identity = mdns::Identity { id, version, port: 0 };
+        mdns::run(mdns::Inputs { settings: self.told.mdns.subscribe(), net, identity }).await
+    }
+
+    /// Has sandboxd keep the time that became known.
+    async fn keep_time(&self) {
+        let mut keep_s = self.clock.keep_s.subscribe();
+        while keep_s.changed().await.is_ok() {
+            if let Ok(kept_s) = u64::try_from(*keep_s.borrow_and_update()) {
+                self.desk.send(FromNetd::Keep(kept_s));
+            }
         }
     }
 
@@ -81,9 +157,12 @@ impl Netd {
                 Ok(()) => self.watch_refusals(),
                 Err(e) => eprintln!("firewall: {e}"),
             },
-            ToNetd::Config(text) => drop(self.config.send_replace(text)),
+            ToNetd::Config(text) => match text.parse() {
+                Ok(config) => self.configure(config),
+                Err(e) => eprintln!("network.toml is passed over: {e}"),
+            },
             ToNetd::Floor(floor_s) => {
-                self.floor_s.send_replace(i64::try_from(floor_s).unwrap_or(i64::MAX));
+                self.told.floor_s.send_replace(i64::try_from(floor_s).unwrap_or(i64::MAX));
             }
             ToNetd::App(grants) => match self.policies.app(&grants) {
                 Ok(()) => self.desk.send(FromNetd::Taken(grants.uid)),
@@ -92,6 +171,15 @@ impl Netd {
             ToNetd::Gone(uid) => self.policies.gone(uid),
             ToNetd::SyncEnd => self.policies.sync_end(),
         }
+    }
+
+    /// A configuration holds from now.
+    fn configure(&self, config: Config) {
+        self.told.dns.send_replace(config.dns.clone());
+        self.told.time.send_if_modified(|old| std::mem::replace(old, config.time.clone()) != config.time);
+        let announced = mdns::Settings { announce: config.announce, links: Vec::new() };
+        self.told.mdns.send_if_modified(|old| std::mem::replace(old, announced.clone()) != announced);
+        self.told.config.send_replace(config);
     }
 
     /// Tells sandboxd of what the kernel refuses, as it happens.
@@ -128,5 +216,24 @@ impl Netd {
             due.tick().await;
             self.policies.sweep();
         }
+    }
+}
+
+/// The resolver for netd itself.
+struct Names(Rc<Resolver<Rc<Policies>>>);
+
+impl time::Lookup for Names {
+    fn lookup<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Vec<IpAddr>> + 'a>> {
+        Box::pin(async move {
+            let mut addresses = self.0.lookup(name, Kind::A).await;
+            addresses.extend(self.0.lookup(name, Kind::Aaaa).await);
+            addresses
+        })
+    }
+}
+
+fn said(part: &str, ended: io::Result<()>) {
+    if let Err(e) = ended {
+        eprintln!("{part}: {e}");
     }
 }

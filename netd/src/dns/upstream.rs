@@ -64,18 +64,19 @@ impl Transport {
     /// # Errors
     /// See [`TlsError`].
     pub fn tls(name: &str, roots: Option<&str>) -> Result<Self, TlsError> {
-        let mut store = RootCertStore::empty();
-        match roots {
-            None => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        let store = match roots {
+            None => public_roots(),
             Some(text) => {
+                let mut store = RootCertStore::empty();
                 for root in CertificateDer::pem_slice_iter(text.as_bytes()) {
                     store.add(root.map_err(|_| TlsError::Roots)?).map_err(TlsError::Config)?;
                 }
                 if store.is_empty() {
                     return Err(TlsError::Roots);
                 }
+                Arc::new(store)
             }
-        }
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -85,6 +86,11 @@ impl Transport {
         let name = ServerName::try_from(name.to_owned()).map_err(TlsError::Name)?;
         Ok(Self::Tls(TlsConnector::from(Arc::new(config)), name))
     }
+}
+
+/// The authorities that browsers trust.
+pub fn public_roots() -> Arc<RootCertStore> {
+    Arc::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
 }
 
 /// Asks the servers in turn, each at most twice: what was heard, and for how many seconds it holds. `None` when none of

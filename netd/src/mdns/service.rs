@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// Whether the device is announced.
     pub announce: bool,
-    /// On which links, by name.
+    /// On which links, by name; on every one if none is named.
     pub links: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ fn wanted(settings: &Settings, net: &NetState) -> Vec<Link> {
             && link.up
             && !link.loopback
             && !link.addresses.is_empty()
-            && settings.links.contains(&link.name)
+            && (settings.links.is_empty() || settings.links.contains(&link.name))
     };
     net.links.iter().filter(is_wanted).take(MOST_LINKS).cloned().collect()
 }
