@@ -1,0 +1,228 @@
+//! Links against real DHCP servers: dnsmasq and busybox's udhcpd, over a cable between two network namespaces of the test.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use netd::config::Config;
+use netd::link;
+use netd::state::{Link, NetState, Stage};
+use nix::sched::{CloneFlags, unshare};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The thread's own namespace, and a cable to one with servers.
+struct Site {
+    name: String,
+    folder: TempDir,
+    servers: Vec<Child>,
+}
+
+impl Site {
+    fn new() -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET).context("a network namespace: the tests run as root")?;
+        let folder = tempfile::tempdir()?;
+        let name =
+            format!("gabion-dhcp-{}", folder.path().file_name().unwrap().to_string_lossy().replace('.', ""));
+        let site = Self { name, folder, servers: Vec::new() };
+        let name = &site.name;
+        run(&format!(
+            "ip netns add {name}
+             ip link set lo up
+             echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
+             ip link add cable type veth peer name cable netns {name}
+             ip -n {name} addr add 10.9.0.1/24 dev cable
+             ip -n {name} -6 addr add fd09::1/64 dev cable nodad
+             ip -n {name} link set lo up"
+        ))?;
+        Ok(site)
+    }
+
+    /// The other end of the cable is plugged in, or pulled.
+    fn plug(&self, up: bool) -> Result<()> {
+        run(&format!("ip -n {} link set cable {}", self.name, if up { "up" } else { "down" }))
+    }
+
+    fn serve(&mut self, program: &str, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]).args(arguments).stdin(Stdio::null());
+        self.servers
+            .push(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context(program.to_owned())?);
+        Ok(())
+    }
+
+    fn dnsmasq(&mut self, more: &[&str]) -> Result<()> {
+        let lease = format!("--dhcp-leasefile={}/leases", self.folder.path().display());
+        let base = [
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+            "--interface=cable",
+            "--bind-interfaces",
+            "--pid-file=",
+            &lease,
+            "--dhcp-range=10.9.0.50,10.9.0.60,255.255.255.0,2m",
+            "--dhcp-option=option:ntp-server,10.9.0.3",
+        ];
+        self.serve("dnsmasq", &[&base, more].concat())
+    }
+
+    fn end_servers(&mut self) {
+        for mut server in self.servers.drain(..) {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.end_servers();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+fn run(script: &str) -> Result<()> {
+    let status = Command::new("sh").args(["-ec", script]).status().context("sh")?;
+    ensure!(status.success(), "{script}");
+    Ok(())
+}
+
+/// Runs `scene` beside the part that looks after links.
+fn beside<F: Future<Output = Result<()>>>(
+    config: &str,
+    scene: impl FnOnce(watch::Receiver<NetState>, watch::Sender<Config>) -> F,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let config = watch::Sender::new(config.parse::<Config>()?);
+    LocalSet::new().block_on(&runtime, async {
+        let state = watch::Sender::new(NetState::default());
+        let seen = state.subscribe();
+        let links = spawn_local(link::run(config.subscribe(), state));
+        let told = scene(seen, config.clone()).await;
+        links.abort();
+        told
+    })
+}
+
+/// Waits until the cable is as wanted.
+async fn until(
+    seen: &mut watch::Receiver<NetState>,
+    what: &str,
+    wanted: impl Fn(&Link, &NetState) -> bool,
+) -> Result<Link> {
+    let found =
+        |net: &NetState| net.links.iter().find(|link| link.name == "cable" && wanted(link, net)).cloned();
+    let waited = timeout(PATIENCE, seen.wait_for(|net| found(net).is_some()))
+        .await
+        .map(|net| net.map(|net| found(&net)));
+    match waited {
+        Ok(net) => net?.context("gone"),
+        Err(_) => anyhow::bail!("{what}: {:?}", seen.borrow()),
+    }
+}
+
+fn leased(link: &Link) -> Option<Ipv4Addr> {
+    link.addresses.iter().find_map(|(address, prefix)| match address {
+        IpAddr::V4(address) if *prefix == 24 && address.octets()[3] >= 50 => Some(*address),
+        _ => None,
+    })
+}
+
+#[test]
+fn link_gets_address_route_and_servers_and_keeps_them_over_a_pulled_cable() -> Result<()> {
+    let mut site = Site::new()?;
+    site.dnsmasq(&["--enable-ra", "--dhcp-range=fd09::,ra-only,64"])?;
+    beside("", |mut seen, _| async move {
+        until(&mut seen, "no carrier", |link, _| link.missing == Some(Stage::Link)).await?;
+        site.plug(true)?;
+        let link =
+            until(&mut seen, "address", |link, net| leased(link).is_some() && !net.name_servers.is_empty())
+                .await?;
+        let router = IpAddr::from([10, 9, 0, 1]);
+        let link = if link.gateways.contains(&router) {
+            link
+        } else {
+            until(&mut seen, "route", |link, _| link.gateways.contains(&router)).await?
+        };
+        assert_eq!(seen.borrow().name_servers, [router]);
+        assert_eq!(seen.borrow().time_servers, [Ipv4Addr::new(10, 9, 0, 3)]);
+        until(&mut seen, "IPv6", |link, _| {
+            link.addresses.iter().any(|(at, _)| at.to_string().starts_with("fd09:"))
+        })
+        .await?;
+        let first = leased(&link);
+        site.plug(false)?;
+        let pulled = until(&mut seen, "pulled", |link, _| link.missing == Some(Stage::Link)).await?;
+        assert_eq!(leased(&pulled), first, "what is under way lives on");
+        site.plug(true)?;
+        let again =
+            until(&mut seen, "again", |link, _| link.missing.is_none() && leased(link).is_some()).await?;
+        assert_eq!(leased(&again), first);
+        Ok(())
+    })
+}
+
+#[test]
+fn lease_of_udhcpd_is_renewed_and_over_when_nobody_renews_it() -> Result<()> {
+    let mut site = Site::new()?;
+    site.plug(true)?;
+    let configuration = site.folder.path().join("udhcpd.conf");
+    let leases = site.folder.path().join("udhcpd.leases");
+    std::fs::write(&leases, "")?;
+    let text = format!(
+        "start 10.9.0.50\nend 10.9.0.60\ninterface cable\nmin_lease 1\nauto_time 1\nlease_file {}\npidfile {}/pid\n\
+         option subnet 255.255.255.0\noption router 10.9.0.1\noption dns 10.9.0.1\noption lease 12\n",
+        leases.display(),
+        site.folder.path().display()
+    );
+    std::fs::write(&configuration, text)?;
+    site.serve("busybox", &["udhcpd", "-f", configuration.to_str().unwrap()])?;
+    beside("", |mut seen, _| async move {
+        let link = until(&mut seen, "address", |link, _| leased(link).is_some() && !link.gateways.is_empty())
+            .await?;
+        let first = leased(&link);
+        // Longer than a lease: it was renewed, and never gone.
+        let kept = timeout(
+            Duration::from_secs(16),
+            seen.wait_for(|net| !net.links.iter().any(|link| link.name == "cable" && leased(link) == first)),
+        )
+        .await
+        .is_err();
+        ensure!(kept, "it was lost: {:?}", seen.borrow());
+        site.end_servers();
+        until(&mut seen, "over", |link, _| leased(link).is_none() && link.missing == Some(Stage::Address))
+            .await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn link_with_fixed_addresses_asks_nobody_and_changes_with_its_configuration() -> Result<()> {
+    let mut site = Site::new()?;
+    site.dnsmasq(&[])?;
+    site.plug(true)?;
+    let fixed = "[[link]]\nmatch = \"cable\"\naddresses = [\"10.9.0.9/24\", \"fd09::9/64\"]\ngateway = \"10.9.0.1\"\n";
+    beside(fixed, |mut seen, config| async move {
+        let link =
+            until(&mut seen, "fixed", |link, _| link.addresses.len() >= 2 && !link.gateways.is_empty())
+                .await?;
+        ensure!(
+            link.addresses.contains(&(IpAddr::from([10, 9, 0, 9]), 24)) && leased(&link).is_none(),
+            "{link:?}"
+        );
+        assert!(seen.borrow().name_servers.is_empty());
+        config.send_replace(Config::default());
+        until(&mut seen, "by DHCP", |link, _| leased(link).is_some()).await?;
+        Ok(())
+    })
+}
