@@ -1,4 +1,4 @@
-//! QEMU's control socket: just enough of the protocol to press the power button.
+//! QEMU's control socket: just enough of the protocol to press the power button and to pull a cable.
 //!
 //! The peer is our own child, so the answers are matched, not parsed.
 
@@ -35,7 +35,16 @@ impl Qmp {
 
     /// Runs a command without arguments, as `system_powerdown`, `system_reset`, `stop`, `cont` or `quit`.
     pub fn execute(&mut self, command: &str) -> Result<()> {
-        writeln!(self.stream.get_mut(), "{{\"execute\":\"{command}\"}}")?;
+        self.run(command, "{}")
+    }
+
+    /// Plugs the cable of the network device `name` in, or out.
+    pub fn set_link(&mut self, name: &str, up: bool) -> Result<()> {
+        self.run("set_link", &format!("{{\"name\":\"{name}\",\"up\":{up}}}"))
+    }
+
+    fn run(&mut self, command: &str, arguments: &str) -> Result<()> {
+        writeln!(self.stream.get_mut(), "{{\"execute\":\"{command}\",\"arguments\":{arguments}}}")?;
         loop {
             let answer = self.line()?;
             // Events come in between and are nobody's answer.

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::device::Device;
 use crate::images::{self, Kind, Member, Wanted};
+use crate::site::Site;
 use anyhow::Result;
 use image::assemble::{Audience, Bootable};
 use image::paths::Tree;
@@ -28,6 +29,7 @@ pub struct Bench {
     pub(crate) words: String,
     pub(crate) without: String,
     spoiled: Vec<Vec<u8>>,
+    pub(crate) site: Option<Site>,
     idle: bool,
 }
 
@@ -45,6 +47,7 @@ impl Bench {
             words: String::new(),
             without: String::new(),
             spoiled: Vec::new(),
+            site: None,
             idle: false,
         }
     }
@@ -89,6 +92,12 @@ impl Bench {
     /// On a machine that has developer ports, whatever the image makes of them.
     pub fn developer_port(mut self) -> Self {
         self.port = true;
+        self
+    }
+
+    /// With a network card, `eth0`, on the link of this site.
+    pub fn beside(mut self, site: &Site) -> Self {
+        self.site = Some(site.clone());
         self
     }
 

@@ -4,6 +4,7 @@ use crate::bench::Parts;
 use crate::console::Console;
 use crate::images;
 use crate::off::Off;
+use crate::site::CARD;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::paths::Tree;
 use image::qemu::{Machine, Running};
@@ -45,7 +46,15 @@ impl Device {
             words = words.replace(&parts.bench.without, "");
         }
         machine.command_line = words.replace("init=/sbin/init", "init=/sbin/test-agent") + &parts.bench.words;
-        let mut machine = machine.spawn()?;
+        let site = parts.bench.site.as_ref();
+        let mut machine = match site {
+            Some(site) => {
+                machine.extra.extend(site.card()?);
+                // Whoever opens the tap must be where it is.
+                site.inside(|| machine.spawn())?
+            }
+            None => machine.spawn()?,
+        };
         let source = machine.console().context("the console is a pipe")?;
         let log = File::options().append(true).open(&parts.log)?;
         let console = Console::collect(source, log);
@@ -137,6 +146,14 @@ impl Device {
             }
         }
         found
+    }
+
+    /// Plugs the cable of its network card in, or out.
+    ///
+    /// # Errors
+    /// QEMU refuses; it has no network card.
+    pub fn plug(&self, plugged: bool) -> Result<()> {
+        self.machine.qmp()?.set_link(CARD, plugged)
     }
 
     /// Presses the power button and waits for the device to be off. Panics when it does not end by itself.

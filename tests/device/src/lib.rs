@@ -9,6 +9,7 @@
 //! | `mutant` | damaged images: the package checker's own |
 //! | `foreign` | a varlink client that others wrote, as an app |
 //! | `programs` | Debian's programs, as apps |
+//! | [`site`] | a network beside it, with real servers |
 //! | [`off`] | it is off: its disk |
 //! | [`console`] | what the device said, and waiting for it to say something |
 //!
@@ -25,8 +26,10 @@ pub mod images;
 mod mutant;
 pub mod off;
 mod programs;
+pub mod site;
 
 pub use app::App;
 pub use bench::Bench;
 pub use device::{Device, PATIENCE, word};
 pub use off::Off;
+pub use site::Site;

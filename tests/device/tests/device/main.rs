@@ -13,6 +13,7 @@
 //! | `hostile` | apps take all they can get |
 //! | `ends` | apps end in every way there is |
 //! | `inside` | an app looks around in its box |
+//! | `network` | it is beside a site, with real servers |
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
 //! | `storage` | an app leaves links where the system may write |
@@ -30,6 +31,7 @@ mod foreign;
 mod hostile;
 mod input;
 mod inside;
+mod network;
 mod notify;
 mod packages;
 mod power;
