@@ -73,6 +73,8 @@ pub enum Layer {
     Mounts,
     /// Its Landlock rules.
     Landlock,
+    /// The firewall on its cgroup: no rule has the address, or the port.
+    Firewall,
     /// Its cgroup's limits.
     Cgroup,
     /// Its storage's quota.
@@ -88,6 +90,7 @@ impl fmt::Display for Layer {
             Self::WriteXorExecute => "wx",
             Self::Mounts => "mounts",
             Self::Landlock => "landlock",
+            Self::Firewall => "firewall",
             Self::Cgroup => "cgroup",
             Self::Quota => "quota",
             Self::Permission => "permission",
@@ -109,6 +112,7 @@ impl Refusal {
             }
             (libc::EACCES, "execve" | "execveat") if self.in_place_without_programs() => Layer::Mounts,
             (libc::EACCES, "ioctl") => Layer::Landlock,
+            (libc::EPERM, _) if self.address().is_some() => Layer::Firewall,
             (libc::EACCES | libc::EPERM, "connect" | "bind" | "sendto" | "sendmsg") => Layer::Landlock,
             (libc::EACCES, _) if self.mode_allows() => Layer::Landlock,
             _ => Layer::Permission,

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Daemon;
 use crate::audit_record::{self, Answer};
-use crate::refusal::Refusal;
+use crate::refusal::{Layer, Refusal};
 use crate::refusals::Verdict;
 use crate::{audit_rules, console};
 
@@ -54,6 +54,10 @@ impl Daemon {
                 self.killed.pop_front();
             }
             self.killed.push_back(call);
+        }
+        // netd tells of these too, and knows more: the host, the protocol, the line of the manifest.
+        if refusal.by() == Layer::Firewall && self.net_is_told() {
+            return;
         }
         let Some(app) = self.apps.get_mut(&call.uid) else { return };
         let text = refusal.to_string();

@@ -181,6 +181,11 @@ impl Daemon {
         }
     }
 
+    /// Whether netd tells of what the firewall refuses: it runs.
+    pub(super) fn net_is_told(&self) -> bool {
+        system::uid(system::NETD).and_then(|uid| self.apps.get(&uid)).is_some_and(|netd| netd.pid().is_some())
+    }
+
     fn net_closed(&mut self) {
         self.net.queue.clear();
         self.net.link = None;
