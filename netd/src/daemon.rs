@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::desk::Desk;
 use crate::dns::{self, Kind, Resolver};
 use crate::policies::Policies;
+use crate::serve::{self, Sources};
 use crate::state::NetState;
 use crate::watched::watched;
 use crate::{link, mdns, time};
@@ -84,6 +85,8 @@ impl Netd {
         spawn_local(async move { telling.tell_names().await });
         let sweeping = self.clone();
         spawn_local(async move { sweeping.sweep().await });
+        let serving = self.clone();
+        spawn_local(async move { said("bus", serve::run(serving.sources()).await) });
         self.desk.send(FromNetd::Hello);
         // The first state has the configuration: links come up as it says, and not before.
         loop {
@@ -180,6 +183,26 @@ impl Netd {
         let announced = mdns::Settings { announce: config.announce, links: Vec::new() };
         self.told.mdns.send_if_modified(|old| std::mem::replace(old, announced.clone()) != announced);
         self.told.config.send_replace(config);
+    }
+
+    /// What the answers on the bus come from.
+    fn sources(self: &Rc<Self>) -> Sources {
+        let netd = self.clone();
+        Sources {
+            policies: self.policies.clone(),
+            resolver: self.resolver.clone(),
+            net: self.net.subscribe(),
+            dns: self.told.dns.subscribe(),
+            time: self.clock.state.subscribe(),
+            configure: Box::new(move |text| netd.replace_config(text)),
+        }
+    }
+
+    /// Takes a configuration that somebody sent, and has it kept. One with a fault changes nothing.
+    fn replace_config(&self, text: &str) -> Result<(), String> {
+        self.configure(text.parse().map_err(|e: ConfigError| e.to_string())?);
+        self.desk.send(FromNetd::Store(text.to_owned()));
+        Ok(())
     }
 
     /// Tells sandboxd of what the kernel refuses, as it happens.

@@ -12,6 +12,7 @@ pub mod link;
 pub mod mdns;
 pub mod policies;
 pub mod rules;
+pub mod serve;
 pub mod state;
 pub mod time;
 mod watched;

@@ -40,7 +40,18 @@ const TABLE: &[(&str, Methods)] = &[
     ("os.gabion.Certificate", &[("GetChain", Apps), ("Sign", Apps), ("Attest", Apps)]),
     ("os.gabion.Crashes", &[("List", System), ("Follow", System)]),
     ("os.gabion.Device", &[("GetInfo", Apps)]),
-    ("os.gabion.Network", &[("GetStatus", Apps), ("Resolve", Apps), ("ListInterfaces", Apps)]),
+    (
+        "os.gabion.Network",
+        &[
+            ("GetStatus", Apps),
+            ("Resolve", Apps),
+            ("ListInterfaces", Apps),
+            ("ListOwnRules", Apps),
+            ("ListRules", System),
+            ("WhyConnect", System),
+            ("Configure", System),
+        ],
+    ),
     ("os.gabion.Power", &[("Reboot", Apps), ("PowerOff", Apps)]),
     ("os.gabion.Time", &[("GetStatus", Apps)]),
     (

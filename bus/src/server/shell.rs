@@ -171,6 +171,12 @@ impl<H> Server<H> {
         Ok(())
     }
 
+    /// After how many milliseconds [`Server::turn`] has something to do though its descriptor says nothing; `None`: until
+    /// then there is nothing. For a loop that watches the descriptor.
+    pub fn due_ms(&self) -> Option<u64> {
+        if self.woken.is_empty() { self.wait_ms(None) } else { Some(0) }
+    }
+
     /// Time is asked for only where it runs out for somebody.
     fn wait_ms(&self, asked: Option<u64>) -> Option<u64> {
         if !self.events.is_empty() {
