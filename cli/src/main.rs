@@ -6,6 +6,7 @@
 
 mod act;
 mod bus;
+mod network;
 mod policy_command;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +49,12 @@ enum Command {
     /// Talk to the bus of a developer's device, as `make run` boots one.
     #[command(after_help = EXIT_CODES)]
     Bus(bus::Asked),
+    /// Ask a developer's device about its network: how far it goes, what an app may reach, and why not.
+    #[command(after_help = EXIT_CODES)]
+    Net(network::Asked),
+    /// Say what the device's clock shows, who set it, and how far off it may be.
+    #[command(after_help = EXIT_CODES)]
+    Time(network::TimeAsked),
 }
 
 const EXIT_CODES: &str =
@@ -80,6 +87,8 @@ fn run(command: Command) -> anyhow::Result<bool> {
         }
         Command::Policy(asked) => policy_command::run(asked),
         Command::Bus(asked) => bus::run(asked),
+        Command::Net(asked) => network::run(asked),
+        Command::Time(asked) => network::time(asked),
     }
 }
 

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 
 use error::Error;
 use session::{Files, Reply, Session};
-use table::table;
+pub(crate) use table::table;
 
 /// The interface that tells about the bus.
 const BUS: &str = "os.gabion.Bus";
@@ -30,6 +30,15 @@ const BUS: &str = "os.gabion.Bus";
 /// Arguments of `gabion bus`.
 #[derive(Args)]
 pub(crate) struct Asked {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    what: What,
+}
+
+/// Which device, for every command that asks one.
+#[derive(Args)]
+pub(crate) struct Place {
     /// The device's socket. If not given: GABION_DEVICE, or else target/image/device.sock in this directory or one
     /// above it, which is where `make run` has its device.
     #[arg(long, global = true, value_name = "PATH")]
@@ -37,8 +46,6 @@ pub(crate) struct Asked {
     /// Longest wait for the device to answer, in seconds.
     #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
-    #[command(subcommand)]
-    what: What,
 }
 
 #[derive(Subcommand)]
@@ -89,7 +96,7 @@ enum What {
 
 /// `true`: yes, or done. `false`: no, refused, or an error reply, which was said.
 pub(crate) fn run(asked: Asked) -> anyhow::Result<bool> {
-    let device = Device { first: device::find(asked.device)?, patience: Duration::from_secs(asked.timeout) };
+    let device = Device::find(asked.place)?;
     match asked.what {
         What::List { json } => device.list(json),
         What::Interfaces => device.interfaces(),
@@ -105,13 +112,14 @@ pub(crate) fn run(asked: Asked) -> anyhow::Result<bool> {
     }
 }
 
-struct Device {
+/// A device that can be asked.
+pub(crate) struct Device {
     first: PathBuf,
     patience: Duration,
 }
 
 /// A call as it was asked for.
-struct Call {
+pub(crate) struct Call {
     interface: String,
     method: String,
     parameters: Map<String, Value>,
@@ -119,7 +127,7 @@ struct Call {
 }
 
 impl Call {
-    fn new(method: &str, parameters: Map<String, Value>, more: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(method: &str, parameters: Map<String, Value>, more: bool) -> anyhow::Result<Self> {
         let (interface, method) =
             method.rsplit_once('.').context("write INTERFACE.METHOD, as os.gabion.Apps.List")?;
         Ok(Self { interface: interface.to_owned(), method: method.to_owned(), parameters, more })
@@ -132,6 +140,11 @@ impl Call {
 }
 
 impl Device {
+    /// As it was named, or where it is looked for.
+    pub(crate) fn find(place: Place) -> Result<Self, Error> {
+        Ok(Self { first: device::find(place.device)?, patience: Duration::from_secs(place.timeout) })
+    }
+
     fn list(&self, json: bool) -> anyhow::Result<bool> {
         self.one(&Call::of_bus("List", &json!({}), false), |parameters| {
             if json {
@@ -212,7 +225,12 @@ impl Device {
         })
     }
 
-    fn one(&self, call: &Call, mut show: impl FnMut(&Value) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    /// Calls, and gives the replies to `show`. `false`: an error reply, which was said.
+    pub(crate) fn one(
+        &self,
+        call: &Call,
+        mut show: impl FnMut(&Value) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<bool> {
         let method = format!("{}.{}", call.interface, call.method);
         self.asked(call, &method, Files::default(), |_, parameters| show(parameters))
     }
@@ -270,7 +288,7 @@ impl Device {
 }
 
 /// Prints; whether anybody still reads.
-fn print(text: &str) -> bool {
+pub(crate) fn print(text: &str) -> bool {
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
