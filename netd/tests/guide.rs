@@ -1,0 +1,15 @@
+//! What the guide says of `network.toml` is what is read.
+
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
+
+use netd::config::Config;
+
+#[test]
+fn configuration_of_the_guide_is_understood_whole() {
+    let guide = include_str!("../../docs/network.md");
+    let text = guide.split("```toml\n").find(|block| block.starts_with("[[link]]")).unwrap();
+    let config: Config = text.split("```").next().unwrap().parse().unwrap();
+    assert_eq!((config.links.len(), config.dns.servers.len(), config.announce), (1, 1, true));
+    assert!(!config.links[0].dhcp4, "a fixed address is instead of DHCP");
+    assert_eq!(config.time.servers.len(), 1);
+}
