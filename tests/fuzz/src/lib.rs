@@ -10,6 +10,7 @@
 //! | [`package`] | what an app's author packs |
 //! | [`time`] | what time servers answer |
 //! | [`mdns`] | what anybody on the link says |
+//! | [`net`] | what else the network daemon reads |
 //!
 //! Deliberately not here: what the kernel parses (file systems, filters), and parsers of others alone (`toml`, `serde_json`,
 //! `elf`), which are fuzzed with ours around them.
@@ -17,6 +18,7 @@
 pub mod bus;
 pub mod init;
 pub mod mdns;
+pub mod net;
 pub mod package;
 pub mod policy;
 pub mod sandboxd;
@@ -26,7 +28,7 @@ pub mod time;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 25] = [
+pub const TARGETS: [(&str, Entry); 30] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -52,6 +54,11 @@ pub const TARGETS: [(&str, Entry); 25] = [
     ("sntp", time::sntp),
     ("nts", time::nts),
     ("mdns", mdns::mdns),
+    ("question", net::question),
+    ("answer", net::answer),
+    ("lease", net::lease),
+    ("network", net::network),
+    ("netlink", net::netlink),
 ];
 
 /// Whether `text` can be shown on one line as it is.

@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 use bus::control::{Event, EventKind, FromRouter, Grant, Key, Limits, ToRouter, Verdict};
 use bus::desk::{Answer, Ask, Asked, Followed, News, Told};
 use bus::devport::Frame;
+use bus::network_link::{Act, FromNetd, Grants, Refusal, ToNetd};
+use netd::dns::{self, Kind};
+use netd::link::dhcp::wire as dhcp;
 use netd::mdns::{Identity, Responder};
 use netd::time::nts::fields::Nonces;
 use netd::time::nts::{Session, fields, records};
@@ -30,6 +33,7 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.extend(sntp());
     all.extend(nts());
     all.extend(mdns()?);
+    all.extend(net());
     let manifest = |name: &str| fs::read_to_string(folder("manifest").join(name)).context("a manifest");
     for name in ["small", "full"] {
         let text = manifest(name)?;
@@ -52,6 +56,48 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.push(("registry", "body", text.split("sum ").next().context("a body")?.into()));
     all.push(("package", "program", program()));
     Ok(all)
+}
+
+fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let grants = Grants {
+        uid: 10_001,
+        id: "com.example.a".into(),
+        connect: vec!["a.example:443/tcp".into(), "192.0.2.1:1/udp".into()],
+        listen: vec!["localhost:1883/tcp".into()],
+        private: vec!["a.example".into()],
+        unfiltered: false,
+    };
+    let refusal = Refusal {
+        uid: 10_001,
+        act: Act::Connect,
+        peer: "192.0.2.1".into(),
+        port: 443,
+        udp: false,
+        count: 3,
+        allow: "connect = [\"192.0.2.1:443/tcp\"]".into(),
+    };
+    let mut answer = dns::reply::question(7, "a.example", Kind::A);
+    answer[2] |= 0x80;
+    answer[7] = 1;
+    answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
+    let mut offer = dhcp::write(&dhcp::Ask::Discover, 7, [2, 0, 0, 0, 0, 1], 0);
+    (offer[0], offer[19], offer[242]) = (2, 7, 2);
+    offer[16..19].copy_from_slice(&[192, 0, 2]);
+    // After the kind: who grants it. (What was there is passed over.)
+    offer.splice(243.., [54, 4, 192, 0, 2, 1, 1, 4, 255, 255, 255, 0, 3, 4, 192, 0, 2, 1, 255]);
+    offer.resize(320, 0);
+    let mut ack = offer.clone();
+    ack[242] = 5;
+    vec![
+        ("question", "a", dns::reply::question(7, "a.example", Kind::A)),
+        ("question", "aaaa", dns::reply::question(8, "b.example", Kind::Aaaa)),
+        ("answer", "one", answer),
+        ("lease", "granted", [offer, ack].concat()),
+        ("netlink", "app", ToNetd::App(grants).encode()),
+        ("netlink", "config", ToNetd::Config("[dns]\n".into()).encode()),
+        ("netlink", "refused", FromNetd::Refused(refusal).encode()),
+        ("netlink", "taken", FromNetd::Taken(10_001).encode()),
+    ]
 }
 
 fn control() -> Vec<(&'static str, &'static str, Vec<u8>)> {
