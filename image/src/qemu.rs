@@ -29,6 +29,18 @@ pub enum Console {
     File(PathBuf),
 }
 
+/// A network of QEMU's own with this device on it, which gets its address by DHCP and reaches nobody: not the host, not
+/// what lies behind it. What the host's `port` at 127.0.0.1 gets goes to the device's port `to`.
+pub fn network_of_one(port: u16, to: u16) -> [String; 4] {
+    [
+        "-netdev".to_owned(),
+        format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{to}"),
+        "-device".to_owned(),
+        // Nothing is started from the network.
+        "virtio-net-pci,netdev=net,romfile=".to_owned(),
+    ]
+}
+
 /// A disk. They become `/dev/vda`, `/dev/vdb`, … in order.
 #[derive(Clone, Debug)]
 pub struct Disk {

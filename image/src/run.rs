@@ -2,18 +2,21 @@
 
 use crate::assemble::{self, Audience, Bootable};
 use crate::paths::Tree;
-use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk};
+use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk, network_of_one};
 use crate::say;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The device's socket for `gabion`, below [`Tree::out`].
 const SOCKET: &str = "device.sock";
+/// The port that the demo's web server listens on, by its manifest.
+const PAGE_PORT: u16 = 8080;
 /// Longest orderly shutdown that is waited for: every app's stop time runs in parallel, at most a few seconds here.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
@@ -35,13 +38,15 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let bootable = assemble::demo(tree, options.audience)?;
     let _lock = alone(tree)?;
-    let mut machine = boot(tree, &bootable, options)?;
+    let page = free_port().context("no port of 127.0.0.1 is free for the demo's page")?;
+    let mut machine = boot(tree, &bootable, options, page)?;
     // Only from here on does Ctrl-C mean "switch the device off"; before, it ends the build.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     let log = tree.out().join("console.log");
     say("run", format_args!("booting; Ctrl-C switches the device off (console also in {})", log.display()));
+    say("run", format_args!("once the device has its address, its page is at http://127.0.0.1:{page}/"));
     if options.audience == Audience::Developers {
         let socket = tree.out().join(SOCKET);
         say("run", format_args!("`gabion bus list` talks to it, by {}", socket.display()));
@@ -64,7 +69,14 @@ fn alone(tree: &Tree) -> Result<Flock<File>> {
         .map_err(|_| anyhow!("this tree's device is running already; end that one first"))
 }
 
-fn boot(tree: &Tree, bootable: &Bootable, options: &Options) -> Result<Running> {
+/// The page's own number if nobody has it on this machine, else any. Somebody may take it before QEMU does, and QEMU
+/// says so.
+fn free_port() -> std::io::Result<u16> {
+    let try_one = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr();
+    Ok(try_one(PAGE_PORT).or_else(|_| try_one(0))?.port())
+}
+
+fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Result<Running> {
     let data = tree.out().join("data.img");
     if options.fresh || !data.exists() {
         blank_disk(&data, DATA_BYTES)?;
@@ -77,6 +89,7 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options) -> Result<Running> 
         machine.developer = Some(tree.out().join(SOCKET));
     }
     machine.die_with_thread = true;
+    machine.extra.extend(network_of_one(page, PAGE_PORT));
     for word in &options.append {
         machine.command_line.push(' ');
         machine.command_line.push_str(word);
@@ -118,5 +131,25 @@ fn show(mut console: impl Read, mut log: File) -> std::io::Result<()> {
         log.write_all(bytes)?;
         // Nobody listening is no reason to stop the device: it is switched off by the signal that comes with it.
         let _ = output.write_all(bytes).and_then(|()| output.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_that_is_taken_is_not_chosen() {
+        // Whoever holds the usual one, this test or another program: it is taken.
+        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, PAGE_PORT));
+        let port = free_port().unwrap();
+        assert_ne!(port, PAGE_PORT);
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+
+    #[test]
+    fn page_port_is_what_the_demo_listens_on() {
+        let manifest = include_str!("../demo/org.gabion.demo.web/manifest.toml");
+        assert!(manifest.contains(&format!("listen = [\"{PAGE_PORT}/tcp\"]")));
     }
 }
