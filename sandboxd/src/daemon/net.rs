@@ -33,6 +33,8 @@ pub(super) struct Net {
     /// The firewall's tables; `None` where there is no firewall, and then no box with a network.
     pub(super) tables: Option<Maps>,
     link: Option<OwnedFd>,
+    /// It said `Hello`, or did to the sandboxd before us: it has the state, and gets what is new.
+    greeted: bool,
     queue: VecDeque<ToNetd>,
     policies: BTreeMap<u32, Grants>,
     ports: BTreeMap<Port, u32>,
@@ -129,6 +131,7 @@ impl Daemon {
     pub(super) fn net_opened(&mut self, socket: OwnedFd, fresh: bool) -> io::Result<()> {
         self.poller.watch(&socket, Ready::Netd)?;
         self.net.link = Some(socket);
+        self.net.greeted = false;
         if !fresh {
             self.net_state();
         }
@@ -138,6 +141,7 @@ impl Daemon {
     /// Tells everything from the beginning.
     fn net_state(&mut self) {
         self.net.queue.clear();
+        self.net.greeted = true;
         self.net_send(ToNetd::Sync);
         if self.net.tables.is_some() {
             self.net_send(ToNetd::Firewall);
@@ -153,9 +157,9 @@ impl Daemon {
         }
     }
 
-    /// Before there is a link nothing is queued: netd's `Hello` gets the whole state.
+    /// Before netd's `Hello` nothing is queued: that gets the whole state, the firewall before the policies.
     fn net_send(&mut self, message: ToNetd) {
-        if self.net.link.is_some() {
+        if self.net.greeted {
             self.net.queue.push_back(message);
             self.net_flush();
         }
@@ -189,6 +193,7 @@ impl Daemon {
     fn net_closed(&mut self) {
         self.net.queue.clear();
         self.net.link = None;
+        self.net.greeted = false;
     }
 
     /// Takes what netd says.
