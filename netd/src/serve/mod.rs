@@ -1,8 +1,8 @@
-//! What netd serves on the bus: `os.gabion.Network`.
+//! What netd serves on the bus: `os.gabion.Network` and `os.gabion.Time`.
 //!
 //! | file | |
 //! |---|---|
-//! | `network` | the calls, one function each |
+//! | `network`, `time` | the calls of an interface, one function each |
 //! | `status` | how far the network can be used, from what the links know; pure |
 //! | `shown` | an app's rules as its author knows them; pure |
 //! | `why` | what stops an app from reaching somebody |
@@ -16,6 +16,7 @@ mod network;
 mod run;
 mod shown;
 mod status;
+mod time;
 mod why;
 
 pub use network::{Serve, Sources};

@@ -44,7 +44,7 @@ pub struct Sources {
 
 /// The handler of all calls.
 pub struct Serve {
-    sources: Sources,
+    pub(super) sources: Sources,
     names: watch::Receiver<Option<bool>>,
     done: mpsc::Sender<Done>,
 }

@@ -29,6 +29,7 @@ pub async fn run(sources: Sources) -> io::Result<()> {
     let about = About { vendor: "Gabion", product: "netd", version: env!("CARGO_PKG_VERSION"), url: "" };
     let mut server = Server::new(about)?;
     server.serve(&on_bus::network::INTERFACE, on_bus::network::dispatch);
+    server.serve(&on_bus::time::INTERFACE, on_bus::time::dispatch);
     let ready = watched(server.as_fd().try_clone_to_owned()?)?;
     let (done, mut answers) = mpsc::channel::<Done>(ANSWERS_MAX);
     let mut serve = Serve::new(sources, done);

@@ -5,10 +5,9 @@ use bus::interfaces::device::*;
 use bus::server::{Answer, Call, Pending, Server};
 use nix::sys::sysinfo::sysinfo;
 use nix::sys::utsname::uname;
-use nix::time::ClockId;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::appsd::Appsd;
-use crate::time::microseconds;
 use crate::waiting::Waiting;
 
 impl Handler for Appsd {
@@ -35,11 +34,16 @@ impl Appsd {
             architecture: of_system(system.as_ref().map(|s| s.machine())),
             kernel: of_system(system.as_ref().map(|s| s.release())),
             boot_id: device.boot_id.as_str().into(),
-            uptime_us: microseconds(ClockId::CLOCK_BOOTTIME),
+            uptime_us: uptime_us(),
             mode: if device.safe_mode { Mode::Safe } else { Mode::Normal },
             developer: device.developer,
             memory_bytes: i64::try_from(memory).unwrap_or(i64::MAX),
         };
         server.finish(pending, &reply);
     }
+}
+
+/// Time since the device booted, microseconds.
+fn uptime_us() -> i64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |now| now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000)
 }

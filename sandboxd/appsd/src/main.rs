@@ -15,7 +15,6 @@ mod follow;
 mod link;
 mod power;
 mod records;
-mod time;
 mod waiting;
 
 use bus::interfaces as on_bus;
@@ -40,7 +39,6 @@ fn main() -> std::io::Result<()> {
     server.serve(&on_bus::crashes::INTERFACE, on_bus::crashes::dispatch);
     server.serve(&on_bus::device::INTERFACE, on_bus::device::dispatch);
     server.serve(&on_bus::power::INTERFACE, on_bus::power::dispatch);
-    server.serve(&on_bus::time::INTERFACE, on_bus::time::dispatch);
     let mut events = Vec::new();
     loop {
         let wait = appsd.link.is_waiting().then_some(RETRY_MS);

@@ -4,7 +4,7 @@ use device_test::{App, Bench, Device, PATIENCE};
 use std::time::Duration;
 
 const BUSD: u32 = 1002;
-const APPSD: u32 = 1006;
+const NETD: u32 = 1003;
 
 fn uses(interface: &str, method: &str) -> String {
     format!("[uses]\n\"{interface}\" = [\"{method}\"]\n")
@@ -106,7 +106,7 @@ fn bus_outlives_its_router_its_servers_and_sandboxd() {
         answered_again(&device, mark);
     }
     let mark = device.console().mark();
-    kill_box(&mut device, APPSD, "appsd");
+    kill_box(&mut device, NETD, "netd");
     answered_again(&device, mark);
     let mark = device.console().mark();
     let sandboxd = device.pids(0, "sandboxd");
@@ -181,7 +181,7 @@ fn bus_peers_that_mean_ill_end_themselves_and_neighbours_are_answered() {
     // A figure, not a bound: one of the two may have had a busy machine.
     let hostile_us = round_trip_us(&device, mark);
     println!("neighbour's round trip: {idle_us} µs alone, {hostile_us} µs beside hostile peers");
-    for id in ["org.test.every", "org.test.latency", "os.gabion.bus", "os.gabion.apps"] {
+    for id in ["org.test.every", "org.test.latency", "os.gabion.bus", "os.gabion.net"] {
         assert!(device.console().lines(0, &format!("event exited id={id}")).is_empty(), "{id}");
     }
     device.power_button().check_data().unwrap();

@@ -83,7 +83,7 @@ fn developer_sees_and_moves_the_device_from_the_host() {
     let list = done(&device, &["bus", "list"]);
     let grant = list.lines().find(|line| line.starts_with("org.test.every ")).unwrap();
     let words: Vec<&str> = grant.split_whitespace().collect();
-    assert_eq!(words[..4], ["org.test.every", "os.gabion.Time", "GetStatus", "os.gabion.apps"], "{list}");
+    assert_eq!(words[..4], ["org.test.every", "os.gabion.Time", "GetStatus", "os.gabion.net"], "{list}");
     let list = called(&device, &["bus", "list", "--json"]);
     assert!(list["grants"].as_array().unwrap().iter().any(|grant| grant["app"] == "os.gabion.devport"));
     assert!(done(&device, &["bus", "interfaces"]).contains("os.gabion.Power"));
