@@ -22,6 +22,8 @@ use crate::rules::{Listed, Refused, Rules, RulesError};
 
 /// Different refusals of names that are gathered between two reports.
 const GATHERED_MAX: usize = 64;
+/// Addresses whose names are remembered; with more they are learnt anew.
+const HOSTS_MAX: usize = 1024;
 /// The kernel's number of UDP.
 const UDP: u8 = 17;
 
@@ -33,6 +35,8 @@ pub struct Policies {
     rules: RefCell<Option<Rules>>,
     /// Uids named since `Sync`.
     named: RefCell<Option<BTreeSet<u32>>>,
+    /// Which name of its manifest an app's address was learnt for.
+    hosts: RefCell<BTreeMap<(u32, IpAddr), String>>,
     gathered: RefCell<BTreeMap<(u32, Act, String, String), u32>>,
     news: Notify,
     watched: Cell<bool>,
@@ -91,6 +95,7 @@ impl Policies {
     /// An app has no policy any more.
     pub fn gone(&self, uid: u32) {
         self.apps.borrow_mut().remove(&uid);
+        self.hosts.borrow_mut().retain(|(other, _), _| *other != uid);
         if let Some(rules) = &mut *self.rules.borrow_mut()
             && let Err(e) = rules.remove(uid)
         {
@@ -165,7 +170,11 @@ impl Policies {
         let mut all: Vec<Refusal> = named.collect();
         if let Some(rules) = &mut *self.rules.borrow_mut() {
             let apps = self.apps.borrow();
-            all.extend(rules.refusals().iter().map(|refused| of_kernel(refused, apps.get(&refused.uid))));
+            let hosts = self.hosts.borrow();
+            all.extend(rules.refusals().iter().map(|refused| {
+                let host = hosts.get(&(refused.uid, refused.address.to_canonical()));
+                of_kernel(refused, apps.get(&refused.uid), host)
+            }));
         }
         all.into_iter().map(FromNetd::Refused).collect()
     }
@@ -173,6 +182,15 @@ impl Policies {
 
 impl Learn for Rc<Policies> {
     fn learn(&self, uid: u32, line: u16, addresses: &[IpAddr], ttl: Duration) -> Result<(), String> {
+        if let Some(to) =
+            self.apps.borrow().get(&uid).and_then(|policy| policy.connect.get(usize::from(line)))
+        {
+            let mut hosts = self.hosts.borrow_mut();
+            if hosts.len() >= HOSTS_MAX {
+                hosts.clear();
+            }
+            hosts.extend(addresses.iter().map(|address| ((uid, *address), to.host().to_string())));
+        }
         let mut rules = self.rules.borrow_mut();
         let rules = rules.as_mut().ok_or("there is no firewall")?;
         rules.learn(uid, line, addresses, ttl).map_err(|e| told(&e))
@@ -180,12 +198,13 @@ impl Learn for Rc<Policies> {
 }
 
 /// A call that the firewall refused, with the line that would allow it.
-fn of_kernel(refused: &Refused, policy: Option<&AppPolicy>) -> Refusal {
+fn of_kernel(refused: &Refused, policy: Option<&AppPolicy>, learnt: Option<&String>) -> Refusal {
     let udp = refused.protocol == UDP;
     let proto = if udp { "udp" } else { "tcp" };
     let port = refused.port;
     let address = refused.address.to_canonical();
     let host = match address {
+        _ if learnt.is_some() => learnt.cloned().unwrap_or_default(),
         address if address.is_loopback() => "localhost".to_owned(),
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
@@ -195,9 +214,13 @@ fn of_kernel(refused: &Refused, policy: Option<&AppPolicy>) -> Refusal {
     let named = policy.is_some_and(|policy| {
         policy.connect.iter().any(|to| to.host().is_name() && to.port().number() == port)
     });
+    let line = format!("{host}:{port}/{proto}");
+    let listed = policy.is_some_and(|policy| policy.connect.iter().any(|to| to.to_string() == line));
     let (act, allow) = match refused.direction {
         _ if !known || port == 0 => (Act::Connect, String::new()),
-        Direction::Connect if named => {
+        // The line is there: the time of the answer is over, or the address was never one.
+        Direction::Connect if listed => (Act::Connect, "ask for the name again".to_owned()),
+        Direction::Connect if named && learnt.is_none() => {
             (Act::Connect, format!("connect = [\"{host}:{port}/{proto}\"], or ask the resolver for the name"))
         }
         Direction::Connect => (Act::Connect, format!("connect = [\"{host}:{port}/{proto}\"]")),
@@ -205,7 +228,8 @@ fn of_kernel(refused: &Refused, policy: Option<&AppPolicy>) -> Refusal {
     };
     let act = if act == Act::Connect && udp { Act::Send } else { act };
     let count = u32::try_from(refused.count).unwrap_or(u32::MAX);
-    Refusal { uid: refused.uid, act, peer: address.to_string(), port, udp, count, allow }
+    let peer = learnt.cloned().unwrap_or_else(|| address.to_string());
+    Refusal { uid: refused.uid, act, peer, port, udp, count, allow }
 }
 
 /// Reads what was checked when the manifest was.
@@ -240,7 +264,7 @@ mod tests {
     #[test]
     fn refusal_names_the_line_that_would_allow_it() {
         let of = |refused| {
-            let Refusal { act, allow, .. } = of_kernel(&refused, None);
+            let Refusal { act, allow, .. } = of_kernel(&refused, None, None);
             (act, allow)
         };
         let line = |text: &str| text.to_owned();
@@ -261,6 +285,16 @@ mod tests {
             (Act::Listen, line("listen = [\"80/tcp\"]"))
         );
         assert_eq!(of(refused(Direction::Connect, "192.0.2.1", 0, 1)), (Act::Connect, String::new()));
+    }
+
+    #[test]
+    fn refusal_of_an_address_that_was_learnt_names_its_host() {
+        let host = "a.example".to_owned();
+        let told = of_kernel(&refused(Direction::Connect, "192.0.2.1", 80, 6), None, Some(&host));
+        assert_eq!(
+            (told.peer.as_str(), told.allow.as_str()),
+            ("a.example", "connect = [\"a.example:80/tcp\"]")
+        );
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub async fn run(mut config: watch::Receiver<Config>, state: watch::Sender<NetSt
         let now = config.borrow_and_update().clone();
         let again = match links.settle(&now).await {
             Ok(net) => {
+                say_changes(&state.borrow(), &net);
                 state.send_if_modified(|old| {
                     let changed = *old != net;
                     *old = net;
@@ -160,6 +161,14 @@ impl Links {
         }
         asking.used = Some(lease);
         Ok(())
+    }
+}
+
+/// Says which links came up and went down.
+fn say_changes(before: &NetState, now: &NetState) {
+    let was = |name: &str| before.links.iter().find(|link| link.name == name).is_some_and(|link| link.up);
+    for link in now.links.iter().filter(|link| !link.loopback && link.up != was(&link.name)) {
+        eprintln!("net: {} {}", link.name, if link.up { "up" } else { "down" });
     }
 }
 

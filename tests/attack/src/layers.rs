@@ -2,7 +2,7 @@
 //! command line for all.
 
 /// A layer's name, and what it is, for the page.
-pub const LAYERS: [(&str, &str); 12] = [
+pub const LAYERS: [(&str, &str); 13] = [
     (
         "seccomp",
         "The filter of system calls: what a profile does not name is refused, and some of it ends the process.",
@@ -36,6 +36,11 @@ pub const LAYERS: [(&str, &str); 12] = [
         "The closing of every descriptor that is not the box's. (All of them are close-on-exec besides.)",
     ),
     (
+        "firewall",
+        "The rules for hosts, ports and protocols, of calls and of packets. Without it the box may reach and serve \
+         everything; what names it may ask for is the resolver's to say, and stays.",
+    ),
+    (
         KERNEL,
         "Settings of the kernel for the whole device: nobody traces anybody (`kernel.yama.ptrace_scope`), no memfd is a \
          program (`vm.memfd_noexec`), and `/proc/PID/mem` writes no more than a process itself could \
@@ -47,13 +52,12 @@ pub const LAYERS: [(&str, &str); 12] = [
 pub const KERNEL: &str = "kernel";
 
 /// Layers of other kinds, which no build can leave out one box at a time.
-pub const OTHERS: [(&str, &str); 3] = [
+pub const OTHERS: [(&str, &str); 2] = [
     (
         "bus",
         "What an app may call: a socket for each interface its manifest names, and the grant that goes with it.",
     ),
     ("checker", "The package checker, when an app is packed and when it is installed."),
-    ("firewall", "The rules for hosts, which come with `netd`."),
 ];
 
 /// Whether the layer can be left out.

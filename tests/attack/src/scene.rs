@@ -8,7 +8,7 @@ use crate::layers::KERNEL;
 use crate::program;
 use crate::variants::{self, Variant};
 use anyhow::{Result, ensure};
-use device_test::{App, Bench, Device, PATIENCE, word};
+use device_test::{App, Bench, Device, PATIENCE, Site, word};
 use image::assemble::SETTINGS;
 use image::paths::Tree;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const MEMORY_MIB: u32 = 512;
 /// Room, and inodes, for all that boxes without a quota take at once: on a full disk the others would be refused for that.
 const DATA_BYTES: u64 = 2 << 30;
 /// Processes that no attack may end.
-const DAEMONS: [&str; 4] = ["init", "sandboxd", "busd", "appsd"];
+const DAEMONS: [&str; 5] = ["init", "sandboxd", "busd", "appsd", "netd"];
 
 /// What a device must not say: somebody ended who should not, or lines are missing that would be counted on.
 const LOSSES: [&str; 4] =
@@ -95,13 +95,18 @@ pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
 
 fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) -> Result<()> {
     let name = if without_kernel { "attack-kernel" } else { "attack" };
+    let site = Site::complete()?;
     let mut bench = Bench::new(name)
         .weak()
         .memory_mib(MEMORY_MIB)
         .data_bytes(DATA_BYTES)
         .app(heart())
         .app(caller())
-        .app(listener());
+        .app(listener())
+        .app(named())
+        .app(server("local", "127.0.0.1:8099", "localhost:8099"))
+        .app(server("public", "0.0.0.0:8098", "8098"))
+        .beside(&site);
     if without_kernel {
         bench = bench.without_words(SETTINGS).words("proc_mem.force_override=always");
     }
@@ -162,6 +167,18 @@ fn caller() -> App {
 fn listener() -> App {
     App::probe("org.attack.neighbour.listener", &["neighbour"])
         .resources("memory = \"8MiB\"\ntasks = 8\nstorage = \"1MiB\"\n")
+}
+
+/// May ask for a name that no attack may ask for.
+fn named() -> App {
+    App::shell("org.attack.neighbour.named", "sleep 100000")
+        .tables("[network]\nconnect = [\"store.example:6379/tcp\"]\n")
+}
+
+/// Says hello to whoever connects there.
+fn server(name: &str, address: &str, listen: &str) -> App {
+    App::probe(&format!("org.attack.neighbour.{name}"), &["serve", address])
+        .tables(&format!("[network]\nlisten = [\"{listen}/tcp\"]\n"))
 }
 
 /// Name and pid of each.

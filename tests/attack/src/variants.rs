@@ -1,7 +1,7 @@
 //! The boxes that an attack is tried in: one with every layer, one without each, and one for each set of layers without
 //! which a try is to work.
 
-use crate::corpus::{Attack, Try};
+use crate::corpus::{self, Attack, Try};
 use crate::layers::LAYERS;
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
@@ -13,6 +13,8 @@ pub struct Variant {
     pub id: String,
     /// Layers it lacks.
     pub lacks: BTreeSet<String>,
+    /// Its place among those of its attack.
+    pub number: u16,
 }
 
 /// All of an attack, the one with every layer first.
@@ -25,7 +27,7 @@ pub fn of(attack: &Attack) -> Vec<Variant> {
         }
     }
     let mut controls = 0;
-    let variant = |lacks: BTreeSet<String>| {
+    let variant = |(number, lacks): (u16, BTreeSet<String>)| {
         let tail = match lacks.len() {
             0 => String::new(),
             1 => format!(".no-{}", lacks.iter().next().map(String::as_str).unwrap_or_default()),
@@ -34,12 +36,15 @@ pub fn of(attack: &Attack) -> Vec<Variant> {
                 format!(".control-{controls}")
             }
         };
-        Variant { id: format!("{}{tail}", attack.id), lacks }
+        Variant { id: format!("{}{tail}", attack.id), lacks, number }
     };
-    sets.into_iter().map(variant).collect()
+    (0..).zip(sets).map(variant).collect()
 }
 
-/// The attack's manifest for that variant: the same but for the id.
+/// A port in a manifest that each box has one of its own for, since no two may serve the same.
+const OWN_PORT: u16 = 20_000;
+
+/// The attack's manifest for that variant: the same but for the id, and for the port.
 ///
 /// # Errors
 /// A manifest that does not write its id as expected.
@@ -51,7 +56,13 @@ pub fn manifest(attack: &Attack, variant: &Variant) -> Result<String> {
         attack.folder.display(),
         line(&attack.id).trim()
     );
-    Ok(attack.manifest.replace(&line(&attack.id), &line(&variant.id)))
+    let own = |number: u16| format!("\"{}/tcp\"", OWN_PORT + number);
+    let number = corpus::place(&attack.about.number)
+        .map_or(0, |(family, count)| family as u16 * 200 + count as u16 * 20);
+    Ok(attack
+        .manifest
+        .replace(&line(&attack.id), &line(&variant.id))
+        .replace(&own(0), &own(number + variant.number)))
 }
 
 /// The variant without `layer` alone.

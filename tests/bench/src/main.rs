@@ -17,6 +17,7 @@ mod demo;
 mod keeper;
 mod launching;
 mod memory;
+mod net;
 mod peer;
 #[path = "../../../init/src/poller.rs"]
 mod poller;
@@ -35,7 +36,7 @@ use nix::unistd::geteuid;
 use programs::Programs;
 
 /// What `docs/specification.md` calls `PART`.
-const PARTS: [&str; 3] = ["box", "boot", "bus"];
+const PARTS: [&str; 4] = ["box", "boot", "bus", "net"];
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -67,6 +68,9 @@ fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
         return bus::run(rounds.unwrap_or(1000));
     }
     let dir = tempfile::Builder::new().prefix("gabion-bench").tempdir()?;
+    if part == "net" {
+        return net::run(dir.path(), rounds.unwrap_or(50));
+    }
     let programs = Programs::compile(dir.path())?;
     match part {
         "box" => {

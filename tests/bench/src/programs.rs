@@ -39,7 +39,7 @@ impl Programs {
     }
 }
 
-fn compile(dir: &Path, name: &str, source: &str) -> Result<PathBuf> {
+pub(crate) fn compile(dir: &Path, name: &str, source: &str) -> Result<PathBuf> {
     let program = dir.join(name);
     let text = program.with_extension("c");
     fs::write(&text, source)?;

@@ -94,7 +94,7 @@ fn plan() -> Result<Plan> {
 }
 
 /// Where this machine has cgroup v2 mounted.
-fn cgroup_root() -> Result<PathBuf> {
+pub(crate) fn cgroup_root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let line = mounts.lines().find(|l| l.contains(" - cgroup2 ")).context("no cgroup v2 mounted here")?;
     Ok(line.split(' ').nth(4).context("mountinfo")?.into())

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -18,6 +19,28 @@ use std::str::FromStr;
 use std::time::Duration;
 
 const PORT: &str = "/dev/ttyS1";
+/// A word on the kernel's command line: the ports that are taken before anybody else starts, as in [`Ports::take`]. The
+/// kernel puts words with a `=` that it does not know into the environment of the first process.
+const TAKEN: &str = "test_ports";
+
+/// Ports of this device that the test has taken from whoever wants them.
+#[derive(Default)]
+struct Ports {
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+}
+
+impl Ports {
+    /// Takes those of `53,67,…`, for UDP and TCP and for every address.
+    fn take(&mut self, ports: &str) -> io::Result<()> {
+        for port in ports.split(',') {
+            let at = (Ipv4Addr::UNSPECIFIED, port.parse().map_err(|_| io::Error::other("no port"))?);
+            self.udp.push(UdpSocket::bind(at)?);
+            self.tcp.push(TcpListener::bind(at)?);
+        }
+        Ok(())
+    }
+}
 
 fn main() {
     if std::process::id() == 1 {
@@ -27,15 +50,17 @@ fn main() {
         eprintln!("test agent: cannot become init: {failed}");
         return;
     }
+    let mut ports = Ports::default();
+    let taken = std::env::var(TAKEN).map_or(Ok(()), |taken| ports.take(&taken));
     let port = open_port();
     // What comes before the port is open is lost, so the other side waits for this.
-    if reply(&port, Ok("ready".to_owned())).is_err() {
+    if reply(&port, taken.map(|()| "ready".to_owned())).is_err() {
         return;
     }
     for line in BufReader::new(&port).lines() {
         let Ok(line) = line else { return };
         let words: Vec<&str> = line.split_whitespace().collect();
-        if !words.is_empty() && reply(&port, answer(&words)).is_err() {
+        if !words.is_empty() && reply(&port, answer(&words, &mut ports)).is_err() {
             return;
         }
     }
@@ -67,7 +92,7 @@ fn reply(mut port: &File, answer: io::Result<String>) -> io::Result<()> {
     port.write_all(text.as_bytes())
 }
 
-fn answer(words: &[&str]) -> io::Result<String> {
+fn answer(words: &[&str], ports: &mut Ports) -> io::Result<String> {
     match words {
         ["ping"] => Ok("pong".to_owned()),
         ["ps"] => processes(),
@@ -77,8 +102,30 @@ fn answer(words: &[&str]) -> io::Result<String> {
         ["mkdir", path] => fs::create_dir(path).map(|()| String::new()),
         ["write", path, text] => fs::write(path, text).map(|()| String::new()),
         ["kill", pid, signal] => send(pid, signal).map(|()| String::new()),
-        _ => Err(io::Error::other("ping, ps, cat, ls, size, mkdir PATH, write PATH WORD or kill PID SIGNAL")),
+        ["take", list] => ports.take(list).map(|()| String::new()),
+        ["seize", pid, list] => seize(pid, list, ports).map(|()| String::new()),
+        ["release"] => {
+            *ports = Ports::default();
+            Ok(String::new())
+        }
+        _ => Err(io::Error::other(
+            "ping, ps, cat, ls, size, mkdir PATH, write PATH WORD, kill PID SIGNAL, take PORT,PORT, seize PID PORT,PORT or release",
+        )),
     }
+}
+
+/// Kills a process, and takes the ports before its successor has them.
+fn seize(pid: &str, list: &str, ports: &mut Ports) -> io::Result<()> {
+    const TRIES: u32 = 10_000;
+    send(pid, "SIGKILL")?;
+    for _ in 0..TRIES {
+        let mut taken = Ports::default();
+        if taken.take(list).is_ok() {
+            *ports = taken;
+            return Ok(());
+        }
+    }
+    Err(io::Error::other("its successor was faster"))
 }
 
 fn send(pid: &str, signal: &str) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Apps as a test writes them: a manifest and a few files; what runs is Debian's static busybox or our probe.
 
 use crate::mutant::mutant;
+use crate::site::Site;
 use crate::{foreign, images, programs};
 use anyhow::{Context, Result};
 use image::command::{tool, visibly};
@@ -42,6 +43,7 @@ pub struct App {
 enum Packed {
     Foreign,
     Program,
+    Visitor,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +107,16 @@ impl App {
     /// The Debian program `name` of `tests/programs/apps`, complete with its manifest; its id is `org.test.` and its name.
     pub fn program(name: &str) -> Self {
         Self { packed: Some(Packed::Program), ..Self::of(&format!("org.test.{name}"), "[]") }
+    }
+
+    /// The Debian program `name` of `tests/device/visitors`, complete with its manifest, for a device beside `site`: it trusts
+    /// the site's authority.
+    ///
+    /// # Errors
+    /// The site has no authority.
+    pub fn visitor(name: &str, site: &Site) -> Result<Self> {
+        let app = Self { packed: Some(Packed::Visitor), ..Self::of(&format!("org.test.{name}"), "[]") };
+        Ok(app.file("etc/ca.pem", site.authority()?))
     }
 
     /// An app with this manifest, and nothing in its root but the files it is given.
@@ -194,9 +206,11 @@ impl App {
         if let Some(packed) = self.packed {
             let made = match packed {
                 Packed::Foreign => foreign::packed(tree)?,
-                Packed::Program => programs::packed(tree, &self.id)?,
+                Packed::Program => programs::packed(tree, "tests/programs/apps", &self.id)?,
+                Packed::Visitor => programs::packed(tree, "tests/device/visitors", &self.id)?,
             };
             stage::copy(&made, &app)?;
+            self.add_files(&app.join("root"))?;
             return Ok(app);
         }
         let root = app.join("root");
@@ -210,10 +224,7 @@ impl App {
             () if self.bare => {}
             () => tools(tree, &root.join("bin"))?,
         }
-        for (path, content) in &self.files {
-            stage::write(&root.join(path), content)?;
-            fs::set_permissions(root.join(path), fs::Permissions::from_mode(0o755))?;
-        }
+        self.add_files(&root)?;
         for path in &self.absent {
             let at = app.join(path);
             if at.is_dir() { fs::remove_dir_all(&at) } else { fs::remove_file(&at) }
@@ -229,6 +240,14 @@ impl App {
             Image::No | Image::Good => {}
         }
         Ok(app)
+    }
+
+    fn add_files(&self, root: &Path) -> Result<()> {
+        for (path, content) in &self.files {
+            stage::write(&root.join(path), content)?;
+            fs::set_permissions(root.join(path), fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
     }
 }
 

@@ -51,6 +51,26 @@ pub const HOSTS: [(&str, &str, &str); 5] = [
     ("inner.example", "10.88.0.5", "fd88::5"),
 ];
 
+/// Names whose owner means ill: where they lead, as dnsmasq is told. The last is forgotten after a second.
+pub const TRAPS: [(&str, &str); 6] = [
+    ("loopback.example", "127.0.0.1,::1"),
+    ("linklocal.example", "169.254.7.7"),
+    ("device.example", "10.77.0.50"),
+    ("mapped.example", "::ffff:127.0.0.1"),
+    ("private.example", "10.88.0.5,fd88::5"),
+    ("short.example", "198.51.100.13,1"),
+];
+
+/// The address that the device with this number gets, counted from the first beside the site.
+pub fn device(number: u8) -> String {
+    format!("10.77.0.{}", 50 + number)
+}
+
+/// The hardware address of its network card.
+pub(crate) fn hardware(number: u8) -> String {
+    format!("52:54:00:77:00:{number:02x}")
+}
+
 /// A site. Clones are the same one, which ends with the last.
 #[derive(Clone)]
 pub struct Site(Arc<Parts>);
@@ -93,6 +113,7 @@ impl Site {
         for (_, v4, v6) in HOSTS {
             words += &format!("address add {v4}/32 dev lo\naddress add {v6}/128 dev lo nodad\n");
         }
+        words += "address add 169.254.7.7/32 dev lo\n";
         site.ip(&words)?;
         Ok(site)
     }
@@ -147,7 +168,7 @@ impl Site {
             "-netdev".to_owned(),
             format!("tap,id=site,ifname={tap},script=no,downscript=no"),
             "-device".to_owned(),
-            format!("virtio-net-pci,id={CARD},netdev=site,romfile=,mac=52:54:00:77:00:{number:02x}"),
+            format!("virtio-net-pci,id={CARD},netdev=site,romfile=,mac={}", hardware(number)),
         ])
     }
 

@@ -3,7 +3,7 @@
 //! dnsmasq and chronyd are this machine's own. The others run in the root that was packed of their packages for an app
 //! (`image::pack`), so that nothing has to be installed, and nothing that is installed starts by itself.
 
-use super::{HOSTS, ROUTER, ROUTER_6, Site};
+use super::{HOSTS, ROUTER, ROUTER_6, Site, TRAPS};
 use crate::console::Console;
 use crate::device::PATIENCE;
 use anyhow::{Context, Result};
@@ -81,6 +81,12 @@ pub fn dnsmasq(site: &Site) -> Result<Server> {
     for (name, v4, v6) in HOSTS {
         text += &format!("host-record={name},{v4},{v6}\n");
     }
+    for (name, addresses) in TRAPS {
+        text += &format!("host-record={name},{addresses}\n");
+    }
+    for number in 0..4 {
+        text += &format!("dhcp-host={},{}\n", super::hardware(number), super::device(number));
+    }
     let configuration = folder.join("conf");
     fs::write(&configuration, text)?;
     let conf = format!("--conf-file={}", configuration.display());
@@ -103,25 +109,19 @@ pub fn chronyd(site: &Site) -> Result<Server> {
     Server::start(site, "chronyd", Path::new("chronyd"), &["-x", "-d", "-u", "root", "-f", &conf], "version")
 }
 
-/// Pages on `web.example` and on `other.example`, ports 80 and 443.
+/// Pages at every address of the site, ports 80 and 443.
 ///
 /// # Errors
 /// It does not start.
 pub fn nginx(site: &Site) -> Result<Server> {
     let root = packed(site, &site.tree().root.join("tests/programs/apps/nginx"), "nginx")?;
-    let listen: String = HOSTS
-        .iter()
-        .flat_map(|(_, v4, v6)| [(*v4).to_owned(), format!("[{v6}]")])
-        .map(|address| format!("listen {address}:80; listen {address}:443 ssl; "))
-        .collect();
     fs::write(
         root.join("site.conf"),
-        format!(
-            "user root root; daemon off; master_process off; pid /tmp/pid; error_log stderr notice; events {{}}\n\
-             http {{ access_log off; client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c; \
-             uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e; server {{ {listen} ssl_certificate /cert.pem; \
-             ssl_certificate_key /key.pem; location / {{ return 200 \"hello from $host to $remote_addr\\n\"; }} }} }}\n"
-        ),
+        "user root root; daemon off; master_process off; pid /tmp/pid; error_log stderr notice; events {}\n\
+         http { access_log off; client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c; \
+         uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e; server { listen 80; listen [::]:80; listen 443 ssl; \
+         listen [::]:443 ssl; ssl_certificate /cert.pem; ssl_certificate_key /key.pem; \
+         location / { return 200 \"hello from $host to $remote_addr\\n\"; } } }\n",
     )?;
     chrooted(
         site,

@@ -9,7 +9,8 @@ fn apps_that_are_wrong_are_named_with_a_remedy_and_others_run() {
     let manifest = |id: &str, rest: &str| {
         format!("[app]\nid = \"{id}\"\nversion = \"1.0.0\"\nexec = [\"/bin/sh\", \"/bin/run\"]\n{rest}")
     };
-    let mut bench = Bench::new("bad-input").app(heart());
+    let holder = App::shell("org.test.holder", "sleep 1000").tables("[network]\nlisten = [\"8080/tcp\"]\n");
+    let mut bench = Bench::new("bad-input").app(heart()).app(holder);
     let cases = [
         (app("org.test.broken").manifest("[app\nid ="), "org.test.broken", "manifest.toml:1*expected"),
         (
@@ -43,9 +44,9 @@ fn apps_that_are_wrong_are_named_with_a_remedy_and_others_run() {
             "/dev/ttyS7",
         ),
         (
-            app("org.test.remote").tables("[network]\nconnect = [\"mqtt.example.com:8883/tcp\"]\n"),
-            "org.test.remote",
-            "needs ",
+            app("org.test.squatter").tables("[network]\nlisten = [\"8080/tcp\"]\n"),
+            "org.test.squatter",
+            "port 8080/tcp is served by org.test.holder already",
         ),
         (app("org.test.name").directory("Not An Id"), "Not An Id", "can not be an app id"),
     ];
