@@ -210,20 +210,13 @@ fn of_kernel(refused: &Refused, policy: Option<&AppPolicy>, learnt: Option<&Stri
         IpAddr::V6(address) => format!("[{address}]"),
     };
     let known = refused.protocol == UDP || refused.protocol == 6;
-    // Names that the app has for this port: it may have the address of one from elsewhere, or from too long ago.
-    let named = policy.is_some_and(|policy| {
-        policy.connect.iter().any(|to| to.host().is_name() && to.port().number() == port)
-    });
     let line = format!("{host}:{port}/{proto}");
     let listed = policy.is_some_and(|policy| policy.connect.iter().any(|to| to.to_string() == line));
     let (act, allow) = match refused.direction {
         _ if !known || port == 0 => (Act::Connect, String::new()),
         // The line is there: the time of the answer is over, or the address was never one.
         Direction::Connect if listed => (Act::Connect, "ask for the name again".to_owned()),
-        Direction::Connect if named && learnt.is_none() => {
-            (Act::Connect, format!("connect = [\"{host}:{port}/{proto}\"], or ask the resolver for the name"))
-        }
-        Direction::Connect => (Act::Connect, format!("connect = [\"{host}:{port}/{proto}\"]")),
+        Direction::Connect => (Act::Connect, format!("connect = [\"{line}\"]")),
         Direction::Listen | Direction::Inbound => (Act::Listen, format!("listen = [\"{port}/{proto}\"]")),
     };
     let act = if act == Act::Connect && udp { Act::Send } else { act };

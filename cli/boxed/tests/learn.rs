@@ -403,7 +403,7 @@ fn reply_over_udp_is_no_destination() {
     let app = app(dir.path(), &["/bin/python3", "/etc/a.py"]);
     let learned = learn(&app, &wish(&Answers::default()), |_| {}).unwrap();
     assert_eq!(learned.run.end, End::Exited(0), "{}", said(&learned.run));
-    has(&learned, "network", "listen", "\"7001/udp\"");
+    has(&learned, "network", "listen", "\"localhost:7001/udp\"");
     has(&learned, "network", "connect", "\"localhost:7001/udp\"");
     let lines = learned.proposal.lines.iter().filter(|line| line.table == "network").count();
     assert_eq!(lines, 2, "{}", learned.proposal.text);
