@@ -57,5 +57,6 @@ pub mod verity;
 pub mod watchdog;
 #[cfg(feature = "weak")]
 pub mod weak;
+mod whole;
 pub mod wipe;
 pub mod worker;

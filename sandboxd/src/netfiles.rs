@@ -1,15 +1,16 @@
 //! What is kept for netd, which has no storage: the configuration of the network, and the latest time that was known.
 //!
 //! `network.toml` is the operator's on `/data`, or else the image's in the app store. It is passed on as text: netd reads
-//! it, in its box. Files are replaced whole: written, synced, renamed, the directory synced.
+//! it, in its box.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bus::network_link::CONFIG_MAX;
 
 use crate::config::Config;
+use crate::whole;
 
 /// The name of the file, beside the apps and on the data partition.
 pub(crate) const CONFIG: &str = "network.toml";
@@ -42,7 +43,7 @@ fn places(config: &Config) -> [PathBuf; 2] {
 
 /// Keeps a new configuration, in place of the image's.
 pub(crate) fn keep_config(config: &Config, text: &str) -> io::Result<()> {
-    replace(&config.data.join("gabion"), CONFIG, text.as_bytes())
+    whole::replace(&config.data.join("gabion").join(CONFIG), text.as_bytes())
 }
 
 /// The latest time known, seconds since 1970-01-01 UTC.
@@ -55,7 +56,7 @@ pub(crate) fn keep_floor(config: &Config, floor_s: u64) -> io::Result<()> {
     if floor(config).is_some_and(|kept| kept >= floor_s) {
         return Ok(());
     }
-    replace(&config.data.join("gabion"), FLOOR, format!("{floor_s}\n").as_bytes())
+    whole::replace(&config.data.join("gabion").join(FLOOR), format!("{floor_s}\n").as_bytes())
 }
 
 fn read(path: &Path, max: usize) -> io::Result<String> {
@@ -67,18 +68,10 @@ fn read(path: &Path, max: usize) -> io::Result<String> {
     Ok(text)
 }
 
-fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let new = dir.join(format!("{name}.new"));
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(name))?;
-    File::open(dir)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn at(dir: &Path) -> Config {
         let mut config = Config::told(|_| None, std::iter::empty());

@@ -17,10 +17,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+
+use crate::whole;
 
 /// The first app uid. Below are the system's (see `system.rs`).
 pub const FIRST_UID: u32 = sys::bundle::FIRST_APP;
@@ -95,17 +96,7 @@ impl Registry {
 
     /// Replaces the file at `path`: a power cut leaves the old one or the new one.
     pub fn store(&self, path: &Path) -> Result<(), RegistryError> {
-        let write = || -> io::Result<()> {
-            let dir = path.parent().unwrap_or(Path::new("/"));
-            let new = path.with_extension("new");
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(self.to_string().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, path)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(|e| RegistryError::Io("write", e))
+        whole::replace(path, self.to_string().as_bytes()).map_err(|e| RegistryError::Io("write", e))
     }
 
     /// The uid of `id`, and whether it is new (then the registry must be stored before the uid is used).

@@ -25,6 +25,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::whole;
+
 /// Entries that are dealt with in one turn.
 const AT_ONCE: usize = 256;
 
@@ -150,11 +152,7 @@ impl Wiped {
     /// Records which ids are being wiped, on disk for good.
     pub fn note<'a>(&self, ids: impl Iterator<Item = &'a str>) -> io::Result<()> {
         let text: String = ids.flat_map(|id| [id, "\n"]).collect();
-        let new = self.list().with_extension("new");
-        fs::write(&new, text)?;
-        File::open(&new)?.sync_all()?;
-        fs::rename(&new, self.list())?;
-        File::open(self.data.join("gabion"))?.sync_all()
+        whole::replace(&self.list(), text.as_bytes())
     }
 
     fn list(&self) -> PathBuf {
