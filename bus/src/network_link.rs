@@ -26,8 +26,6 @@ pub const CONFIG_MAX: usize = 32 << 10;
 pub const MESSAGE_MAX: usize = 64 << 10;
 /// Longest text in a refusal, bytes.
 const TEXT_MAX: usize = 320;
-/// Most descriptors with a message.
-pub const DESCRIPTORS_MAX: usize = 8;
 
 /// What `sandboxd` tells `netd`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -64,15 +64,7 @@ impl Daemon {
         match app.refusals.add(&text, sys::process::now_ms()) {
             Verdict::Count => {}
             Verdict::Tell { count, suppressed } => {
-                console::say(format_args!(
-                    "event denied id={} pid={} call={text} count={count} suppressed={suppressed}",
-                    app.id, call.pid
-                ));
-                let (kind, detail) = (EventKind::Denied, format!("{text} count={count}"));
-                let event =
-                    Event { kind, uid: call.uid, interface: String::new(), serial: 0, detail, suppressed };
-                let app = app.id.clone();
-                self.record(&app, event);
+                self.tell_denied(call.uid, &format!(" pid={}", call.pid), &text, count, suppressed);
             }
             Verdict::Silence { until_ms } => {
                 console::say(format_args!(
@@ -84,6 +76,16 @@ impl Daemon {
                 self.silence(call.uid, true);
             }
         }
+    }
+
+    /// Tells of a refused call, on the console and in the audit log. `whose` stands between the box and the call.
+    pub(super) fn tell_denied(&mut self, uid: u32, whose: &str, text: &str, count: u64, suppressed: u32) {
+        let Some(id) = self.apps.get(&uid).map(|app| app.id.clone()) else { return };
+        console::say(format_args!(
+            "event denied id={id}{whose} call={text} count={count} suppressed={suppressed}"
+        ));
+        let (kind, detail) = (EventKind::Denied, format!("{text} count={count}"));
+        self.record(&id, Event { kind, uid, interface: String::new(), serial: 0, detail, suppressed });
     }
 
     /// When the next silenced box is to be heard again.

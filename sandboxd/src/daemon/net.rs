@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use bus::control::{Event, EventKind};
 use bus::network_link::{FromNetd, Grants, Refusal, ToNetd};
 use firewall::Maps;
 use policy::{Network, Plan, Port};
@@ -235,24 +234,9 @@ impl Daemon {
     fn net_refused(&mut self, refusal: &Refusal) {
         let Some(app) = self.apps.get_mut(&refusal.uid) else { return };
         let text = denied_network::told(refusal);
-        let Verdict::Tell { count, suppressed } =
-            app.refusals.add_many(&text, refusal.count, sys::process::now_ms())
-        else {
-            return;
-        };
-        console::say(format_args!(
-            "event denied id={} call={text} count={count} suppressed={suppressed}",
-            app.id
-        ));
-        let event = Event {
-            kind: EventKind::Denied,
-            uid: refusal.uid,
-            interface: String::new(),
-            serial: 0,
-            detail: format!("{text} count={count}"),
-            suppressed,
-        };
-        let id = app.id.clone();
-        self.record(&id, event);
+        let told = app.refusals.add_many(&text, refusal.count, sys::process::now_ms());
+        if let Verdict::Tell { count, suppressed } = told {
+            self.tell_denied(refusal.uid, "", &text, count, suppressed);
+        }
     }
 }
