@@ -14,6 +14,7 @@ use std::time::Duration;
 use bus::network_link::{Act, FromNetd, Grants, Refusal};
 use firewall::Maps;
 use firewall::tables::Direction;
+use policy::Host;
 use tokio::sync::Notify;
 
 use crate::apps::{AppPolicy, Apps};
@@ -181,20 +182,29 @@ impl Policies {
 }
 
 impl Learn for Rc<Policies> {
-    fn learn(&self, uid: u32, line: u16, addresses: &[IpAddr], ttl: Duration) -> Result<(), String> {
-        if let Some(to) =
-            self.apps.borrow().get(&uid).and_then(|policy| policy.connect.get(usize::from(line)))
-        {
-            let mut hosts = self.hosts.borrow_mut();
-            if hosts.len() >= HOSTS_MAX {
-                hosts.clear();
-            }
-            hosts.extend(addresses.iter().map(|address| ((uid, *address), to.host().to_string())));
+    fn learn(&self, uid: u32, host: &Host, addresses: &[IpAddr], ttl: Duration) -> Result<(), String> {
+        let lines = self.apps.borrow().get(&uid).map(|policy| lines(policy, host)).unwrap_or_default();
+        if lines.is_empty() {
+            return Err(format!("its policy does not name {host} any more"));
         }
         let mut rules = self.rules.borrow_mut();
         let rules = rules.as_mut().ok_or("there is no firewall")?;
-        rules.learn(uid, line, addresses, ttl).map_err(|e| told(&e))
+        for line in lines {
+            rules.learn(uid, line, addresses, ttl).map_err(|e| told(&e))?;
+        }
+        let mut hosts = self.hosts.borrow_mut();
+        if hosts.len() >= HOSTS_MAX {
+            hosts.clear();
+        }
+        hosts.extend(addresses.iter().map(|address| ((uid, *address), host.to_string())));
+        Ok(())
     }
+}
+
+/// The lines of `connect` that name a host.
+fn lines(policy: &AppPolicy, host: &Host) -> Vec<u16> {
+    let named = (0_u16..).zip(&policy.connect).filter(|(_, to)| to.host() == host);
+    named.map(|(line, _)| line).collect()
 }
 
 /// A call that the firewall refused, with the line that would allow it.
@@ -301,6 +311,26 @@ mod tests {
         assert_eq!(told.len(), GATHERED_MAX);
         assert!(told.iter().all(|message| FromNetd::decode(&message.encode()).is_some()));
         assert!(policies.refusals().is_empty());
+    }
+
+    #[test]
+    fn lines_of_a_host_are_all_that_name_it() {
+        let connect = ["a.example:1/tcp", "b.example:2/udp", "a.example:3/udp", "192.0.2.1:1/tcp"];
+        let connect = connect.map(str::to_owned).to_vec();
+        let policy = read(&Grants { uid: 7, connect, ..Grants::default() }).unwrap();
+        assert_eq!(lines(&policy, &"a.example".parse().unwrap()), [0, 2]);
+        assert_eq!(lines(&policy, &"c.example".parse().unwrap()), [0_u16; 0]);
+    }
+
+    #[test]
+    fn address_of_a_host_that_the_policy_names_no_more_is_not_learnt() {
+        let policies = Rc::new(Policies::default());
+        let connect = vec!["b.example:22/tcp".to_owned()];
+        let now = read(&Grants { uid: 7, connect, ..Grants::default() }).unwrap();
+        policies.apps.borrow_mut().insert(7, now);
+        let late = policies.learn(7, &"a.example".parse().unwrap(), &[[192, 0, 2, 1].into()], Duration::ZERO);
+        assert!(late.unwrap_err().contains("does not name a.example any more"));
+        assert!(policies.hosts.borrow().is_empty());
     }
 
     #[test]

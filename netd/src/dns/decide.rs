@@ -14,8 +14,6 @@ pub enum Decision {
     Ask {
         /// The name as in the manifest.
         host: Host,
-        /// The lines of `connect` that name it.
-        lines: Vec<u16>,
         /// Whether it may have private addresses.
         private: bool,
     },
@@ -31,15 +29,11 @@ pub fn decide(policy: &AppPolicy, name: &str, kind: Option<Kind>) -> Decision {
         return if kind.is_some() { Decision::Local } else { Decision::Nothing };
     }
     let named = |host: &Host| host.as_str() == name;
-    let lines: Vec<u16> =
-        (0_u16..).zip(&policy.connect).filter(|(_, to)| named(to.host())).map(|(at, _)| at).collect();
     let host = policy.connect.iter().map(|to| to.host()).find(|host| named(host) && host.is_name());
     match (host, kind) {
         (None, _) => Decision::NotListed,
         (Some(_), None) => Decision::Nothing,
-        (Some(host), Some(_)) => {
-            Decision::Ask { host: host.clone(), lines, private: policy.private.contains(host) }
-        }
+        (Some(host), Some(_)) => Decision::Ask { host: host.clone(), private: policy.private.contains(host) },
     }
 }
 
@@ -59,12 +53,9 @@ mod tests {
     }
 
     #[test]
-    fn name_of_the_manifest_is_asked_with_every_line_that_names_it() {
+    fn name_of_the_manifest_is_asked() {
         let asked = decide(&policy(), "a.example", Some(Kind::A));
-        assert_eq!(
-            asked,
-            Decision::Ask { host: "a.example".parse().unwrap(), lines: vec![0, 2], private: false }
-        );
+        assert_eq!(asked, Decision::Ask { host: "a.example".parse().unwrap(), private: false });
         assert!(matches!(
             decide(&policy(), "b.example", Some(Kind::Aaaa)),
             Decision::Ask { private: true, .. }

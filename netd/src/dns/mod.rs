@@ -10,6 +10,7 @@
 //! | `upstream` | asking servers: UDP, TCP, TLS |
 //! | `service` | the road from a question to an answer |
 //! | `stub` | the sockets that boxes ask |
+//! | `turns` | how many questions and connections each box may have |
 //!
 //! Who asks is known from the address at which the question arrives: each box has one of its own, and the firewall keeps
 //! all others from it. An address that is learnt is in the firewall's table before the answer is sent.
@@ -25,6 +26,7 @@ pub mod question;
 pub mod reply;
 mod service;
 mod stub;
+mod turns;
 pub mod upstream;
 
 pub use service::{Event, Learn, Outcome, Resolver, Settings};

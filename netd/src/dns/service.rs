@@ -3,18 +3,20 @@
 //! What holds: of an address that an app is told, the firewall's table knew before. One question is asked upstream once,
 //! however many wait for it. Each app has so many questions under way at most, and all together so many.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use policy::Host;
 use tokio::sync::watch;
 
 use super::address::{Class, class};
 use super::cache::{Cache, Heard};
 use super::decide::{Decision, decide};
 use super::question::Answered;
+use super::turns::Turns;
 use super::upstream::{self, Transport};
 use super::{Kind, TTL_S};
 use crate::apps::AppPolicy;
@@ -31,11 +33,12 @@ const FAILED_S: u64 = 1;
 
 /// What the resolver asks of the firewall.
 pub trait Learn {
-    /// Lets the box `uid` reach `addresses` by its line `connect[line]` for `ttl`. When it returns the kernel knows.
+    /// Lets the box `uid` reach `addresses` at every place of `host` that its policy names now: it may be another than when
+    /// the question came. When it returns the kernel knows.
     ///
     /// # Errors
     /// What went wrong, for people.
-    fn learn(&self, uid: u32, line: u16, addresses: &[IpAddr], ttl: Duration) -> Result<(), String>;
+    fn learn(&self, uid: u32, host: &Host, addresses: &[IpAddr], ttl: Duration) -> Result<(), String>;
 }
 
 /// What somebody should hear of.
@@ -111,11 +114,10 @@ pub struct Resolver<L> {
     cache: RefCell<Cache>,
     under_way: RefCell<BTreeMap<(String, Kind), Asking>>,
     failed: RefCell<BTreeMap<(String, Kind), u64>>,
-    busy: RefCell<BTreeMap<u32, usize>>,
+    turns: Rc<Turns>,
     health: watch::Sender<Option<bool>>,
     servers: RefCell<Vec<SocketAddr>>,
     began: Instant,
-    asked: Cell<u64>,
 }
 
 impl<L: Learn> Resolver<L> {
@@ -134,11 +136,10 @@ impl<L: Learn> Resolver<L> {
             cache: RefCell::default(),
             under_way: RefCell::default(),
             failed: RefCell::default(),
-            busy: RefCell::default(),
+            turns: Turns::new(ONE_MAX, ALL_MAX),
             health: watch::Sender::new(None),
             servers: RefCell::default(),
             began: Instant::now(),
-            asked: Cell::new(0),
         })
     }
 
@@ -147,14 +148,8 @@ impl<L: Learn> Resolver<L> {
         self.health.subscribe()
     }
 
-    /// Questions that went upstream so far.
-    pub fn asked(&self) -> u64 {
-        self.asked.get()
-    }
-
     /// Answers a box.
     pub async fn answer(&self, policy: &AppPolicy, name: &str, kind: Option<Kind>) -> Answered {
-        let Some(_turn) = Turn::take(&self.busy, policy.uid) else { return Answered::Failed };
         match self.resolve(policy, name, kind).await {
             Outcome::Addresses(addresses, ttl_s) => Answered::Addresses(addresses, ttl_s),
             Outcome::Nothing => Answered::Nothing,
@@ -167,14 +162,15 @@ impl<L: Learn> Resolver<L> {
     /// Looks a name up for a box, which may connect to what comes back.
     pub async fn resolve(&self, policy: &AppPolicy, name: &str, kind: Option<Kind>) -> Outcome {
         let uid = policy.uid;
-        let (host, lines, private) = match decide(policy, name, kind) {
+        let Some(_turn) = self.turns.take(uid) else { return Outcome::Failed };
+        let (host, private) = match decide(policy, name, kind) {
             Decision::Local => return Outcome::Addresses(vec![local(kind)], *TTL_S.end()),
             Decision::Nothing => return Outcome::Nothing,
             Decision::NotListed => {
                 (self.events)(Event::NotListed { uid, host: name.to_owned() });
                 return Outcome::NotListed;
             }
-            Decision::Ask { host, lines, private } => (host, lines, private),
+            Decision::Ask { host, private } => (host, private),
         };
         let Some(kind) = kind else { return Outcome::Nothing };
         let (addresses, ttl_s) = match self.heard(host.as_str(), kind).await {
@@ -188,12 +184,10 @@ impl<L: Learn> Resolver<L> {
             return Outcome::KeptBack;
         }
         let ttl_s = ttl_s.clamp(*TTL_S.start(), *TTL_S.end());
-        for line in lines {
-            let ttl = Duration::from_secs((ttl_s + GRACE_S).into());
-            if let Err(why) = self.learn.learn(uid, line, &passed, ttl) {
-                (self.events)(Event::NotLearnt { uid, why });
-                return Outcome::Failed;
-            }
+        let ttl = Duration::from_secs((ttl_s + GRACE_S).into());
+        if let Err(why) = self.learn.learn(uid, &host, &passed, ttl) {
+            (self.events)(Event::NotLearnt { uid, why });
+            return Outcome::Failed;
         }
         Outcome::Addresses(passed, ttl_s)
     }
@@ -261,7 +255,6 @@ impl<L: Learn> Resolver<L> {
     async fn ask(&self, host: &str, kind: Kind) -> Option<(Heard, u32)> {
         let servers = self.servers.borrow().clone();
         let transport = self.settings.borrow().transport.clone();
-        self.asked.set(self.asked.get() + 1);
         let heard = upstream::ask(&servers, &transport, host, kind).await;
         self.health.send_if_modified(|health| health.replace(heard.is_some()) != Some(heard.is_some()));
         heard
@@ -288,35 +281,6 @@ const fn local(kind: Option<Kind>) -> IpAddr {
     match kind {
         Some(Kind::Aaaa) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
-    }
-}
-
-/// One app's place among those that ask.
-struct Turn<'a> {
-    busy: &'a RefCell<BTreeMap<u32, usize>>,
-    uid: u32,
-}
-
-impl<'a> Turn<'a> {
-    fn take(busy: &'a RefCell<BTreeMap<u32, usize>>, uid: u32) -> Option<Self> {
-        let mut all = busy.borrow_mut();
-        let sum: usize = all.values().sum();
-        let own = all.get(&uid).copied().unwrap_or(0);
-        if own >= ONE_MAX || sum >= ALL_MAX {
-            return None;
-        }
-        all.insert(uid, own + 1);
-        Some(Self { busy, uid })
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut all = self.busy.borrow_mut();
-        match all.get_mut(&self.uid) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => drop(all.remove(&self.uid)),
-        }
     }
 }
 

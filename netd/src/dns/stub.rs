@@ -4,7 +4,6 @@
 //! again until it is free, and said once.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -23,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::question::{Asked, Fault, QUESTION_MAX};
 use super::service::{Learn, Resolver};
+use super::turns::Turns;
 use crate::apps::{AppPolicy, Apps};
 use crate::watched::watched;
 
@@ -58,35 +58,28 @@ pub async fn serve_udp<L: Learn + 'static>(resolver: Rc<Resolver<L>>, apps: Rc<R
 /// Answers questions over TCP for ever. Must run in a `LocalSet`.
 pub async fn serve_tcp<L: Learn + 'static>(resolver: Rc<Resolver<L>>, apps: Rc<RefCell<Apps>>) {
     let listener = held("tcp", tcp_socket).await;
-    let open = Rc::new(RefCell::new(BTreeMap::<u32, usize>::new()));
+    let turns = Turns::new(STREAMS_MAX, ALL_STREAMS_MAX);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             sleep(*RETRY.start()).await;
             continue;
         };
         let Ok(SocketAddr::V4(to)) = stream.local_addr() else { continue };
-        let Some(policy) = owner(&apps, *to.ip()) else { continue };
-        let own = open.borrow().get(&policy.uid).copied().unwrap_or(0);
-        if own >= STREAMS_MAX || open.borrow().values().sum::<usize>() >= ALL_STREAMS_MAX {
-            continue;
-        }
-        open.borrow_mut().insert(policy.uid, own + 1);
-        let (resolver, open) = (resolver.clone(), open.clone());
+        let Some(turn) = owner(&apps, *to.ip()).and_then(|policy| turns.take(policy.uid)) else { continue };
+        let (resolver, apps) = (resolver.clone(), apps.clone());
         tokio::task::spawn_local(async move {
-            let _ = converse(stream, &resolver, &policy).await;
-            let mut open = open.borrow_mut();
-            match open.get_mut(&policy.uid) {
-                Some(own) if *own > 1 => *own -= 1,
-                _ => drop(open.remove(&policy.uid)),
-            }
+            let _ = converse(stream, &resolver, &apps, *to.ip()).await;
+            drop(turn);
         });
     }
 }
 
+/// Looks the policy up for each question: it may be another by the next.
 async fn converse<L: Learn>(
     mut stream: TcpStream,
     resolver: &Resolver<L>,
-    policy: &AppPolicy,
+    apps: &RefCell<Apps>,
+    at: Ipv4Addr,
 ) -> io::Result<()> {
     while let Ok(length) = timeout(IDLE, stream.read_u16()).await {
         let length = usize::from(length?);
@@ -95,7 +88,8 @@ async fn converse<L: Learn>(
         }
         let mut bytes = vec![0; length];
         timeout(IDLE, stream.read_exact(&mut bytes)).await??;
-        let Some(answer) = answered(resolver, policy, &bytes).await else { return Ok(()) };
+        let Some(policy) = owner(apps, at) else { return Ok(()) };
+        let Some(answer) = answered(resolver, &policy, &bytes).await else { return Ok(()) };
         let mut message = u16::try_from(answer.len()).map_err(io::Error::other)?.to_be_bytes().to_vec();
         message.extend(answer);
         timeout(IDLE, stream.write_all(&message)).await??;
