@@ -221,10 +221,7 @@ fn clock(claimed: ClaimedTime) -> Result<time::Settings, ConfigError> {
             return Err(ConfigError(format!("time.nts: {host:?} is no host")));
         }
     }
-    Ok(time::Settings {
-        servers: servers.iter().map(server).collect::<Result<_, _>>()?,
-        ..time::Settings::default()
-    })
+    Ok(time::Settings { nts, servers: servers.iter().map(server).collect::<Result<_, _>>()? })
 }
 
 fn bounded<T>(key: &str, list: Vec<T>) -> Result<Vec<T>, ConfigError> {
@@ -262,7 +259,7 @@ mod tests {
     fn config_of_every_kind_is_read() {
         let text = "[[link]]\nmatch = \"eth0\"\naddresses = [\"192.0.2.7/24\", \"2001:db8::7/64\"]\ngateway = \"192.0.2.1\"\n\
                     [[link]]\nmatch = \"52:54:00:12:34:56\"\ndhcp4 = true\n[dns]\nservers = [\"192.0.2.53\", \"192.0.2.53:5353\"]\n\
-                    [time]\nservers = [\"ntp.example.com\", \"192.0.2.1\"]\n[mdns]\nannounce = true\n";
+                    [time]\nservers = [\"ntp.example.com\", \"192.0.2.1\"]\nnts = [\"nts.example.com\"]\n[mdns]\nannounce = true\n";
         let config: Config = text.parse().unwrap();
         let eth0 = config.link("eth0", None).unwrap();
         assert_eq!((eth0.dhcp4, eth0.addresses.len(), eth0.gateway.is_some()), (false, 2, true));
@@ -270,6 +267,7 @@ mod tests {
         assert!(config.link("eth9", None).is_none() && config.announce);
         assert_eq!(config.dns.servers.iter().map(SocketAddr::port).collect::<Vec<_>>(), [53, 5353]);
         assert_eq!(config.time.servers.len(), 2);
+        assert_eq!(config.time.nts, ["nts.example.com"]);
     }
 
     #[test]
