@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bus::network_link::{FromNetd, ToNetd};
-
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};

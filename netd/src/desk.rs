@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use bus::network_link::{FromNetd, ToNetd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 use crate::watched::watched;
 
@@ -22,6 +23,7 @@ const WAITING_MAX: usize = 1024;
 pub struct Desk {
     socket: AsyncFd<OwnedFd>,
     waiting: RefCell<VecDeque<FromNetd>>,
+    full: Notify,
 }
 
 impl Desk {
@@ -30,7 +32,7 @@ impl Desk {
     /// # Errors
     /// It can't be waited for.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self { socket: watched(socket)?, waiting: RefCell::default() })
+        Ok(Self { socket: watched(socket)?, waiting: RefCell::default(), full: Notify::new() })
     }
 
     /// The next message and its descriptors. One that is none is passed over.
@@ -55,15 +57,16 @@ impl Desk {
             waiting.push_back(message);
         }
         drop(waiting);
-        let _ = self.send_some(self.socket.get_ref());
+        if self.send_some(self.socket.get_ref()).is_err() {
+            self.full.notify_one();
+        }
     }
 
-    /// Sends what waits, for ever.
+    /// Sends what found no room when there is some, for ever.
     pub async fn flush(&self) -> io::Result<()> {
         loop {
+            self.full.notified().await;
             self.socket.async_io(Interest::WRITABLE, |socket| self.send_some(socket)).await?;
-            // What is sent meanwhile tries for itself; this is for what found no room.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
 
