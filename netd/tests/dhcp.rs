@@ -181,7 +181,8 @@ fn lease_of_udhcpd_is_renewed_and_over_when_nobody_renews_it() -> Result<()> {
     std::fs::write(&leases, "")?;
     let text = format!(
         "start 10.9.0.50\nend 10.9.0.60\ninterface cable\nmin_lease 1\nauto_time 1\nlease_file {}\npidfile {}/pid\n\
-         option subnet 255.255.255.0\noption router 10.9.0.1\noption dns 10.9.0.1\noption lease 12\n",
+         option subnet 255.255.255.0\noption router 10.9.0.1\noption dns 10.9.0.1\noption lease 12\n\
+         option staticroutes 10.20.0.1/25 10.9.0.1, 0.0.0.0/0 10.9.0.1\n",
         leases.display(),
         site.folder.path().display()
     );

@@ -1,6 +1,7 @@
 //! What the kernel knows of links, and telling it what to do: rtnetlink.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
@@ -104,7 +105,9 @@ impl Kernel {
     ///
     /// # Errors
     /// Those of rtnetlink.
-    pub async fn lease(&self, index: u32, lease: &Lease, left_s: u32) -> Result<(), Error> {
+    pub async fn lease(&self, index: u32, lease: &Lease, left: Duration) -> Result<(), Error> {
+        // Not 0, which the kernel refuses; forever is more than any lease.
+        let left_s = u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1);
         let mut request = self.0.address().add(index, lease.address.into(), lease.prefix).replace();
         let mut life = CacheInfo::default();
         life.ifa_preferred = left_s;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use rtnetlink::MulticastGroup;
@@ -37,7 +37,8 @@ const LINKS_MAX: usize = 32;
 /// A link that asks by DHCP.
 struct Asking {
     carrier: watch::Sender<bool>,
-    lease: watch::Receiver<Option<(Lease, u32)>>,
+    /// What is ours, and when it ends.
+    lease: watch::Receiver<Option<(Lease, Instant)>>,
     used: Option<Lease>,
     client: JoinHandle<()>,
     watcher: JoinHandle<()>,
@@ -69,14 +70,14 @@ pub async fn run(mut config: watch::Receiver<Config>, state: watch::Sender<NetSt
     loop {
         let now = config.borrow_and_update().clone();
         let again = match links.settle(&now).await {
-            Ok(net) => {
+            Ok((net, failed)) => {
                 say_changes(&state.borrow(), &net);
                 state.send_if_modified(|old| {
                     let changed = *old != net;
                     *old = net;
                     changed
                 });
-                None
+                failed.then_some(RETRY)
             }
             Err(e) => {
                 eprintln!("links: {e}");
@@ -102,27 +103,33 @@ struct Links {
 }
 
 impl Links {
-    /// Brings every link to what it is to be; what is there then.
-    async fn settle(&mut self, config: &Config) -> Result<NetState, rtnetlink::Error> {
+    /// Brings every link to what it is to be: what is there then, and whether something was refused.
+    async fn settle(&mut self, config: &Config) -> Result<(NetState, bool), rtnetlink::Error> {
         let links = self.kernel.links().await?;
         self.asking.retain(|index, _| links.iter().any(|link| link.index == *index));
         let unsaid = LinkConfig::default();
+        let mut failed = false;
         for link in links.iter().filter(|link| !link.loopback).take(LINKS_MAX) {
             let wanted = config.link(&link.name, link.hardware_address).unwrap_or(&unsaid);
-            self.settle_one(link, wanted).await?;
+            // What the kernel refuses one link is no matter of the others.
+            if let Err(e) = self.settle_one(link, wanted).await {
+                eprintln!("net: {}: {e}", link.name);
+                failed = true;
+            }
         }
         let mut links = self.kernel.links().await?;
         for link in links.iter_mut().filter(|link| !link.loopback) {
             link.missing = missing(link);
         }
         let leases = || self.asking.values().filter_map(|asking| asking.used.as_ref());
-        Ok(NetState {
+        let state = NetState {
             name_servers: leases()
                 .flat_map(|lease| lease.name_servers.iter().copied().map(IpAddr::V4))
                 .collect(),
             time_servers: leases().flat_map(|lease| lease.time_servers.iter().copied()).collect(),
             links,
-        })
+        };
+        Ok((state, failed))
     }
 
     async fn settle_one(&mut self, link: &Link, wanted: &LinkConfig) -> Result<(), rtnetlink::Error> {
@@ -152,14 +159,16 @@ impl Links {
         if let Some(old) = asking.used.take_if(|old| Some((old.address, old.prefix)) != now) {
             self.kernel.drop_address(link.index, old.address.into(), old.prefix).await?;
         }
-        let Some((lease, left_s)) = lease else { return Ok(()) };
+        let Some((lease, end)) = lease else { return Ok(()) };
         // Somebody may have taken it from the link meanwhile; the kernel does when the link goes down.
         let there = link.addresses.contains(&(lease.address.into(), lease.prefix))
             && (lease.routes.is_empty() || !link.up || !link.gateways.is_empty());
+        // Whatever becomes of its routes, the address is on the link from here.
+        asking.used = Some(lease.clone());
         if renewed || !there {
-            self.kernel.lease(link.index, &lease, left_s).await?;
+            let left = end.saturating_duration_since(Instant::now());
+            self.kernel.lease(link.index, &lease, left).await?;
         }
-        asking.used = Some(lease);
         Ok(())
     }
 }

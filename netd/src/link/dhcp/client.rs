@@ -33,11 +33,11 @@ pub struct Lessee {
     pub mac: [u8; 6],
 }
 
-/// Asks and keeps asking, until `carrier` is closed. `lease` is what is ours, with the seconds that are left of it.
+/// Asks and keeps asking, until `carrier` is closed. `lease` is what is ours, with the moment when it ends.
 pub async fn run(
     lessee: Lessee,
     mut carrier: watch::Receiver<bool>,
-    lease: watch::Sender<Option<(Lease, u32)>>,
+    lease: watch::Sender<Option<(Lease, Instant)>>,
 ) {
     let began = Instant::now();
     let now_ms = move || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -81,7 +81,7 @@ async fn act(
     machine: &Machine,
     actions: Vec<Action>,
     socket: Option<&UdpSocket>,
-    lease: &watch::Sender<Option<(Lease, u32)>>,
+    lease: &watch::Sender<Option<(Lease, Instant)>>,
     now_ms: u64,
 ) {
     for action in actions {
@@ -96,7 +96,7 @@ async fn act(
             }
             Action::Use(granted) => {
                 let left_s = machine.left_s(now_ms).unwrap_or(granted.lease_s);
-                lease.send_replace(Some((granted, left_s)));
+                lease.send_replace(Some((granted, Instant::now() + Duration::from_secs(left_s.into()))));
             }
             Action::Drop(_) => {
                 lease.send_replace(None);

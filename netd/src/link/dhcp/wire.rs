@@ -56,8 +56,8 @@ const ROUTES_MAX: usize = 16;
 const LEASE_S: std::ops::RangeInclusive<u32> = 10..=30 * 86_400;
 /// The same where the server does not say.
 const LEASE_UNSAID_S: u32 = 3600;
-/// The smallest IPv4 packet that every host takes, and Ethernet's.
-const MTU: std::ops::RangeInclusive<u16> = 576..=1500;
+/// The smallest packet with which a link keeps its IPv6 (RFC 8200), and Ethernet's.
+const MTU: std::ops::RangeInclusive<u16> = 1280..=1500;
 
 /// What a server granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,7 +264,10 @@ fn routes(options: &Options<'_>, address: Ipv4Addr, prefix: u8) -> Vec<(Ipv4Addr
         let Some((router, rest)) = rest.split_first_chunk::<4>() else { break };
         let mut octets = [0; 4];
         octets.iter_mut().zip(network).for_each(|(to, from)| *to = *from);
-        let (network, router) = (Ipv4Addr::from(octets), Ipv4Addr::from(*router));
+        // Bits beyond the prefix may be anything, and the kernel takes none.
+        let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
+        let network = Ipv4Addr::from(u32::from_be_bytes(octets) & mask);
+        let router = Ipv4Addr::from(*router);
         if on_link(&router) && !network.is_loopback() && !network.is_multicast() && routes.len() < ROUTES_MAX
         {
             routes.push((network, *prefix, router));
@@ -364,6 +367,9 @@ mod tests {
             [default],
             "the first that can be"
         );
+        let odd = [25, 10, 20, 0, 1, 192, 0, 2, 1];
+        let clean = ([10, 20, 0, 0].into(), 25, [192, 0, 2, 1].into());
+        assert_eq!(routes(&[(code::ROUTES, &odd)]), [clean], "bits beyond the prefix are left out");
         let classless = [24, 198, 51, 100, 192, 0, 2, 2, 0, 192, 0, 2, 1, 33, 1];
         let both: &[(u8, &[u8])] = &[(code::ROUTER, &[192, 0, 2, 9]), (code::ROUTES, &classless)];
         assert_eq!(routes(both), [([198, 51, 100, 0].into(), 24, [192, 0, 2, 2].into()), default]);
