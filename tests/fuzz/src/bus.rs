@@ -12,6 +12,8 @@ use bus::server::{Answer, Call, Handover, Incoming, Place};
 use bus::session::{About, Granted, Session, Surroundings};
 use serde_json::Value;
 
+use crate::encodes_to_itself;
+
 /// One message to a server.
 pub fn call(bytes: &[u8]) {
     let Some(call) = bus::envelope::call(bytes) else { return };
@@ -69,16 +71,8 @@ pub fn control(bytes: &[u8]) {
 
 /// Questions to the desk and its answers: none is longer than what it was read from, and each is read as it was meant.
 pub fn desk(bytes: &[u8]) {
-    if let Some(asked) = Asked::decode(bytes) {
-        let again = asked.encode();
-        assert!(again.len() <= bytes.len());
-        assert_eq!(Asked::decode(&again), Some(asked));
-    }
-    if let Some(told) = Told::decode(bytes) {
-        let again = told.encode();
-        assert!(again.len() <= bytes.len());
-        assert_eq!(Told::decode(&again), Some(told));
-    }
+    encodes_to_itself(bytes, Asked::decode, Asked::encode);
+    encodes_to_itself(bytes, Told::decode, Told::encode);
 }
 
 /// Frames of a developer's port: the same ones however they are cut up, none too long, each what its encoding gives.

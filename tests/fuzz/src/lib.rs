@@ -61,6 +61,19 @@ pub const TARGETS: [(&str, Entry); 30] = [
     ("netlink", net::netlink),
 ];
 
+/// Whatever is a message encodes to itself, no longer.
+fn encodes_to_itself<M: PartialEq + std::fmt::Debug>(
+    bytes: &[u8],
+    decode: fn(&[u8]) -> Option<M>,
+    encode: fn(&M) -> Vec<u8>,
+) {
+    if let Some(message) = decode(bytes) {
+        let again = encode(&message);
+        assert!(again.len() <= bytes.len());
+        assert_eq!(decode(&again), Some(message));
+    }
+}
+
 /// Whether `text` can be shown on one line as it is.
 fn is_printable(text: &str) -> bool {
     ::sandboxd::line::escape(text.as_bytes()) == text && !text.contains('\t')

@@ -11,6 +11,8 @@ use netd::dns::{ADDRESSES_MAX, Kind, reply};
 use netd::link::dhcp::machine::{Action, Machine};
 use netd::link::dhcp::wire;
 
+use crate::encodes_to_itself;
+
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// An app's question: whatever it is, what it is answered fits into a datagram and can be read by others.
@@ -78,14 +80,6 @@ pub fn network(bytes: &[u8]) {
 
 /// Messages of `sandboxd` and netd: each encodes to itself, no longer.
 pub fn netlink(bytes: &[u8]) {
-    if let Some(message) = ToNetd::decode(bytes) {
-        let again = message.encode();
-        assert!(again.len() <= bytes.len());
-        assert_eq!(ToNetd::decode(&again), Some(message));
-    }
-    if let Some(message) = FromNetd::decode(bytes) {
-        let again = message.encode();
-        assert!(again.len() <= bytes.len());
-        assert_eq!(FromNetd::decode(&again), Some(message));
-    }
+    encodes_to_itself(bytes, ToNetd::decode, ToNetd::encode);
+    encodes_to_itself(bytes, FromNetd::decode, FromNetd::encode);
 }
