@@ -49,7 +49,7 @@ pub use kept::{KEPT_MAX, POLICY, keep, kept_plan};
 pub use landlock::{FsPath, FsRule, Landlock};
 pub use manifest::{Manifest, SystemManifest, check, check_system};
 pub use name::{AppId, Argument, EnvName, InterfaceName, MethodName, Version};
-pub use net::{Host, HostPort, Listen, Port, Proto};
+pub use net::{Host, HostPort, Listen, Port, Proto, is_private};
 pub use place::{AbsolutePath, Device, DeviceClass};
 pub use plan::{Lifecycle, Limits, Network, Plan, compile, compile_system};
 pub use problem::{Invalid, Problem, nearest};

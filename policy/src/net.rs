@@ -87,6 +87,17 @@ impl From<Port> for String {
     }
 }
 
+/// Whether an address is of a private network or of a link: RFC 1918, RFC 3927, RFC 6598; RFC 4193, link-local and the former
+/// site-local. A name has one only where the manifest says so.
+pub fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => a.is_private() || a.is_link_local() || matches!(a.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(a) => {
+            a.is_unique_local() || a.is_unicast_link_local() || matches!(a.segments(), [0xfec0..=0xfeff, ..])
+        }
+    }
+}
+
 checked_text! {
     /// A host: a lower-case DNS name, an IPv4 address, or an IPv6 address in brackets, each in its one spelling.
     Host, check_host

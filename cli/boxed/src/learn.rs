@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use nix::libc;
 use policy::learn::{Learnt, Need, Proposal, Seen, call_name, candidates, printable, propose, widest};
-use policy::{Board, Bytes, Device, DeviceClass, Host, HostPort, InterfaceName, Listen, MethodName, Proto};
+use policy::{
+    Board, Bytes, Device, DeviceClass, Host, HostPort, InterfaceName, Listen, MethodName, Proto, is_private,
+};
 
 use crate::app::App;
 use crate::error::Error;
@@ -183,15 +185,6 @@ fn private(record: &Record) -> Vec<Seen<Host>> {
         }
     }
     all.into_iter().filter(|(host, _)| host.is_name()).collect()
-}
-
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(a) => {
-            a.is_private() || a.is_link_local() || a.octets()[0] == 100 && a.octets()[1] & 0xc0 == 64
-        }
-        IpAddr::V6(a) => a.is_unique_local() || a.is_unicast_link_local(),
-    }
 }
 
 /// Whether the address is what a manifest calls `localhost`.

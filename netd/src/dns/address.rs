@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use policy::is_private;
+
 /// What an address is for the purpose of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -32,9 +34,7 @@ fn class_v4(address: Ipv4Addr) -> Class {
         [224..=239, ..] => Class::Never("multicast"),
         // 240/4, and the broadcast address in it.
         [240..=255, ..] => Class::Never("reserved"),
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [169, 254, ..] | [100, 64..=127, ..] => {
-            Class::Private
-        }
+        _ if is_private(address.into()) => Class::Private,
         _ => Class::Open,
     }
 }
@@ -51,9 +51,9 @@ fn class_v6(address: Ipv6Addr, own: &[IpAddr]) -> Class {
         [0, 0, 0, 0, 0, 0, 0, 1] => Class::Never("loopback"),
         [0, ..] => Class::Never("no address of a host"),
         [0xff00..=0xffff, ..] => Class::Never("multicast"),
-        [0xfe80..=0xfebf, ..] | [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Class::Private,
-        // Teredo: the address of an IPv4 host, scrambled.
-        [0x2001, 0, ..] => Class::Never("an IPv4 address in disguise"),
+        _ if is_private(address.into()) => Class::Private,
+        // Teredo: the address of an IPv4 host, scrambled; translation of a network's own (RFC 8215), to whatever host.
+        [0x2001, 0, ..] | [0x64, 0xff9b, 1, ..] => Class::Never("an IPv4 address in disguise"),
         _ => Class::Open,
     }
 }
@@ -101,6 +101,7 @@ mod tests {
             "::ffff:10.0.0.1",
             "2002:a00:1::",
             "2001:0:1::1",
+            "64:ff9b:1::a00:1",
         ] {
             assert!(matches!(of(text), Class::Never(_)), "{text}");
         }
