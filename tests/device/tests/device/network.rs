@@ -48,10 +48,13 @@ fn site_beside_a_device_serves_by_both_families() {
 
 /// One boot for all that needs none of its own.
 #[test]
-fn real_programs_reach_what_they_were_granted_and_nothing_else() {
+fn real_programs_reach_what_they_were_granted_and_live_through_what_happens_to_the_network() {
     let site = Site::complete().unwrap();
-    let device = visitors(&site).boot().unwrap();
+    let mut device = visitors(&site).boot().unwrap();
     granted(&device);
+    refusals_are_told(&device);
+    flow_outlives_netd(&mut device);
+    cable(&device);
     device.power_button().check_data().unwrap();
 }
 
@@ -64,6 +67,58 @@ fn granted(device: &Device) {
     device.wait_for("[org.test.subscriber] reading ");
     let failed = device.console().lines(0, "] FAILED ");
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Each names the app, who was to be reached, the port, and the line that would allow it.
+#[track_caller]
+fn refusals_are_told(device: &Device) {
+    let denied =
+        |name: &str, what: &str| device.wait_for(&format!("event denied id=org.test.{name} call={what}"));
+    denied(
+        "curl",
+        r#"connect errno=EPERM by=firewall peer="198.51.100.13" port=443/tcp allow="connect = ['198.51.100.13:443/tcp']""#,
+    );
+    denied("curl", r#"connect errno=EPERM by=firewall peer="2001:db8:1::13" port=443/tcp allow="#);
+    denied("curl", r#"resolve by=firewall peer="other.example" allow="connect = ['other.example:"#);
+    // Another port of a host that it knows is refused by Landlock already.
+    device.wait_for(
+        "event denied id=org.test.curl pid=* call=connect errno=EACCES by=landlock address=198.51.100.10:80 ",
+    );
+    device.wait_for("event denied id=org.test.rediscli pid=* call=connect errno=EACCES by=landlock address=198.51.100.12:443 ");
+}
+
+/// The rules are the kernel's: whoever is connected notices nothing, and nobody reaches more while netd is not there.
+#[track_caller]
+fn flow_outlives_netd(device: &mut Device) {
+    let subscriber = device.pid("org.test.subscriber");
+    for _ in 0..3 {
+        let old = netd(device, None);
+        let mark = device.console().mark();
+        device.agent(&format!("kill {old} SIGKILL"));
+        netd(device, Some(old));
+        // New connections, and the old one.
+        device.wait_count(mark, "[org.test.publisher] sent ", 2, PATIENCE);
+        device.wait_count(mark, "[org.test.subscriber] reading ", 2, PATIENCE);
+    }
+    assert!(device.console().lines(0, "event exited id=org.test.subscriber").is_empty());
+    assert_eq!(device.pid("org.test.subscriber"), subscriber);
+}
+
+/// The cable is pulled while readings are sent: they go on when it is back.
+#[track_caller]
+fn cable(device: &Device) {
+    let carrier = |mark, up: bool| {
+        device.wait_after(mark, &format!("net: eth0 {}", if up { "up" } else { "down" }));
+    };
+    for _ in 0..2 {
+        let mark = device.console().mark();
+        device.plug(false).unwrap();
+        carrier(mark, false);
+        let mark = device.console().mark();
+        device.plug(true).unwrap();
+        carrier(mark, true);
+        device.wait_count(mark, "[org.test.publisher] sent ", 2, PATIENCE);
+    }
 }
 
 /// Kills netd and takes its ports while it restarts.
