@@ -20,7 +20,8 @@ pub const QUESTION_MAX: usize = 1024;
 pub struct Asked {
     id: u16,
     recursion: bool,
-    /// The name in lower case, without the last dot.
+    /// The name in lower case, without the last dot. Empty if it has bytes that no host's name has: written out and read
+    /// again it would be another name, and a longer one.
     pub name: String,
     kind: QTYPE,
     class: QCLASS,
@@ -73,10 +74,12 @@ impl Asked {
         if !packet.answers.is_empty() || !packet.name_servers.is_empty() {
             return error(RCODE::FormatError);
         }
+        let of_hosts = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let plain = question.qname.as_bytes().flatten().all(of_hosts);
         Ok(Self {
             id: packet.id(),
             recursion: packet.has_flags(PacketFlag::RECURSION_DESIRED),
-            name: question.qname.to_string().to_ascii_lowercase(),
+            name: if plain { question.qname.to_string().to_ascii_lowercase() } else { String::new() },
             kind: question.qtype,
             class: question.qclass,
         })
@@ -99,7 +102,9 @@ impl Asked {
             Answered::Failed => RCODE::ServerFailure,
             Answered::Refused => RCODE::Refused,
         };
-        built(self.id, self.recursion, code, Some((self, answered)))
+        // A name that can not be repeated is not.
+        let about = (!self.name.is_empty()).then_some((self, answered));
+        built(self.id, self.recursion, code, about)
     }
 }
 
@@ -176,6 +181,18 @@ mod tests {
                 "{}",
                 answer.len()
             );
+        }
+    }
+
+    #[test]
+    fn question_with_bytes_that_no_host_has_is_answered_without_its_name() {
+        let mut bytes = bytes("a.example", TYPE::A);
+        for odd in [0xff, b' ', b'.', 0] {
+            bytes[13] = odd;
+            let asked = Asked::read(&bytes).unwrap();
+            assert_eq!(asked.name, "");
+            let answer = asked.answer(&Answered::Refused);
+            assert!(answer.len() <= 512 && Packet::parse(&answer).unwrap().rcode() == RCODE::Refused);
         }
     }
 
