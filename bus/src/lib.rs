@@ -18,6 +18,7 @@
 //! | router, servers | [`handover`] |
 //! | `sandboxd`, `appsd` | [`desk`] |
 //! | `sandboxd`, `netd` | [`network_link`] |
+//! | `sandboxd`, `attestd` | [`attest_link`] |
 //! | a developer's host, `devport` | [`devport`] |
 //! | a daemon or app that serves | [`server`], and [`interfaces`] or its own made by `gabion-bus-codegen` |
 //! | a caller | the `Client` of an interface, on [`client`] |
@@ -29,6 +30,7 @@
 // What `gabion-bus-codegen` makes names this crate, be it used here or elsewhere.
 extern crate self as bus;
 
+pub mod attest_link;
 pub mod bulk;
 pub mod client;
 pub mod control;
@@ -42,6 +44,7 @@ pub mod interfaces;
 pub mod json;
 pub mod network_link;
 pub mod output;
+mod packet;
 pub mod server;
 pub mod session;
 

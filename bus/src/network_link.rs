@@ -20,10 +20,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::packet::{self, is_text};
+
 /// Longest text of a configuration, bytes.
 pub const CONFIG_MAX: usize = 32 << 10;
-/// Longest message, bytes: an app may name 64 destinations of 280 bytes.
-pub const MESSAGE_MAX: usize = 64 << 10;
 /// Longest text in a refusal, bytes.
 const TEXT_MAX: usize = 320;
 
@@ -114,41 +114,32 @@ pub struct Refusal {
 impl ToNetd {
     /// The message as bytes, without its descriptors.
     pub fn encode(&self) -> Vec<u8> {
-        // Plain strings and numbers into a vector: nothing can fail.
-        postcard::to_stdvec(self).unwrap_or_default()
+        packet::encode(self)
     }
 
     /// Reads a message; `None` when it is not one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        exact(bytes).filter(|message| !matches!(message, Self::Config(text) if text.len() > CONFIG_MAX))
+        packet::decode(bytes)
+            .filter(|message| !matches!(message, Self::Config(text) if text.len() > CONFIG_MAX))
     }
 }
 
 impl FromNetd {
     /// The message as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
+        packet::encode(self)
     }
 
     /// Reads a message; `None` when it is not one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        exact(bytes).filter(|message| match message {
+        packet::decode(bytes).filter(|message| match message {
             Self::Hello | Self::Taken(_) | Self::Keep(_) => true,
-            Self::Refused(refusal) => is_text(&refusal.peer) && is_text(&refusal.allow) && refusal.count > 0,
+            Self::Refused(refusal) => {
+                is_text(&refusal.peer, TEXT_MAX) && is_text(&refusal.allow, TEXT_MAX) && refusal.count > 0
+            }
             Self::Store(text) => text.len() <= CONFIG_MAX,
         })
     }
-}
-
-fn exact<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Option<M> {
-    let whole = bytes.len() <= MESSAGE_MAX;
-    let read = whole.then(|| postcard::take_from_bytes(bytes).ok()).flatten();
-    read.and_then(|(message, rest)| rest.is_empty().then_some(message))
-}
-
-/// One line for people, which may go into a record between quotation marks.
-fn is_text(text: &str) -> bool {
-    text.len() <= TEXT_MAX && text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'\\')
 }
 
 #[cfg(test)]
