@@ -32,6 +32,8 @@ pub const RECORD_MAX: usize = 4 << 10;
 pub const KEPT_MAX: u64 = 1 << 20;
 /// Longest text for people, bytes.
 const TEXT_MAX: usize = 320;
+/// Bytes at the beginning of the data device that hold its LUKS2 header and key slots.
+pub const HEADER_MAX: u64 = 2 << 20;
 /// Bytes of a volume key: two of AES-256, for XTS.
 pub const VOLUME_KEY: usize = 64;
 

@@ -13,6 +13,7 @@ use crate::exits::ExitLog;
 use crate::logfile::LogFile;
 use crate::notify::{self, Notice};
 use crate::refusals::Refusals;
+use crate::system;
 use crate::table::Row;
 use crate::watchdog::Watchdog;
 use bus::desk::Exit;
@@ -87,7 +88,8 @@ impl App {
     /// A box of which only the name is known. `cgroups` is `/sys/fs/cgroup`, `logs` where logs go if anywhere.
     pub fn new(uid: u32, id: &str, system: bool, cgroups: &Path, logs: Option<&Path>) -> Self {
         let dir = logs.map(|l| l.join(id));
-        let parent = cgroups.join(if system { "system" } else { "apps" });
+        // Below the apps' is the firewall, which holds for what reaches out to the service as well.
+        let parent = cgroups.join(if system && id != system::ATTESTD { "system" } else { "apps" });
         Self {
             uid,
             id: id.to_owned(),

@@ -14,6 +14,11 @@ pub fn stamp_ago(ms: u64) -> String {
     rfc3339(then.as_secs(), then.subsec_millis())
 }
 
+/// The wall clock, seconds since 1970-01-01 UTC.
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// `seconds` after 1970-01-01 as RFC 3339.
 pub fn rfc3339(seconds: u64, millis: u32) -> String {
     let (year, month, day) = civil(seconds / 86_400);

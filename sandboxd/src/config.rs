@@ -27,6 +27,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The block device it is on; `None` when something else mounts it.
     pub data_device: Option<PathBuf>,
+    /// The EFI system partition; `None` on a board that boots without one.
+    pub esp: Option<PathBuf>,
     /// What is copied onto a blank data device.
     pub template: PathBuf,
     /// Plans and roots of the system's boxes.
@@ -37,6 +39,9 @@ pub struct Config {
     pub cgroups: PathBuf,
     /// A developer's device, which shows more of itself than one in production. Part of what was signed.
     pub developer: bool,
+    /// The board has a TPM: apps are measured before they are launched, and a board that lacks it launches none. Part of
+    /// what was signed.
+    pub tpm: bool,
     /// Start the system's boxes only.
     pub safe_mode: bool,
     /// Always enforced on a device; see [`Limits::NotEnforced`].
@@ -53,8 +58,8 @@ impl Config {
         Self::told(|name| std::env::var_os(name), std::env::args_os())
     }
 
-    /// The device's own, as the kernel's command line has it by way of environment and arguments: `GABION_APPS` and
-    /// `GABION_DATA` name the block devices, `GABION_DEVELOPER=1` is a developer's; `--safe-mode` is `init`'s word.
+    /// The device's own, as the kernel's command line has it by way of environment and arguments: `GABION_APPS`,
+    /// `GABION_DATA` and `GABION_ESP` name the block devices, `GABION_DEVELOPER=1` is a developer's, `GABION_TPM=1` has a TPM; `--safe-mode` is `init`'s word.
     pub fn told(
         variable: impl Fn(&str) -> Option<OsString>,
         mut arguments: impl Iterator<Item = OsString>,
@@ -65,11 +70,13 @@ impl Config {
             apps_device: device("GABION_APPS"),
             data: "/data".into(),
             data_device: device("GABION_DATA"),
+            esp: device("GABION_ESP"),
             template: "/usr/share/gabion/data.ext4".into(),
             system: "/usr/share/gabion/system".into(),
             runtime: "/run/gabion".into(),
             cgroups: "/sys/fs/cgroup".into(),
             developer: variable("GABION_DEVELOPER").is_some_and(|v| v == "1"),
+            tpm: variable("GABION_TPM").is_some_and(|v| v == "1"),
             safe_mode: arguments.any(|a| a == "--safe-mode"),
             limits: Limits::Enforced,
             quota: Quota::Enforced,

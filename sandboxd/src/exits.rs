@@ -66,6 +66,11 @@ impl Reason {
         }
     }
 
+    /// Whether something went wrong: the box neither ended as it should nor because it was asked to.
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::Exit(0) | Self::Stopped(_))
+    }
+
     /// How many ends it stands for.
     fn ends(&self) -> u64 {
         if let Self::Unrecorded(ends) = self { u64::from(*ends) } else { 1 }

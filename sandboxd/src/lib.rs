@@ -15,6 +15,7 @@
 
 pub mod app;
 pub mod applog;
+mod attestfiles;
 pub mod audit_log;
 pub mod audit_record;
 mod audit_rules;
@@ -39,15 +40,18 @@ mod netfiles;
 pub mod network;
 pub mod notify;
 mod notify_socket;
+mod outbox;
 pub mod poller;
 pub mod problem;
 pub mod rate;
 pub mod refusal;
 pub mod refusals;
 pub mod registry;
+pub mod reports;
 mod resolver;
 pub mod router_link;
 pub mod rules;
+mod sealed;
 pub mod storage;
 pub mod store;
 pub mod syscalls;

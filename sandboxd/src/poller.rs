@@ -25,6 +25,8 @@ pub enum Ready {
     Desk,
     /// A message from `netd`.
     Netd,
+    /// A message from `attestd`.
+    Attestd,
     /// Output of the box with this uid.
     Out(u32),
     /// Its error output.
@@ -89,6 +91,7 @@ fn token(ready: Ready) -> u64 {
         Ready::Desk => (8, 0),
         Ready::Console => (9, 0),
         Ready::Netd => (10, 0),
+        Ready::Attestd => (11, 0),
         Ready::Out(uid) => (4, uid),
         Ready::Err(uid) => (5, uid),
         Ready::Notify(uid) => (6, uid),
@@ -107,6 +110,7 @@ fn meaning(token: u64) -> Option<Ready> {
         8 => Ready::Desk,
         9 => Ready::Console,
         10 => Ready::Netd,
+        11 => Ready::Attestd,
         4 => Ready::Out(uid),
         5 => Ready::Err(uid),
         6 => Ready::Notify(uid),
@@ -128,6 +132,7 @@ mod tests {
             Ready::Router,
             Ready::Desk,
             Ready::Netd,
+            Ready::Attestd,
             Ready::Console,
             Ready::Out(1),
             Ready::Err(u32::MAX),

@@ -18,7 +18,7 @@ pub fn list(dir: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
     for entry in fs::read_dir(dir)?.take(APPS_MAX * 2) {
         let entry = entry?;
         let name = entry.file_name();
-        if name == crate::netfiles::CONFIG {
+        if name == crate::netfiles::CONFIG || name == crate::attestfiles::SERVICE {
             continue;
         }
         match name.to_str().filter(|n| plain(n) && entry.file_type().is_ok_and(|t| t.is_dir())) {
@@ -40,10 +40,14 @@ pub fn plain(name: &str) -> bool {
     !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.bytes().all(allowed)
 }
 
+/// The manifest's file in the app directory `app`.
+pub fn manifest_file(app: &Path) -> io::Result<File> {
+    open(&app.join("manifest.toml"))
+}
+
 /// The manifest in the app directory `app`. The error is a message for people.
 pub fn manifest(app: &Path) -> Result<Vec<u8>, String> {
-    let file =
-        open(&app.join("manifest.toml")).map_err(|e| format!("can not open its manifest.toml: {e}"))?;
+    let file = manifest_file(app).map_err(|e| format!("can not open its manifest.toml: {e}"))?;
     let text = read(file, policy::TEXT_MAX).map_err(|e| format!("can not read its manifest.toml: {e}"))?;
     if text.len() > policy::TEXT_MAX {
         return Err(format!("its manifest.toml is longer than {} bytes", policy::TEXT_MAX));

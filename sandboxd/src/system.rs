@@ -17,6 +17,8 @@ pub const ROUTER: &str = "os.gabion.bus";
 pub const DESK: &str = "os.gabion.apps";
 /// What manages the network.
 pub const NETD: &str = "os.gabion.net";
+/// What has the TPM: the device's identity, and the key of its storage.
+pub const ATTESTD: &str = "os.gabion.attest";
 /// The first uid of a box.
 pub const FIRST_UID: u32 = 1000;
 /// Uids of the system's boxes. Below the apps' ([`crate::registry::FIRST_UID`]), above a distribution's daemons.
@@ -26,7 +28,7 @@ const UIDS: [(&str, u32); 8] = [
     (ROUTER, 1002),
     (NETD, 1003),
     ("os.gabion.update", 1004),
-    ("os.gabion.attest", 1005),
+    (ATTESTD, 1005),
     (DESK, 1006),
     ("os.gabion.devport", 1007),
 ];

@@ -82,6 +82,11 @@ pub struct Prepared {
     blocks: u64,
 }
 
+/// The root hash of the image in `app`, lower-case hex; `None` when it has none.
+pub fn root_hash(app: &Path) -> Option<String> {
+    Some(VerityText::parse(&fs::read_to_string(app.join("root.verity")).ok()?).ok()?.root_hash)
+}
+
 /// Sets up loop device and dm-verity for the image in `app` (`root.img`, `root.verity`).
 pub fn prepare(app: &Path, uid: u32) -> Result<Prepared, BoxError> {
     let text =

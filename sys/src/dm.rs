@@ -1,4 +1,4 @@
-//! Device-mapper by ioctl: a dm-verity target over an app's image.
+//! Device-mapper by ioctl: a dm-verity target over an app's image, a dm-crypt target over the data device.
 //!
 //! A corrupt block reads as EIO for whoever reads it; nothing panics because one app's image is bad. The root
 //! hash comes from the app store, which is itself verified; the image's bytes are checked by the kernel against
@@ -41,6 +41,21 @@ pub struct Verity<'a> {
     pub salt: &'a str,
 }
 
+/// The one cipher that data is kept under: AES-256 in XTS mode, by 512-byte sectors.
+pub const CIPHER: &str = "aes-xts-plain64";
+
+/// Where the encrypted data is, and its key.
+pub struct Crypt<'a> {
+    /// The block device, as `MAJOR:MINOR` or a path.
+    pub device: &'a str,
+    /// Where the data begins, 512-byte sectors.
+    pub offset: u64,
+    /// How long it is, 512-byte sectors.
+    pub sectors: u64,
+    /// The key.
+    pub key: &'a [u8; 64],
+}
+
 /// The device-mapper control device.
 #[derive(Debug)]
 pub struct DeviceMapper(File);
@@ -54,9 +69,18 @@ impl DeviceMapper {
     /// Makes and activates the verity device `name`; gives its device number (`dev_t` as the kernel encodes it
     /// for userland). On any failure the half-made device is removed again.
     pub fn create_verity(&self, name: &str, verity: &Verity<'_>) -> io::Result<u64> {
+        self.create(name, DM_READONLY_FLAG, &|request| request.verity(verity))
+    }
+
+    /// The same for the encrypted device `name`. What was written of the key to memory on the way is wiped.
+    pub fn create_crypt(&self, name: &str, crypt: &Crypt<'_>) -> io::Result<u64> {
+        self.create(name, 0, &|request| request.crypt(crypt))
+    }
+
+    fn create(&self, name: &str, flags: u32, target: Target<'_>) -> io::Result<u64> {
         self.run(DM_DEV_CREATE, name, 0, None)?;
         let active = self
-            .run(DM_TABLE_LOAD, name, DM_READONLY_FLAG | DM_SECURE_DATA_FLAG, Some(verity))
+            .run(DM_TABLE_LOAD, name, flags | DM_SECURE_DATA_FLAG, Some(target))
             .and_then(|_| self.run(DM_DEV_SUSPEND, name, 0, None));
         if active.is_err() {
             // The first error is the one that says something; this one could only repeat it.
@@ -71,10 +95,10 @@ impl DeviceMapper {
     }
 
     /// One request; the answer is the device number.
-    fn run(&self, command: u32, name: &str, flags: u32, target: Option<&Verity<'_>>) -> io::Result<u64> {
+    fn run(&self, command: u32, name: &str, flags: u32, target: Option<Target<'_>>) -> io::Result<u64> {
         let mut request = Request::new(name, flags)?;
-        if let Some(verity) = target {
-            request.target(verity)?;
+        if let Some(write) = target {
+            write(&mut request)?;
         }
         // _IOWR(DM_IOCTL, command, struct dm_ioctl)
         let code = (3_u32 << 30) | ((HEADER as u32) << 16) | (0xfd << 8) | command;
@@ -87,6 +111,9 @@ impl DeviceMapper {
         Ok(request.0.get(OFF_DEV / 8).copied().unwrap_or_default())
     }
 }
+
+/// Writes a target into a request.
+type Target<'a> = &'a dyn Fn(&mut Request) -> io::Result<()>;
 
 /// A `struct dm_ioctl` with room for one target, in 8-byte words for its alignment.
 struct Request(Box<[u64; BUFFER / 8]>);
@@ -105,17 +132,38 @@ impl Request {
         Ok(request)
     }
 
-    fn target(&mut self, verity: &Verity<'_>) -> io::Result<()> {
+    fn verity(&mut self, verity: &Verity<'_>) -> io::Result<()> {
         let Verity { device, data_blocks, hash_start_block, root_hash, salt } = verity;
         let table = format!(
             "1 {device} {device} 4096 4096 {data_blocks} {hash_start_block} sha256 {root_hash} {salt}"
         );
+        self.target(b"verity", data_blocks.saturating_mul(8))?;
+        // The NUL after it is there.
+        self.put(HEADER + SPEC, table.as_bytes())
+    }
+
+    /// The key is written digit by digit, so that no copy of it is left anywhere but here.
+    fn crypt(&mut self, crypt: &Crypt<'_>) -> io::Result<()> {
+        self.target(b"crypt", crypt.sectors)?;
+        let mut at = HEADER + SPEC;
+        let mut put = |bytes: &[u8]| {
+            self.put(at, bytes)?;
+            at += bytes.len();
+            Ok::<(), io::Error>(())
+        };
+        put(CIPHER.as_bytes())?;
+        put(b" ")?;
+        for byte in crypt.key {
+            let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+            put(&[digit(byte >> 4), digit(byte & 15)])?;
+        }
+        put(format!(" 0 {} {}", crypt.device, crypt.offset).as_bytes())
+    }
+
+    fn target(&mut self, kind: &[u8], sectors: u64) -> io::Result<()> {
         self.put(OFF_TARGET_COUNT, &1_u32.to_ne_bytes())?;
-        self.put(HEADER + 8, &data_blocks.saturating_mul(8).to_ne_bytes())?;
-        self.put(HEADER + 24, b"verity")?;
-        // The table and the NUL after it.
-        self.put(HEADER + SPEC, table.as_bytes())?;
-        self.put(HEADER + SPEC + table.len(), &[0])
+        self.put(HEADER + 8, &sectors.to_ne_bytes())?;
+        self.put(HEADER + 24, kind)
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
@@ -127,6 +175,15 @@ impl Request {
             *word = u64::from_ne_bytes(raw);
         }
         Ok(())
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        for word in self.0.iter_mut() {
+            // SAFETY: a valid, aligned place of our own. Volatile, so that it is done although nobody reads it again.
+            unsafe { std::ptr::write_volatile(word, 0) };
+        }
     }
 }
 
@@ -143,7 +200,7 @@ mod tests {
         let mut request = Request::new("app-1", DM_READONLY_FLAG).unwrap();
         let verity =
             Verity { device: "7:0", data_blocks: 2, hash_start_block: 2, root_hash: "ab", salt: "-" };
-        request.target(&verity).unwrap();
+        request.verity(&verity).unwrap();
         let raw = bytes(&request);
         assert_eq!(raw[0..4], 4_u32.to_ne_bytes());
         assert_eq!(raw[OFF_FLAGS..OFF_FLAGS + 4], 1_u32.to_ne_bytes());
@@ -160,7 +217,19 @@ mod tests {
         let long = "a".repeat(BUFFER);
         let verity =
             Verity { device: "7:0", data_blocks: 1, hash_start_block: 1, root_hash: &long, salt: "-" };
-        assert!(request.target(&verity).is_err());
+        assert!(request.verity(&verity).is_err());
+    }
+
+    #[test]
+    fn request_for_crypt_has_the_key_in_hex() {
+        let mut request = Request::new("data", 0).unwrap();
+        let key = [0xa5; 64];
+        request.crypt(&Crypt { device: "8:1", offset: 32768, sectors: 99, key: &key }).unwrap();
+        let raw = bytes(&request);
+        assert_eq!(raw[HEADER + 8..HEADER + 16], 99_u64.to_ne_bytes());
+        assert_eq!(&raw[HEADER + 24..HEADER + 30], b"crypt\0");
+        let table = format!("aes-xts-plain64 {} 0 8:1 32768\0", "a5".repeat(64));
+        assert_eq!(&raw[HEADER + SPEC..HEADER + SPEC + table.len()], table.as_bytes());
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Daemon {
         console::say(format_args!(
             "event denied id={id}{whose} call={text} count={count} suppressed={suppressed}"
         ));
+        self.attest_report(uid, "denied", text);
         let (kind, detail) = (EventKind::Denied, format!("{text} count={count}"));
         self.record(&id, Event { kind, uid, interface: String::new(), serial: 0, detail, suppressed });
     }

@@ -44,7 +44,9 @@ impl Daemon {
             return self.worker_ended(now);
         }
         let hints = Hints { asked, watchdog_ms: app.killed_for_ms.take(), oom_kills, syscall };
-        End { pid, reason: Reason::of(code, status, &hints), uptime_ms, next }.record(app, None);
+        let reason = End { pid, reason: Reason::of(code, status, &hints), uptime_ms, next }.record(app, None);
+        self.report_end(uid, &reason);
+        let Some(app) = self.apps.get(&uid) else { return Ok(()) };
         let worker = app.id == system::WORKER;
         self.init.ask(&Request::Heard(uid, 1))?;
         if worker {
@@ -72,8 +74,9 @@ impl Daemon {
         app.starts = app.starts.saturating_add(1);
         let end = End::refused(step, errno, next);
         let text = format!("the launch was refused: {}", end.reason);
-        end.record(app, None);
         let worker = app.id == system::WORKER;
+        let reason = end.record(app, None);
+        self.report_end(uid, &reason);
         self.init.ask(&Request::Heard(uid, 1))?;
         if worker {
             return self.worker_ended(now);
@@ -93,8 +96,11 @@ impl Daemon {
         now: u64,
     ) -> io::Result<()> {
         let heard = more.saturating_add(ends.len() as u32);
-        let Some(app) = self.apps.get_mut(&uid).filter(|_| heard > 0) else { return Ok(()) };
+        if heard == 0 {
+            return Ok(());
+        }
         for (at_ms, event) in ends {
+            let Some(app) = self.apps.get_mut(&uid) else { return Ok(()) };
             let end = match event {
                 // Asked to: no news, as above.
                 Event::Exited { next: Next::Stopped, .. } if app.id == system::WORKER => continue,
@@ -104,13 +110,22 @@ impl Daemon {
                 Event::Refused { step, errno, next, .. } => End::refused(step, errno, next),
                 _ => continue,
             };
-            end.record(app, Some(now.saturating_sub(at_ms)));
+            let reason = end.record(app, Some(now.saturating_sub(at_ms)));
+            self.report_end(uid, &reason);
         }
-        if more > 0 {
+        if more > 0
+            && let Some(app) = self.apps.get_mut(&uid)
+        {
             let count = app.exits.record(&clock::stamp(), 0, &Reason::Unrecorded(more), 0);
             console::say(format_args!("event unrecorded id={} ends={more} count={count}", app.id));
         }
         self.init.ask(&Request::Heard(uid, heard))
+    }
+
+    fn report_end(&mut self, uid: BoxId, reason: &Reason) {
+        if reason.is_failure() {
+            self.attest_report(uid, reason.word(), &reason.to_string());
+        }
     }
 
     pub(super) fn failed(&mut self, uid: BoxId, errno: i32) {
@@ -146,8 +161,8 @@ impl End {
         Self { pid: 0, reason: Reason::Refused(step, errno), uptime_ms: 0, next }
     }
 
-    /// On the disk and on the console; `ago_ms` when it is told late.
-    fn record(self, app: &mut App, ago_ms: Option<u64>) {
+    /// On the disk and on the console; `ago_ms` when it is told late. Gives why it ended.
+    fn record(self, app: &mut App, ago_ms: Option<u64>) -> Reason {
         let Self { pid, reason, uptime_ms, next } = self;
         let time = clock::stamp_ago(ago_ms.unwrap_or_default());
         let count = app.exits.record(&time, pid, &reason, uptime_ms);
@@ -164,6 +179,7 @@ impl End {
         };
         let late = ago_ms.map_or(String::new(), |ms| format!(" ago_ms={ms}"));
         console::say(format_args!("event {what} next={}{late}", then(next)));
+        reason
     }
 }
 

@@ -37,6 +37,7 @@ impl Daemon {
             self.problem(uid, &text, &help);
             return Ok(());
         }
+        self.attest_policy(uid, &plan);
         self.bus_party(uid, &plan);
         if kept {
             return self.take_up(uid, &plan);
@@ -68,10 +69,7 @@ impl Daemon {
         app.watchdog.set(plan.lifecycle.watchdog_ms, up, now);
         if !up && app.starts == 0 {
             app.state = State::Starting;
-            if self.net_must_wait(uid) {
-                return Ok(());
-            }
-            return self.init.ask(&Request::Start(uid));
+            return self.launch(uid);
         }
         Ok(())
     }
@@ -147,6 +145,11 @@ impl Daemon {
                 self.net_opened(ours.try_clone()?, true)?;
                 Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
             }
+            system::ATTESTD => {
+                let (ours, theirs) = sys::channel::pair()?;
+                self.attest_opened(ours.try_clone()?, true)?;
+                Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
+            }
             _ => Ok(Wiring::default()),
         }
     }
@@ -217,10 +220,21 @@ impl Daemon {
             app.awaits_ready = plan.lifecycle.notify;
             app.watchdog.set(plan.lifecycle.watchdog_ms, false, 0);
         }
-        if self.net_must_wait(uid) {
+        self.launch(uid)
+    }
+
+    /// Has the box launched for the first time, once nothing stands in the way any more.
+    fn launch(&mut self, uid: u32) -> io::Result<()> {
+        if self.net_must_wait(uid) || self.attest_must_wait(uid) {
+            self.waiting.insert(uid);
             return Ok(());
         }
         self.init.ask(&Request::Start(uid))
+    }
+
+    /// Something does not stand in its way any more.
+    pub(super) fn launch_if_it_waits(&mut self, uid: u32) -> io::Result<()> {
+        if self.waiting.remove(&uid) { self.launch(uid) } else { Ok(()) }
     }
 }
 

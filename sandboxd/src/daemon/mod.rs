@@ -4,6 +4,7 @@
 //! does is charged to it and disturbs no other. All it holds can be rebuilt from `init`'s kept bundles, the
 //! registry and the store: it may be killed at any time.
 
+mod attest;
 mod bus;
 mod denied;
 mod desk;
@@ -15,7 +16,7 @@ mod tick;
 mod wiping;
 mod worker_box;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -33,6 +34,7 @@ use crate::init_link::InitLink;
 use crate::poller::{Poller, Ready};
 use crate::refusal::Assembler;
 use crate::table::Schedule;
+use attest::Attest;
 use bus::Bus;
 use desk::Desk;
 use net::Net;
@@ -60,6 +62,11 @@ pub struct Daemon {
     bus: Bus,
     desk: Desk,
     net: Net,
+    attest: Attest,
+    /// The storage is not open yet: no app is known.
+    locked: bool,
+    /// Boxes that are ready, and are not launched before something is known.
+    waiting: BTreeSet<u32>,
     wiping: Wiping,
     /// System boxes that are started once somebody uses what they serve.
     on_demand: Vec<String>,
@@ -93,6 +100,7 @@ impl Daemon {
                     Ready::Router => self.bus_messages()?,
                     Ready::Desk => self.desk_questions()?,
                     Ready::Netd => self.net_messages()?,
+                    Ready::Attestd => self.attest_messages()?,
                     Ready::Out(uid) => self.output(uid, Stream::Out, now),
                     Ready::Err(uid) => self.output(uid, Stream::Err, now),
                     Ready::Notify(uid) => self.notices(uid, now),

@@ -4,44 +4,38 @@
 //! policy; a port is served by one app; what netd says is believed in its form and no further. netd may die at any time:
 //! the rules are the kernel's, and the next netd is told everything again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
 use bus::network_link::{FromNetd, Grants, Refusal, ToNetd};
 use firewall::Maps;
 use policy::{Network, Plan, Port};
-use sys::bundle::Request;
-use sys::channel;
 
 use super::Daemon;
 use crate::console;
 use crate::denied_network;
+use crate::outbox::Outbox;
 use crate::poller::Ready;
 use crate::refusals::Verdict;
 use crate::{netfiles, system};
 
 /// Messages read before others have their turn.
 const AT_ONCE: usize = 64;
-/// How soon what did not fit into the socket is tried again, milliseconds.
-const RETRY_MS: u64 = 20;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Net {
     /// The firewall's tables; `None` where there is no firewall, and then no box with a network.
     pub(super) tables: Option<Maps>,
-    link: Option<OwnedFd>,
+    outbox: Outbox,
     /// It said `Hello`, or did to the sandboxd before us: it has the state, and gets what is new.
     greeted: bool,
-    queue: VecDeque<ToNetd>,
     policies: BTreeMap<u32, Grants>,
     ports: BTreeMap<Port, u32>,
     taken: BTreeSet<u32>,
-    waiting: BTreeSet<u32>,
     /// Every manifest is read.
     complete: bool,
-    retry_at_ms: Option<u64>,
 }
 
 impl Net {
@@ -52,7 +46,7 @@ impl Net {
 
     /// When to try again to send.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.retry_at_ms
+        self.outbox.deadline_ms()
     }
 }
 
@@ -82,10 +76,15 @@ impl Daemon {
             private: private.iter().map(ToString::to_string).collect(),
             unfiltered: self.net_left_out(plan),
         };
-        self.net.policies.insert(uid, grants.clone());
+        self.net_grants(grants);
+        Ok(())
+    }
+
+    /// A box's policy is on its way to netd, in place of the one it had.
+    pub(super) fn net_grants(&mut self, grants: Grants) {
+        self.net.policies.insert(grants.uid, grants.clone());
         self.net_send(ToNetd::App(grants));
         self.net_wanted();
-        Ok(())
     }
 
     #[cfg(feature = "weak")]
@@ -109,12 +108,8 @@ impl Daemon {
     }
 
     /// Whether the box may not be launched yet. It is once netd has its policy.
-    pub(super) fn net_must_wait(&mut self, uid: u32) -> bool {
-        let wait = self.net.policies.contains_key(&uid) && !self.net.taken.contains(&uid);
-        if wait {
-            self.net.waiting.insert(uid);
-        }
-        wait
+    pub(super) fn net_must_wait(&self, uid: u32) -> bool {
+        self.net.policies.contains_key(&uid) && !self.net.taken.contains(&uid)
     }
 
     /// Every manifest was read.
@@ -129,7 +124,7 @@ impl Daemon {
     /// Takes the socket to netd; `fresh` when we started it, and it will say `Hello`.
     pub(super) fn net_opened(&mut self, socket: OwnedFd, fresh: bool) -> io::Result<()> {
         self.poller.watch(&socket, Ready::Netd)?;
-        self.net.link = Some(socket);
+        self.net.outbox.open(socket);
         self.net.greeted = false;
         if !fresh {
             self.net_state();
@@ -139,7 +134,7 @@ impl Daemon {
 
     /// Tells everything from the beginning.
     fn net_state(&mut self) {
-        self.net.queue.clear();
+        self.net.outbox.clear();
         self.net.greeted = true;
         self.net_send(ToNetd::Sync);
         if self.net.tables.is_some() {
@@ -158,30 +153,19 @@ impl Daemon {
 
     /// Before netd's `Hello` nothing is queued: that gets the whole state, the firewall before the policies.
     fn net_send(&mut self, message: ToNetd) {
-        if self.net.greeted {
-            self.net.queue.push_back(message);
-            self.net_flush();
+        if !self.net.greeted {
+            return;
+        }
+        let tables = self.net.tables.as_ref().filter(|_| message == ToNetd::Firewall);
+        let fds = tables.iter().flat_map(|maps| maps.fds()).map(|fd| fd.try_clone_to_owned());
+        match fds.collect() {
+            Ok(fds) => self.net.outbox.push(message.encode(), fds),
+            Err(e) => console::say(format_args!("can not hand netd the firewall: {e}")),
         }
     }
 
     pub(super) fn net_flush(&mut self) {
-        self.net.retry_at_ms = None;
-        while let (Some(link), Some(message)) = (&self.net.link, self.net.queue.front()) {
-            let tables = self.net.tables.as_ref().filter(|_| *message == ToNetd::Firewall);
-            let fds: Vec<RawFd> =
-                tables.iter().flat_map(|maps| maps.fds()).map(|fd| fd.as_raw_fd()).collect();
-            match channel::send(link, &message.encode(), &fds) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.net.retry_at_ms = Some(sys::process::now_ms() + RETRY_MS);
-                    return;
-                }
-                // Its box could not be built: the console said so.
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return self.net_closed(),
-                Err(e) => console::say(format_args!("can not tell netd: {e}")),
-                Ok(()) => {}
-            }
-            self.net.queue.pop_front();
-        }
+        self.net.outbox.flush();
     }
 
     /// Whether netd tells of what the firewall refuses: it runs.
@@ -189,22 +173,16 @@ impl Daemon {
         system::uid(system::NETD).and_then(|uid| self.apps.get(&uid)).is_some_and(|netd| netd.pid().is_some())
     }
 
-    fn net_closed(&mut self) {
-        self.net.queue.clear();
-        self.net.link = None;
-        self.net.greeted = false;
-    }
-
     /// Takes what netd says.
     pub(super) fn net_messages(&mut self) -> io::Result<()> {
         for _ in 0..AT_ONCE {
-            let Some(received) = self.net.link.as_ref().map(channel::receive) else { return Ok(()) };
-            let Ok(Some((bytes, _))) = received else { return Ok(()) };
+            let Some((bytes, _)) = self.net.outbox.receive() else { return Ok(()) };
             match FromNetd::decode(&bytes) {
                 Some(FromNetd::Hello) => self.net_state(),
                 Some(FromNetd::Taken(uid)) => self.net_taken(uid)?,
                 Some(FromNetd::Refused(refusal)) => self.net_refused(&refusal),
                 Some(FromNetd::Keep(floor_s)) => {
+                    self.attest_clock();
                     if let Err(e) = netfiles::keep_floor(&self.config, floor_s) {
                         console::say(format_args!("can not keep the time: {e}"));
                     }
@@ -225,10 +203,7 @@ impl Daemon {
             return Ok(());
         }
         self.net.taken.insert(uid);
-        if self.net.waiting.remove(&uid) {
-            return self.init.ask(&Request::Start(uid));
-        }
-        Ok(())
+        self.launch_if_it_waits(uid)
     }
 
     fn net_refused(&mut self, refusal: &Refusal) {

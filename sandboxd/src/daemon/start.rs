@@ -15,6 +15,7 @@ use sys::bundle::{Event, Request};
 use sys::mount::{FsContext, MountAttr};
 
 use super::Daemon;
+use super::attest::Attest;
 use super::bus::Bus;
 use super::desk::Desk;
 use super::net::Net;
@@ -30,6 +31,7 @@ use crate::logfile::LogFile;
 use crate::poller::{Poller, Ready};
 use crate::refusal::Assembler;
 use crate::registry::Registry;
+use crate::reports::Reports;
 use crate::table::Schedule;
 use crate::{audit_rules, confine, network, storage, store, system};
 
@@ -44,20 +46,30 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     config.safe_mode |= greeting.safe_mode;
     let empty_net = network::begin()?;
     let tables = firewall(&config);
-    let registry = prepare_storage(&config);
+    let store = mount_store(&config).inspect_err(|e| {
+        let text = format!("can not mount the app store: {e}");
+        problem("device", &text, "the image is damaged: install it again");
+    });
+    let locked = store.is_ok() && config.tpm && closed_device(&config).is_some();
+    let registry =
+        if store.is_err() || locked { None } else { open_storage(&config, closed_device(&config)) };
     let (empty_net, device_net) = (empty_net.wait()?, network::own()?);
-    confine::when_ready()?;
+    if !locked {
+        confine::when_ready()?;
+    }
 
     poller.watch(&init, Ready::Init)?;
     poller.watch(&signals, Ready::Signal)?;
     if let Some(audit) = &audit {
         poller.watch(audit, Ready::Audit)?;
     }
-    let audit_log = registry.is_some().then(|| LogFile::new(config.data.join("logs").join(system::ROUTER)));
     let mut daemon = Daemon {
-        bus: Bus::new(AuditLog::new(audit_log)),
+        bus: Bus::new(AuditLog::new(None)),
         desk: Desk::default(),
         net: Net::with(tables),
+        attest: Attest::default(),
+        locked,
+        waiting: BTreeSet::new(),
         wiping: Wiping::default(),
         on_demand: Vec::new(),
         config,
@@ -116,17 +128,15 @@ fn firewall(config: &Config) -> Option<Maps> {
         .ok()
 }
 
-/// Mounts the store and the data, reads the registry. Without one of them no app is started, but the system is.
-fn prepare_storage(config: &Config) -> Option<Registry> {
-    if let Err(e) = mount_store(config) {
-        problem(
-            "device",
-            &format!("can not mount the app store: {e}"),
-            "the image is damaged: install it again",
-        );
-        return None;
-    }
-    if let Some(device) = config.data_device.as_ref().filter(|_| !storage::is_mounted(&config.data)) {
+/// The data device, if there is one that is not in use yet.
+pub(super) fn closed_device(config: &Config) -> Option<&Path> {
+    config.data_device.as_deref().filter(|_| !storage::is_mounted(&config.data))
+}
+
+/// Mounts the data on `device`, unless it is mounted, and reads the registry. Without it no app is started, but the system
+/// is.
+fn open_storage(config: &Config, device: Option<&Path>) -> Option<Registry> {
+    if let Some(device) = device {
         match storage::mount_data(device, &config.template, &config.data, config.quota) {
             Ok(true) => say(format_args!("first boot: made a file system on {}", device.display())),
             Ok(false) => {}
@@ -168,8 +178,9 @@ fn mount_store(config: &Config) -> io::Result<()> {
 }
 
 impl Daemon {
-    fn boxes(&mut self, greeting: Greeting, mut registry: Option<Registry>) -> io::Result<()> {
+    fn boxes(&mut self, greeting: Greeting, registry: Option<Registry>) -> io::Result<()> {
         let now = sys::process::now_ms();
+        self.storage_is_open(registry.is_some());
         let store = self.store_names(registry.is_some());
         for (event, fds) in greeting.kept {
             if let Event::Kept { id, pid, starts, ends, more } = event {
@@ -179,19 +190,46 @@ impl Daemon {
                 self.unheard(id, ends, more, now)?;
             }
         }
-        if let Some(registry) = &registry {
-            self.wiping_begins(registry, &store)?;
-        }
         match system::list(&self.config.system) {
             Ok(ids) => ids.iter().try_for_each(|id| self.system_box(id))?,
             Err(e) => {
                 problem("device", &format!("the system's boxes are missing: {e}"), "build the image again")
             }
         }
+        if self.config.tpm {
+            self.attest_wanted();
+        }
         if self.config.safe_mode {
             say("safe mode: no app is started until the next boot");
-        } else if let Some(registry) = &mut registry {
-            self.queue_apps(&store, registry);
+        }
+        registry.map_or(Ok(()), |registry| self.begin_apps(&store, registry))
+    }
+
+    /// The data device can be read and written at `device` now.
+    pub(super) fn unlocked(&mut self, device: &Path) -> io::Result<()> {
+        let registry = open_storage(&self.config, Some(device));
+        confine::when_ready().map_err(|e| io::Error::other(e.to_string()))?;
+        self.locked = false;
+        self.storage_is_open(registry.is_some());
+        let store = self.store_names(registry.is_some());
+        registry.map_or(Ok(()), |registry| self.begin_apps(&store, registry))
+    }
+
+    /// What is kept on the storage begins to be.
+    fn storage_is_open(&mut self, usable: bool) {
+        if usable {
+            let log = self.config.data.join("logs").join(system::ROUTER);
+            self.bus.audit = AuditLog::new(Some(LogFile::new(log)));
+            if self.config.tpm {
+                self.attest.reports = Reports::load(self.config.data.join("gabion/reports"));
+            }
+        }
+    }
+
+    fn begin_apps(&mut self, store: &BTreeSet<String>, mut registry: Registry) -> io::Result<()> {
+        self.wiping_begins(&registry, store)?;
+        if !self.config.safe_mode {
+            self.queue_apps(store, &mut registry);
         }
         Ok(())
     }
@@ -281,6 +319,7 @@ impl Daemon {
             Some(socket) if id == system::ROUTER => self.bus_router(socket, false),
             Some(socket) if id == system::DESK => self.desk_opened(socket, false),
             Some(socket) if id == system::NETD => self.net_opened(socket, false),
+            Some(socket) if id == system::ATTESTD => self.attest_opened(socket, false),
             _ => Ok(()),
         }
     }

@@ -30,6 +30,7 @@ impl Daemon {
             self.denied_deadline_ms(),
             self.wiping.deadline_ms(),
             self.net.deadline_ms(),
+            self.attest.deadline_ms(),
         ];
         all.into_iter().flatten().min()
     }
@@ -39,7 +40,7 @@ impl Daemon {
         self.watchdogs(now)?;
         self.next_plan(now)?;
         self.worker_patience(now)?;
-        if !self.worker.reading() && !self.bus.grants.is_complete() {
+        if !self.locked && !self.worker.reading() && !self.bus.grants.is_complete() {
             self.net_complete();
             self.bus_complete();
         }
@@ -54,6 +55,9 @@ impl Daemon {
         }
         if self.net.deadline_ms().is_some_and(|at| at <= now) {
             self.net_flush();
+        }
+        if self.attest.deadline_ms().is_some_and(|at| at <= now) {
+            self.attest_flush();
         }
         let (due, later) = self.paused.drain(..).partition(|(until, _)| *until <= now);
         self.paused = later;

@@ -58,6 +58,8 @@ fn config(dir: &Path) -> Config {
         runtime: dir.join("run"),
         cgroups: fs::read_to_string(dir.join("cgroups")).unwrap().into(),
         developer: true,
+        tpm: false,
+        esp: None,
         safe_mode: false,
         limits: Limits::NotEnforced,
         quota: Quota::NotEnforced,

@@ -10,11 +10,13 @@
 //! | [`package`] | what an app's author packs |
 //! | [`time`] | what time servers answer |
 //! | [`mdns`] | what anybody on the link says |
+//! | [`attest`] | what has to do with the device's identity |
 //! | [`net`] | what else the network daemon reads |
 //!
 //! Deliberately not here: what the kernel parses (file systems, filters), and parsers of others alone (`toml`, `serde_json`,
 //! `elf`), which are fuzzed with ours around them.
 
+pub mod attest;
 pub mod bus;
 pub mod init;
 pub mod mdns;
@@ -28,7 +30,7 @@ pub mod time;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 30] = [
+pub const TARGETS: [(&str, Entry); 32] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -59,6 +61,8 @@ pub const TARGETS: [(&str, Entry); 30] = [
     ("lease", net::lease),
     ("network", net::network),
     ("netlink", net::netlink),
+    ("attestlink", attest::attestlink),
+    ("reports", sandboxd::reports),
 ];
 
 /// Whatever is a message encodes to itself, no longer.

@@ -11,13 +11,14 @@ use sandboxd::config::{Config, Recording};
 use sandboxd::line::{LineBuffer, MAX_LINE, escape};
 use sandboxd::refusal::Assembler;
 use sandboxd::registry::{FIRST_UID, LAST_UID, Registry};
+use sandboxd::reports::{MOST, Reports};
 use sandboxd::verity::VerityText;
 use sandboxd::{exits, logfile, notify, store};
 
 use crate::is_printable;
 
 /// Words of the kernel's command line, separated by NUL: what has a `=` is a variable, what has none an argument. They name
-/// two block devices and two modes, and move nothing else.
+/// three block devices and three modes, and move nothing else.
 pub fn cmdline(bytes: &[u8]) {
     let words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
     let variable = |name: &str| {
@@ -28,8 +29,11 @@ pub fn cmdline(bytes: &[u8]) {
         words.iter().filter(|word| !word.contains(&b'=')).map(|word| OsString::from_vec(word.to_vec()));
     let told = Config::told(variable, arguments);
     assert_eq!(told.developer, variable("GABION_DEVELOPER").is_some_and(|value| value == "1"));
+    assert_eq!(told.tpm, variable("GABION_TPM").is_some_and(|value| value == "1"));
     assert_eq!(told.safe_mode, words.contains(&&b"--safe-mode"[..]));
-    for (device, name) in [(&told.apps_device, "GABION_APPS"), (&told.data_device, "GABION_DATA")] {
+    for (device, name) in
+        [(&told.apps_device, "GABION_APPS"), (&told.data_device, "GABION_DATA"), (&told.esp, "GABION_ESP")]
+    {
         assert_eq!(
             device.as_ref().map(|path| path.as_os_str().to_owned()),
             variable(name).filter(|v| !v.is_empty())
@@ -37,6 +41,15 @@ pub fn cmdline(bytes: &[u8]) {
     }
     assert_eq!((&*told.apps, &*told.data), (Path::new("/apps"), Path::new("/data")));
     assert_eq!(told.recording, Recording::Everything);
+}
+
+/// What is kept for the service: bounded, printable, and what it would be written as is read as the same.
+pub fn reports(bytes: &[u8]) {
+    let reports = Reports::read(bytes);
+    let all = reports.all();
+    assert!(all.len() <= MOST);
+    assert!(all.iter().all(|report| is_printable(&format!("{}{}{}", report.id, report.kind, report.detail))));
+    assert_eq!(Reports::read(reports.text().as_bytes()).all(), all);
 }
 
 /// Text of the identity registry, as it is and with a good sum below it: what is taken is what would be written for it, gives

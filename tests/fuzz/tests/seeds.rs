@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use bus::attest_link::{FromAttestd, Package, ToAttestd};
 use bus::control::{Event, EventKind, FromRouter, Grant, Key, Limits, ToRouter, Verdict};
 use bus::desk::{Answer, Ask, Asked, Followed, News, Told};
 use bus::devport::Frame;
@@ -16,6 +17,7 @@ use netd::time::nts::{Session, fields, records};
 use netd::time::wire;
 use policy::{Board, Plan};
 use sandboxd::registry::Registry;
+use sandboxd::reports::Reports;
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
 use sys::bundle::{BoxSpec, Event as Ended, Next, Power, Request, Restart};
 
@@ -34,6 +36,7 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.extend(nts());
     all.extend(mdns()?);
     all.extend(net());
+    all.extend(attest());
     let manifest = |name: &str| fs::read_to_string(folder("manifest").join(name)).context("a manifest");
     for name in ["small", "full"] {
         let text = manifest(name)?;
@@ -56,6 +59,27 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.push(("registry", "body", text.split("sum ").next().context("a body")?.into()));
     all.push(("package", "program", program()));
     Ok(all)
+}
+
+fn attest() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let app = Package {
+        uid: 10_001,
+        id: "com.example.a".into(),
+        version: "1.0.0".into(),
+        root_hash: "ab".repeat(32),
+    };
+    let mut reports = Reports::default();
+    let mut report = None;
+    for code in ["code=1", "code=2", "code=1"] {
+        report = Some(reports.add("com.example.a", "1.0.0", "exit", code, 1_700_000_000).0);
+    }
+    vec![
+        ("attestlink", "app", ToAttestd::App(app).encode()),
+        ("attestlink", "report", ToAttestd::Report(report.unwrap_or_default()).encode()),
+        ("attestlink", "record", FromAttestd::Record("{}".into()).encode()),
+        ("attestlink", "unlocked", FromAttestd::Unlocked([[1; 32], [2; 32]], 2 << 20).encode()),
+        ("reports", "two", reports.text().into()),
+    ]
 }
 
 fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {

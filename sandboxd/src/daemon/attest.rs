@@ -1,0 +1,296 @@
+//! Our side of the device's identity: what `attestd` is told, and which apps wait until they are measured.
+//!
+//! Invariants: on a board with a TPM no app is launched for the first time since the device booted before attestd has
+//! said that the TPM holds its measurement; the record of it was kept before. What attestd says is believed in its form and
+//! no further. It may die at any time: the next one is told everything again, and measures nothing twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bus::attest_link::{FromAttestd, Package, ToAttestd};
+use bus::network_link::Grants;
+use policy::{HostPort, Plan};
+
+use super::Daemon;
+use super::start::closed_device;
+use crate::outbox::Outbox;
+use crate::poller::Ready;
+use crate::reports::Reports;
+use crate::{attestfiles, clock, console, sealed, store, system, verity};
+
+/// Messages read before others have their turn.
+const AT_ONCE: usize = 64;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Attest {
+    outbox: Outbox,
+    /// It said `Hello`, or did to the sandboxd before us.
+    greeted: bool,
+    packages: BTreeMap<u32, Package>,
+    measured: BTreeSet<u32>,
+    pub(super) reports: Reports,
+    clock_set: bool,
+}
+
+impl Attest {
+    /// When to try again to send.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.outbox.deadline_ms()
+    }
+}
+
+impl Daemon {
+    /// attestd is started with the system: everything else waits for it.
+    pub(super) fn attest_wanted(&mut self) {
+        if let Some(at) = self.on_demand.iter().position(|id| id == system::ATTESTD) {
+            let id = self.on_demand.remove(at);
+            self.install_system(&id);
+        }
+    }
+
+    /// A box's plan is known: it is to be measured before it is launched.
+    pub(super) fn attest_policy(&mut self, uid: u32, plan: &Plan) {
+        if !self.config.tpm || plan.system.is_some() {
+            return;
+        }
+        let (id, version) = (plan.id.to_string(), plan.version.to_string());
+        let root_hash = verity::root_hash(&self.config.apps.join(&id)).unwrap_or_default();
+        let package = Package { uid, id, version, root_hash };
+        if self.apps.get(&uid).is_some_and(|app| app.starts > 0) {
+            self.attest.measured.insert(uid);
+        }
+        self.attest.packages.insert(uid, package.clone());
+        self.attest_package(package);
+    }
+
+    fn attest_package(&mut self, package: Package) {
+        match store::manifest_file(&self.config.apps.join(&package.id)) {
+            Ok(manifest) => self.attest_send(&ToAttestd::App(package), vec![manifest.into()]),
+            Err(e) => {
+                let text = format!("its manifest can not be measured: {e}");
+                self.problem(package.uid, &text, "install it again");
+            }
+        }
+    }
+
+    /// Whether the box may not be launched yet. It is once the TPM holds its measurement.
+    pub(super) fn attest_must_wait(&self, uid: u32) -> bool {
+        self.attest.packages.contains_key(&uid) && !self.attest.measured.contains(&uid)
+    }
+
+    /// Takes the socket to attestd; `fresh` when we started it, and it will say `Hello`.
+    pub(super) fn attest_opened(&mut self, socket: OwnedFd, fresh: bool) -> io::Result<()> {
+        self.poller.watch(&socket, Ready::Attestd)?;
+        self.attest.outbox.open(socket);
+        self.attest.greeted = false;
+        if !fresh {
+            self.attest_state();
+        }
+        Ok(())
+    }
+
+    /// Tells everything from the beginning.
+    fn attest_state(&mut self) {
+        self.attest.outbox.clear();
+        self.attest.greeted = true;
+        self.attest_send(&ToAttestd::Sync, Vec::new());
+        match attestfiles::packages(&self.config) {
+            Ok(log) => self.attest_send(&ToAttestd::Packages, vec![log]),
+            Err(e) => console::problem("device", &format!("no package log: {e}"), "no app is started"),
+        }
+        match attestfiles::boot_log() {
+            Ok(log) => self.attest_send(&ToAttestd::Boot, vec![log]),
+            Err(e) => {
+                let help = "the device can not prove what it booted; see image/kernel/README.md";
+                console::problem("device", &format!("no event log of the firmware: {e}"), help);
+            }
+        }
+        if let Some(kept) = attestfiles::kept(&self.config) {
+            self.attest_send(&ToAttestd::Kept, vec![kept]);
+        }
+        self.attest_send(&ToAttestd::Service(attestfiles::service(&self.config)), Vec::new());
+        if self.attest.clock_set {
+            self.attest_send(&ToAttestd::ClockSet, Vec::new());
+        }
+        self.attest_unlock();
+        for package in self.attest.packages.values().cloned().collect::<Vec<_>>() {
+            self.attest_package(package);
+        }
+        for report in self.attest.reports.all() {
+            self.attest_send(&ToAttestd::Report(report), Vec::new());
+        }
+        self.attest_send(&ToAttestd::SyncEnd, Vec::new());
+    }
+
+    /// Hands attestd what it needs to unlock the data device, if it is locked.
+    fn attest_unlock(&mut self) {
+        let Some(device) = closed_device(&self.config).filter(|_| self.locked) else { return };
+        let mut fds = match sealed::header(device) {
+            Ok(header) => vec![header],
+            Err(e) => {
+                let text = format!("can not read {}: {e}", device.display());
+                return console::problem(
+                    "device",
+                    &text,
+                    "check the disk; no app is started without storage",
+                );
+            }
+        };
+        if let Some(esp) = &self.config.esp {
+            match sealed::boot_images(esp, &self.config.runtime.join("esp")) {
+                Ok(images) => fds.extend(images),
+                Err(e) => {
+                    let text = format!("can not read the boot images on {}: {e}", esp.display());
+                    console::problem("device", &text, "install the image again");
+                }
+            }
+        }
+        self.attest_send(&ToAttestd::Unlock, fds);
+    }
+
+    fn attest_unlocked(
+        &mut self,
+        key: [[u8; 32]; 2],
+        offset: u64,
+        header: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let Some(device) = closed_device(&self.config).filter(|_| self.locked) else { return Ok(()) };
+        let device = device.to_owned();
+        let made = header.is_some();
+        let opened = header.map_or(Ok(()), |header| sealed::format(&device, header));
+        match opened.and_then(|()| sealed::open(&device, key, offset)) {
+            Ok(mapped) => {
+                if made {
+                    console::say(format_args!("first boot: sealed {} to this board", device.display()));
+                }
+                self.unlocked(&mapped)
+            }
+            Err(e) => {
+                let text = format!("no storage on {}: {e}", device.display());
+                console::problem(
+                    "device",
+                    &text,
+                    "check the disk and the kernel's log; no app is started without storage",
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Before attestd's `Hello` nothing is queued: that gets the whole state.
+    fn attest_send(&mut self, message: &ToAttestd, fds: Vec<OwnedFd>) {
+        if self.attest.greeted {
+            self.attest.outbox.push(message.encode(), fds);
+        }
+    }
+
+    pub(super) fn attest_flush(&mut self) {
+        self.attest.outbox.flush();
+    }
+
+    /// The clock is set: certificates can be judged.
+    pub(super) fn attest_clock(&mut self) {
+        if !std::mem::replace(&mut self.attest.clock_set, true) {
+            self.attest_send(&ToAttestd::ClockSet, Vec::new());
+        }
+    }
+
+    /// Something of a box that the service should hear of.
+    pub(super) fn attest_report(&mut self, uid: u32, kind: &str, detail: &str) {
+        let Some(app) = self.apps.get(&uid).filter(|_| self.config.tpm) else { return };
+        let version = app.version.clone().unwrap_or_default();
+        let (report, written) = self.attest.reports.add(&app.id, &version, kind, detail, clock::now_s());
+        if let Err(e) = written {
+            console::say(format_args!("a report for the service is not on the disk: {e}"));
+        }
+        self.attest_send(&ToAttestd::Report(report), Vec::new());
+    }
+
+    /// Takes what attestd says.
+    pub(super) fn attest_messages(&mut self) -> io::Result<()> {
+        for _ in 0..AT_ONCE {
+            let Some((bytes, mut fds)) = self.attest.outbox.receive() else { return Ok(()) };
+            match FromAttestd::decode(&bytes) {
+                Some(FromAttestd::Hello) => self.attest_state(),
+                Some(FromAttestd::Record(line)) => self.attest_record(&line),
+                Some(FromAttestd::Measured(uid)) => self.attest_measured(uid)?,
+                Some(FromAttestd::Unmeasured(uid, why)) => self.attest_failed(uid, &why),
+                Some(FromAttestd::Reach(address)) => self.attest_reach(&address),
+                Some(FromAttestd::Keep) => self.attest_keep(fds.pop()),
+                Some(FromAttestd::Reported(number)) => {
+                    if let Err(e) = self.attest.reports.taken(number) {
+                        console::say(format_args!("can not forget what the service has: {e}"));
+                    }
+                }
+                Some(FromAttestd::Unlocked(key, offset)) => self.attest_unlocked(key, offset, None)?,
+                Some(FromAttestd::Formatted(key, offset)) => match fds.pop() {
+                    Some(header) => self.attest_unlocked(key, offset, Some(header))?,
+                    None => console::say("event attestd-nonsense: a formatted device without its header"),
+                },
+                Some(FromAttestd::Locked(why)) => {
+                    let help =
+                        "boot a signed image on the board it was sealed to, or open it by its recovery key";
+                    console::problem("device", &format!("the storage stays locked: {why}"), help);
+                }
+                Some(FromAttestd::Say(text)) => console::say(format_args!("event attest: {text}")),
+                None => console::say("event attestd-nonsense: attestd sent what is no message"),
+            }
+        }
+        Ok(())
+    }
+
+    fn attest_record(&mut self, line: &str) {
+        match attestfiles::record(&self.config, line) {
+            Ok(()) => self.attest_send(&ToAttestd::Recorded, Vec::new()),
+            Err(e) => console::problem(
+                "device",
+                &format!("the package log can not be kept: {e}"),
+                "no app is started",
+            ),
+        }
+    }
+
+    fn attest_measured(&mut self, uid: u32) -> io::Result<()> {
+        if !self.attest.packages.contains_key(&uid) {
+            return Ok(());
+        }
+        self.attest.measured.insert(uid);
+        self.launch_if_it_waits(uid)
+    }
+
+    fn attest_failed(&mut self, uid: u32, why: &str) {
+        if self.attest_must_wait(uid) {
+            self.problem(uid, &format!("it can not be measured: {why}"), "see the log of os.gabion.attest");
+        }
+    }
+
+    /// attestd's own way out: to the service, and to nobody else.
+    fn attest_reach(&mut self, address: &str) {
+        let Some(uid) = system::uid(system::ATTESTD) else { return };
+        let Ok(to) = address.parse::<HostPort>() else { return };
+        let grants = Grants {
+            uid,
+            id: system::ATTESTD.to_owned(),
+            connect: vec![to.to_string()],
+            // Whoever runs a service may run it at home.
+            private: Some(to.host())
+                .filter(|host| host.is_name())
+                .map(ToString::to_string)
+                .into_iter()
+                .collect(),
+            ..Grants::default()
+        };
+        self.net_grants(grants);
+    }
+
+    fn attest_keep(&mut self, memory: Option<OwnedFd>) {
+        let kept = memory
+            .ok_or(io::ErrorKind::InvalidInput.into())
+            .and_then(|fd| attestfiles::keep(&self.config, fd));
+        if let Err(e) = kept {
+            console::say(format_args!("can not keep attestd's state: {e}"));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The data device of a board with a TPM: LUKS2, of which attestd knows the key once the TPM has given it.
+//!
+//! What is on the device is read in attestd's box: here only its first bytes are copied out and, when it was blank,
+//! written. A device that holds anything else is refused, as [`storage`](crate::storage) does.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bus::attest_link::{HEADER_MAX, VOLUME_KEY};
+use bus::bulk::{self, Sealed};
+use sys::dm::{Crypt, DeviceMapper};
+use sys::ext4;
+use sys::mount::{FsContext, MountAttr};
+
+use crate::storage::attach_at;
+
+/// Bytes of a sector, as the kernel's tables count.
+const SECTOR: u64 = 512;
+/// Boot images that are looked at, and the longest one.
+const IMAGES_MAX: usize = 4;
+const IMAGE_MAX: u64 = 64 << 20;
+
+/// The first bytes of `device`, where the LUKS2 header and its key slots are, as a sealed memfd.
+pub(crate) fn header(device: &Path) -> io::Result<OwnedFd> {
+    let mut bytes = Vec::new();
+    File::open(device)?.take(HEADER_MAX).read_to_end(&mut bytes)?;
+    bulk::seal(c"luks-header", &bytes)
+}
+
+/// Writes a new header to the beginning of `device`, the first sector last: a power cut leaves a device without a header,
+/// which is formatted again, or one with a whole one.
+pub(crate) fn format(device: &Path, header: OwnedFd) -> io::Result<()> {
+    let bytes = Sealed::open(header, HEADER_MAX)?.read()?;
+    let (first, rest) = bytes.split_at_checked(SECTOR as usize).ok_or(io::ErrorKind::InvalidData)?;
+    let disk = OpenOptions::new().write(true).open(device)?;
+    disk.write_all_at(rest, SECTOR).and_then(|()| disk.sync_all())?;
+    disk.write_all_at(first, 0).and_then(|()| disk.sync_all())
+}
+
+/// Makes the kernel's view of the data behind `offset`; gives its device. One that a sandboxd before us left half-way is
+/// taken away first.
+pub(crate) fn open(device: &Path, key: [[u8; 32]; 2], offset: u64) -> io::Result<PathBuf> {
+    let disk = File::open(device)?;
+    let sectors = (ext4::device_bytes(&disk)? / SECTOR).checked_sub(offset / SECTOR).filter(|n| *n > 0);
+    let sectors = sectors.ok_or_else(|| io::Error::other("the device is smaller than its header says"))?;
+    let mut whole = [0; VOLUME_KEY];
+    whole.iter_mut().zip(key.as_flattened()).for_each(|(to, from)| *to = *from);
+    let path = device.to_str().ok_or(io::ErrorKind::InvalidInput)?;
+    let mapper = DeviceMapper::open()?;
+    let crypt = Crypt { device: path, offset: offset / SECTOR, sectors, key: &whole };
+    let made = mapper.create_crypt(NAME, &crypt).or_else(|_| {
+        mapper.remove(NAME)?;
+        mapper.create_crypt(NAME, &crypt)
+    });
+    // The kernel's `huge_encode_dev`.
+    made.map(|device| format!("/dev/dm-{}", device & 0xff | device >> 12 & 0xfff00).into())
+}
+
+const NAME: &str = "data";
+
+/// The boot images on the EFI system partition, for reading: in one of them is the signature over what was booted.
+pub(crate) fn boot_images(esp: &Path, at: &Path) -> io::Result<Vec<OwnedFd>> {
+    if !crate::storage::is_mounted(at) {
+        std::fs::create_dir_all(at)?;
+        let context = FsContext::open(c"vfat")?;
+        context.string("source", esp.to_str().unwrap_or_default())?.flag("ro")?;
+        let mount = context.mount(
+            MountAttr::RDONLY.with(MountAttr::NOSUID).with(MountAttr::NODEV).with(MountAttr::NOEXEC),
+        )?;
+        attach_at(std::os::fd::AsFd::as_fd(&mount), at)?;
+    }
+    let mut images = Vec::new();
+    for entry in std::fs::read_dir(at.join("EFI/Linux"))?.take(IMAGES_MAX) {
+        let file = File::open(entry?.path())?;
+        if file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= IMAGE_MAX) {
+            images.push(file.into());
+        }
+    }
+    Ok(images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_written_is_the_header_read() {
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(64 << 20).unwrap();
+        let bytes: Vec<u8> = (0..HEADER_MAX).map(|n| (n % 251) as u8).collect();
+        format(disk.path(), bulk::seal(c"test", &bytes).unwrap()).unwrap();
+        let read = Sealed::open(header(disk.path()).unwrap(), HEADER_MAX).unwrap();
+        assert!(read.read().unwrap() == bytes);
+        assert!(format(disk.path(), bulk::seal(c"test", b"short").unwrap()).is_err());
+    }
+}
