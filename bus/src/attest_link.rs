@@ -20,6 +20,8 @@
 //! form. Who takes attestd over has the device's identity and the key of its storage, and can let an app be launched that
 //! was not measured; nothing of sandboxd's.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::packet::{self, is_text};
@@ -48,8 +50,8 @@ pub enum ToAttestd {
     Boot,
     /// What was kept last, as a sealed memfd.
     Kept,
-    /// The text of `service.toml`; empty when there is none.
-    Service(String),
+    /// The text of `service.toml`, empty when there is none; and attestd's own name server.
+    Service(String, Ipv4Addr),
     /// The clock is set.
     ClockSet,
     /// The data device is to be unlocked: its first bytes, as a sealed memfd, and the boot images on the ESP, from one
@@ -79,6 +81,8 @@ pub struct Package {
     /// The dm-verity root hash of its image, lower-case hex; empty for an app whose files are in the store itself, for
     /// which the store's stands, on the kernel's command line.
     pub root_hash: String,
+    /// Its manifest names `os.gabion.Certificate`: it gets one.
+    pub certificate: bool,
 }
 
 /// Ends or refusals of one app that are alike.
@@ -138,7 +142,7 @@ impl ToAttestd {
     /// Reads a message; `None` when it is not one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         packet::decode(bytes).filter(|message| match message {
-            Self::Service(text) => text.len() <= SERVICE_MAX,
+            Self::Service(text, _) => text.len() <= SERVICE_MAX,
             Self::App(app) => {
                 [&app.id, &app.version, &app.root_hash].iter().all(|text| is_text(text, TEXT_MAX))
             }

@@ -19,6 +19,8 @@ use crate::poller::Ready;
 use crate::reports::Reports;
 use crate::{attestfiles, clock, console, sealed, store, system, verity};
 
+/// What an app names that gets a certificate.
+const CERTIFICATE: &str = "os.gabion.Certificate";
 /// Messages read before others have their turn.
 const AT_ONCE: usize = 64;
 
@@ -57,7 +59,8 @@ impl Daemon {
         }
         let (id, version) = (plan.id.to_string(), plan.version.to_string());
         let root_hash = verity::root_hash(&self.config.apps.join(&id)).unwrap_or_default();
-        let package = Package { uid, id, version, root_hash };
+        let certificate = plan.uses.iter().any(|(interface, _)| interface == CERTIFICATE);
+        let package = Package { uid, id, version, root_hash, certificate };
         if self.apps.get(&uid).is_some_and(|app| app.starts > 0) {
             self.attest.measured.insert(uid);
         }
@@ -110,7 +113,13 @@ impl Daemon {
         if let Some(kept) = attestfiles::kept(&self.config) {
             self.attest_send(&ToAttestd::Kept, vec![kept]);
         }
-        self.attest_send(&ToAttestd::Service(attestfiles::service(&self.config)), Vec::new());
+        let name_server = system::uid(system::ATTESTD).and_then(firewall::tables::name_server);
+        if let Some(name_server) = name_server {
+            self.attest_send(
+                &ToAttestd::Service(attestfiles::service(&self.config), name_server),
+                Vec::new(),
+            );
+        }
         if self.attest.clock_set {
             self.attest_send(&ToAttestd::ClockSet, Vec::new());
         }

@@ -67,6 +67,7 @@ fn attest() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         id: "com.example.a".into(),
         version: "1.0.0".into(),
         root_hash: "ab".repeat(32),
+        certificate: true,
     };
     let mut reports = Reports::default();
     let mut report = None;

@@ -8,13 +8,14 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 14] = [
+const MAY: [(&str, &[&str]); 15] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
     ("init", &["policy", "sys"]),
     ("bus/codegen", &[]),
     ("bus", &["sys", "bus/codegen"]),
+    ("bus/tokio", &["bus", "sys"]),
     ("bus/router", &["bus", "sys"]),
     ("bus/devport", &["bus", "sys"]),
     ("netd/firewall", &["sys"]),
