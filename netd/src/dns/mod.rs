@@ -2,7 +2,9 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `question` | an app's question and what is answered to it, as bytes |
+//! | `question` | an app's question, from bytes |
+//! | `answer` | what it is answered, as bytes |
+//! | `because` | why, for whoever asked |
 //! | `decide` | may this app ask this |
 //! | `address` | which addresses are kept back (rebinding) |
 //! | `reply` | what an upstream server said, checked |
@@ -20,6 +22,8 @@
 //! app are addresses and nothing else. So a name that is granted can be asked for, and carries nothing.
 
 pub mod address;
+pub mod answer;
+pub mod because;
 pub mod cache;
 pub mod decide;
 pub mod question;

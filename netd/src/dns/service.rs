@@ -13,9 +13,10 @@ use policy::Host;
 use tokio::sync::watch;
 
 use super::address::{Class, class};
+use super::answer::Answered;
+use super::because::Because;
 use super::cache::{Cache, Heard};
 use super::decide::{Decision, decide};
-use super::question::Answered;
 use super::turns::Turns;
 use super::upstream::{self, Transport};
 use super::{Kind, TTL_S};
@@ -95,10 +96,10 @@ pub enum Outcome {
     Nothing,
     /// The name is not there.
     NoName,
-    /// The name has addresses, and all of them were kept back.
-    KeptBack,
-    /// No server said.
-    Failed,
+    /// The name has addresses, and all of them were kept back; why the first was.
+    KeptBack(Because),
+    /// Nobody said.
+    Failed(Because),
     /// The manifest does not name it.
     NotListed,
 }
@@ -154,15 +155,14 @@ impl<L: Learn> Resolver<L> {
             Outcome::Addresses(addresses, ttl_s) => Answered::Addresses(addresses, ttl_s),
             Outcome::Nothing => Answered::Nothing,
             Outcome::NoName => Answered::NoName,
-            Outcome::KeptBack | Outcome::Failed => Answered::Failed,
-            Outcome::NotListed => Answered::Refused,
+            Outcome::KeptBack(because) | Outcome::Failed(because) => Answered::Failed(because),
+            Outcome::NotListed => Answered::Refused(Because::not_listed(name)),
         }
     }
 
     /// Looks a name up for a box, which may connect to what comes back.
     pub async fn resolve(&self, policy: &AppPolicy, name: &str, kind: Option<Kind>) -> Outcome {
         let uid = policy.uid;
-        let Some(_turn) = self.turns.take(uid) else { return Outcome::Failed };
         let (host, private) = match decide(policy, name, kind) {
             Decision::Local => return Outcome::Addresses(vec![local(kind)], *TTL_S.end()),
             Decision::Nothing => return Outcome::Nothing,
@@ -173,27 +173,35 @@ impl<L: Learn> Resolver<L> {
             Decision::Ask { host, private } => (host, private),
         };
         let Some(kind) = kind else { return Outcome::Nothing };
+        // What is known without asking anybody takes no turn.
+        let Some(_turn) = self.turns.take(uid) else { return Outcome::Failed(Because::too_many()) };
         let (addresses, ttl_s) = match self.heard(host.as_str(), kind).await {
-            None => return Outcome::Failed,
+            None => return Outcome::Failed(Because::failed()),
             Some((Heard::Nothing, _)) => return Outcome::Nothing,
             Some((Heard::NoName, _)) => return Outcome::NoName,
             Some((Heard::Addresses(addresses), ttl_s)) => (addresses, ttl_s),
         };
-        let passed = self.passed(uid, host.as_str(), private, addresses);
-        if passed.is_empty() {
-            return Outcome::KeptBack;
-        }
+        let passed = match self.passed(uid, host.as_str(), private, addresses) {
+            Ok(passed) => passed,
+            Err(because) => return Outcome::KeptBack(because),
+        };
         let ttl_s = ttl_s.clamp(*TTL_S.start(), *TTL_S.end());
         let ttl = Duration::from_secs((ttl_s + GRACE_S).into());
         if let Err(why) = self.learn.learn(uid, &host, &passed, ttl) {
             (self.events)(Event::NotLearnt { uid, why });
-            return Outcome::Failed;
+            return Outcome::Failed(Because::not_learnt());
         }
         Outcome::Addresses(passed, ttl_s)
     }
 
-    /// Those that the app may be told.
-    fn passed(&self, uid: u32, host: &str, private: bool, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    /// Those that the app may be told; if there are none, why not the first.
+    fn passed(
+        &self,
+        uid: u32,
+        host: &str,
+        private: bool,
+        addresses: Vec<IpAddr>,
+    ) -> Result<Vec<IpAddr>, Because> {
         let own: Vec<IpAddr> = {
             let net = self.net.borrow();
             net.links.iter().flat_map(|link| link.addresses.iter().map(|(address, _)| *address)).collect()
@@ -204,11 +212,16 @@ impl<L: Learn> Resolver<L> {
                 Class::Private => private,
                 Class::Never(_) => false,
             });
-        for address in kept {
-            let private = class(address, &own) == Class::Private;
-            (self.events)(Event::KeptBack { uid, host: host.to_owned(), address, private });
+        for address in &kept {
+            let private = class(*address, &own) == Class::Private;
+            (self.events)(Event::KeptBack { uid, host: host.to_owned(), address: *address, private });
         }
-        passed
+        match kept.first() {
+            Some(address) if passed.is_empty() => {
+                Err(Because::kept_back(host, *address, class(*address, &own)))
+            }
+            _ => Ok(passed),
+        }
     }
 
     /// Addresses of a name that netd itself needs, whatever they are.

@@ -246,7 +246,7 @@ fn joined(
 ) -> Result<(Vec<IpAddr>, i64), Error> {
     let mut addresses = Vec::new();
     let mut ttl = u32::MAX;
-    let mut reason = "it has no address";
+    let mut reason = "it has no address".to_owned();
     for outcome in [v4, v6] {
         match outcome {
             Outcome::Addresses(found, ttl_s) => {
@@ -255,13 +255,12 @@ fn joined(
             }
             Outcome::NotListed => return Err(Error::HostNotListed { host, manifest_line }),
             Outcome::Nothing => {}
-            Outcome::NoName => reason = "there is no such name",
-            Outcome::KeptBack => reason = "its addresses are private or the device's own; see the app's log",
-            Outcome::Failed => reason = "no name server answered",
+            Outcome::NoName => reason = "there is no such name".to_owned(),
+            Outcome::KeptBack(because) | Outcome::Failed(because) => reason = because.text,
         }
     }
     if addresses.is_empty() {
-        return Err(Error::NotResolved { host, reason: reason.to_owned() });
+        return Err(Error::NotResolved { host, reason });
     }
     Ok((addresses, ttl.into()))
 }

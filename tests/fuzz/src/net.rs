@@ -5,8 +5,10 @@ use std::net::IpAddr;
 
 use bus::network_link::{FromNetd, ToNetd};
 use netd::config::Config;
+use netd::dns::answer::{ANSWER_MAX, Answered};
+use netd::dns::because::Because;
 use netd::dns::cache::Heard;
-use netd::dns::question::{Answered, Asked, Fault};
+use netd::dns::question::{Asked, Fault};
 use netd::dns::{ADDRESSES_MAX, Kind, reply};
 use netd::link::dhcp::machine::{Action, Machine};
 use netd::link::dhcp::wire;
@@ -24,12 +26,13 @@ pub fn question(bytes: &[u8]) {
     };
     let address: IpAddr =
         if asked.kind() == Some(Kind::Aaaa) { [0xfd; 16].into() } else { [192, 0, 2, 1].into() };
-    for answered in
-        [Answered::Addresses(vec![address; ADDRESSES_MAX], 60), Answered::Refused, Answered::NoName]
-    {
+    let refused = Answered::Refused(Because::not_listed(&asked.name));
+    for answered in [Answered::Addresses(vec![address; ADDRESSES_MAX], 60), refused, Answered::NoName] {
         let answer = asked.answer(&answered);
-        assert!(answer.len() <= 512, "{} bytes", answer.len());
+        assert!(answer.len() <= ANSWER_MAX, "{} bytes", answer.len());
         assert_eq!(answer.get(..2), bytes.get(..2), "the number of the question");
+        let end = bytes.len().min(answer.len()).min(16);
+        assert_eq!(answer.get(12..end), bytes.get(12..end), "the question as it was asked");
     }
 }
 
