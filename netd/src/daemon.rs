@@ -121,7 +121,7 @@ impl Netd {
                 floor_s: clock.told.floor_s.subscribe(),
                 net: clock.net.subscribe(),
                 roots: dns::upstream::public_roots(),
-                built_s: time::BUILT_S,
+                built_s: sys::time::BUILT_S,
             };
             let lookup = Names(clock.resolver.clone());
             said("time", time::run(inputs, &clock.clock, &mut time::Kernel, &lookup).await);

@@ -24,9 +24,10 @@ const KEEP: [Capability; 7] = [
     Capability::CAP_AUDIT_READ,
     Capability::CAP_AUDIT_CONTROL,
 ];
-/// Needed at the start: raising the loopback, the network's settings, the firewall; growing the data file system.
-const AT_START: [Capability; 3] =
-    [Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_SYS_RESOURCE];
+/// Needed at the start: raising the loopback, the network's settings, the firewall; growing the data file system; lifting
+/// the clock to the time that was kept.
+const AT_START: [Capability; 4] =
+    [Capability::CAP_NET_ADMIN, Capability::CAP_BPF, Capability::CAP_SYS_RESOURCE, Capability::CAP_SYS_TIME];
 
 /// Never called here, whatever happens. `execve` among them: sandboxd starts no program, `init` does.
 const DENIED: &[libc::c_long] = &[
@@ -54,8 +55,6 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_swapoff,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
-    libc::SYS_clock_adjtime,
-    libc::SYS_adjtimex,
     libc::SYS_personality,
     libc::SYS_setuid,
     libc::SYS_setgid,
@@ -105,12 +104,16 @@ pub fn at_start() -> Result<(), Error> {
     install(rules, SeccompAction::Errno(libc::EPERM.cast_unsigned()))
 }
 
-/// Once namespaces, firewall and storage are there: the start's capabilities go, sockets other than Unix ones, and the call
-/// that loads programs into the kernel.
+/// Once namespaces, firewall and storage are there: the start's capabilities go, sockets other than Unix ones, and the calls
+/// that load programs into the kernel and set the clock.
 pub fn when_ready() -> Result<(), Error> {
     keep(KEEP.into())?;
-    let rules =
-        BTreeMap::from([(libc::SYS_bpf, vec![]), (libc::SYS_socket, vec![neither_of(&[libc::AF_UNIX])?])]);
+    let rules = BTreeMap::from([
+        (libc::SYS_bpf, vec![]),
+        (libc::SYS_adjtimex, vec![]),
+        (libc::SYS_clock_adjtime, vec![]),
+        (libc::SYS_socket, vec![neither_of(&[libc::AF_UNIX])?]),
+    ]);
     install(rules, SeccompAction::Errno(libc::EPERM.cast_unsigned()))
 }
 

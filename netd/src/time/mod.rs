@@ -9,7 +9,6 @@
 //! | `schedule` | when servers are asked again |
 //! | `ask` | one question over UDP |
 //! | `clock` | the clock, behind a trait |
-//! | `built` | when this system was built |
 //! | `service` | the loop that joins them |
 //!
 //! An attacker may be a server, or on the way to it: plain SNTP is not authenticated. What he can do is bounded by
@@ -17,7 +16,6 @@
 
 pub mod agree;
 pub mod ask;
-mod built;
 pub mod clock;
 pub mod discipline;
 pub mod nts;
@@ -26,7 +24,6 @@ mod service;
 pub mod wire;
 
 pub use agree::{Agreed, Sample, agree};
-pub use built::BUILT_S;
 pub use clock::{Clock, Kernel};
 pub use discipline::{Change, Decision, Discipline, Now, Why};
 pub use service::{Inputs, Outputs, run};

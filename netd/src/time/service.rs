@@ -51,7 +51,7 @@ pub struct Inputs {
     pub net: watch::Receiver<NetState>,
     /// By whom the certificates of servers with NTS are checked.
     pub roots: Arc<RootCertStore>,
-    /// When this system was built, seconds since 1970: [`super::BUILT_S`] but in tests.
+    /// When this system was built, seconds since 1970: [`sys::time::BUILT_S`] but in tests.
     pub built_s: i64,
 }
 
@@ -193,15 +193,26 @@ impl<'a, C: Clock> Keeper<'a, C> {
         Ok(keeper)
     }
 
-    /// Sets the clock to the floor if it is before it.
+    /// Sets the clock to the floor if it is before it. Mostly `sandboxd` did before any app was there: then the floor is
+    /// later than the time at which the device was switched on, by its clock.
     fn lift(&mut self) -> io::Result<()> {
-        if let Some(offset_ns) = self.discipline.below_floor_ns(self.clock.now()?) {
+        let now = self.clock.now()?;
+        let was_lifted = now.real_ns.saturating_sub(now.local_ns) < self.discipline.floor_s() * SECOND;
+        if let Some(offset_ns) = self.discipline.below_floor_ns(now) {
             match self.clock.step(offset_ns, None) {
                 Ok(()) => self.outputs.state.send_modify(|state| {
                     *state = TimeState { source: Source::Floor, ..TimeState::default() };
                 }),
                 Err(_) => self.tell(Problem::Clock),
             }
+        } else if was_lifted {
+            self.outputs.state.send_if_modified(|state| {
+                let by_floor = state.source == Source::Rtc;
+                if by_floor {
+                    state.source = Source::Floor;
+                }
+                by_floor
+            });
         }
         Ok(())
     }

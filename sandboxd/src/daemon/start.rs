@@ -13,6 +13,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sys::audit::{AuditControl, AuditSocket};
 use sys::bundle::{Event, Request};
 use sys::mount::{FsContext, MountAttr};
+use sys::time::BUILT_S;
+use sys::time::clock::{self, Trust};
 
 use super::Daemon;
 use super::attest::Attest;
@@ -33,7 +35,7 @@ use crate::refusal::Assembler;
 use crate::registry::Registry;
 use crate::reports::Reports;
 use crate::table::Schedule;
-use crate::{audit_rules, confine, network, storage, store, system};
+use crate::{audit_rules, confine, netfiles, network, storage, store, system};
 
 pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<dyn std::error::Error>> {
     confine::at_start()?;
@@ -46,6 +48,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     config.safe_mode |= greeting.safe_mode;
     let empty_net = network::begin()?;
     let tables = firewall(&config);
+    lift_clock(&config);
     let store = mount_store(&config).inspect_err(|e| {
         let text = format!("can not mount the app store: {e}");
         problem("device", &text, "the image is damaged: install it again");
@@ -146,7 +149,23 @@ fn open_storage(config: &Config, device: Option<&Path>) -> Option<Registry> {
             }
         }
     }
+    lift_clock(config);
     load_registry(config)
+}
+
+/// A clock without a battery begins years ago. No app, and no record of one, is to see a time before the latest that is
+/// certain: that at which the system was built, or, once there is storage, that was kept. Time servers, which `netd` asks,
+/// take their time.
+fn lift_clock(config: &Config) {
+    let kept_s = netfiles::floor(config).and_then(|floor_s| i64::try_from(floor_s).ok());
+    let least_ns = BUILT_S.max(kept_s.unwrap_or(0)).saturating_mul(1_000_000_000);
+    let lifted = clock::realtime_ns().and_then(|now_ns| match least_ns.saturating_sub(now_ns) {
+        0 | i64::MIN..0 => Ok(()),
+        offset_ns => clock::step(offset_ns, Trust::None),
+    });
+    if let Err(e) = lifted {
+        say(format_args!("can not set the clock: {e}"));
+    }
 }
 
 fn load_registry(config: &Config) -> Option<Registry> {
