@@ -128,10 +128,13 @@ impl Netd {
         });
     }
 
-    /// Announces the device, if the configuration says so: by its first hardware address, until it has a better id.
+    /// Announces the device, if the configuration says so: by its first hardware address, until it has a better id. The
+    /// loopback's is the same everywhere.
     async fn announce(&self) -> io::Result<()> {
         let mut net = self.net.subscribe();
-        let first = |net: &NetState| net.links.iter().find_map(|link| link.hardware_address);
+        let first = |net: &NetState| {
+            net.links.iter().filter(|link| !link.loopback).find_map(|link| link.hardware_address)
+        };
         let Ok(mac) = net.wait_for(|net| first(net).is_some()).await.map(|net| first(&net)) else {
             return Ok(());
         };
