@@ -10,6 +10,8 @@
 //! state = Sync · Firewall? · Config · Floor? · App* · SyncEnd
 //! ```
 //!
+//! A `Config` that netd can not read it answers with `Fault`, and sandboxd sends the next best one; the last is empty.
+//!
 //! An app that is not named between `Sync` and `SyncEnd` has no policy any more. Outside of a state `App` replaces one
 //! app's policy and `Gone` ends it. netd answers each `App` with `Taken` once the kernel holds it: sandboxd launches the
 //! box then and not before. What was under way to one that died is read by the next, which does no harm: a policy is
@@ -77,6 +79,8 @@ pub enum FromNetd {
     Keep(u64),
     /// A new `network.toml`, which netd has checked and taken: to be kept.
     Store(String),
+    /// What is wrong with the last `Config`, for people. It is passed over; the next best is expected.
+    Fault(String),
 }
 
 /// What was refused.
@@ -138,8 +142,15 @@ impl FromNetd {
                 is_text(&refusal.peer, TEXT_MAX) && is_text(&refusal.allow, TEXT_MAX) && refusal.count > 0
             }
             Self::Store(text) => text.len() <= CONFIG_MAX,
+            Self::Fault(text) => is_text(text, TEXT_MAX),
         })
     }
+}
+
+/// Any text as one line for people, as they are sent here: what does not fit is cut, what can not be shown is a `?`.
+pub fn line(text: &str) -> String {
+    let shown = text.chars().map(|c| if matches!(c, ' '..='~') && c != '\\' { c } else { '?' });
+    shown.take(TEXT_MAX).collect()
 }
 
 #[cfg(test)]
@@ -177,13 +188,22 @@ mod tests {
     #[test]
     fn message_with_control_characters_or_too_long_is_none() {
         for peer in ["a\nb".to_owned(), "a\\".to_owned(), "é".to_owned(), "a".repeat(321)] {
+            let fault = FromNetd::Fault(peer.clone());
             let message = FromNetd::Refused(Refusal { peer, ..refusal() });
-            assert_eq!(FromNetd::decode(&message.encode()), None);
+            for message in [message, fault] {
+                assert_eq!(FromNetd::decode(&message.encode()), None);
+            }
         }
         assert_eq!(FromNetd::decode(&FromNetd::Store(" ".repeat(CONFIG_MAX + 1)).encode()), None);
     }
 
     proptest! {
+        #[test]
+        fn line_of_any_text_is_sent(text in "\\PC{0,400}") {
+            let message = FromNetd::Fault(line(&text));
+            prop_assert_eq!(FromNetd::decode(&message.encode()), Some(message));
+        }
+
         #[test]
         fn decode_of_any_bytes_ends(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = FromNetd::decode(&bytes);

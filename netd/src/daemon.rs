@@ -1,5 +1,6 @@
 //! The parts, joined: one thread, everything in one `LocalSet`.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bus::network_link::{FromNetd, ToNetd};
+use bus::network_link::{FromNetd, ToNetd, line};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
@@ -35,6 +36,16 @@ pub struct Netd {
     told: Told,
     net: watch::Sender<NetState>,
     clock: time::Outputs,
+    /// What is wrong with the configuration that was kept.
+    fault: Rc<RefCell<Option<String>>>,
+}
+
+/// What a message was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Took {
+    /// A configuration that holds now.
+    Config,
+    Other,
 }
 
 /// What sandboxd told, for those whom it concerns.
@@ -68,7 +79,8 @@ impl Netd {
             state: watch::Sender::new(time::TimeState::default()),
             keep_s: watch::Sender::new(0),
         };
-        Ok(Self { desk: Desk::new(link)?, policies, resolver, told, net, clock })
+        let fault = Rc::default();
+        Ok(Self { desk: Desk::new(link)?, policies, resolver, told, net, clock, fault })
     }
 
     /// Runs until sandboxd's end of the link is gone for good.
@@ -90,9 +102,7 @@ impl Netd {
         // The first state has the configuration: links come up as it says, and not before.
         loop {
             let (message, fds) = self.desk.receive().await?;
-            let configured = matches!(message, ToNetd::Config(_));
-            self.take(message, fds);
-            if configured {
+            if self.take(message, fds) == Took::Config {
                 break;
             }
         }
@@ -155,7 +165,7 @@ impl Netd {
         }
     }
 
-    fn take(self: &Rc<Self>, message: ToNetd, fds: Vec<OwnedFd>) {
+    fn take(self: &Rc<Self>, message: ToNetd, fds: Vec<OwnedFd>) -> Took {
         match message {
             ToNetd::Sync => self.policies.sync(),
             ToNetd::Firewall => match self.policies.firewall(fds) {
@@ -163,8 +173,11 @@ impl Netd {
                 Err(e) => eprintln!("firewall: {e}"),
             },
             ToNetd::Config(text) => match text.parse() {
-                Ok(config) => self.configure(config),
-                Err(e) => eprintln!("network.toml is passed over: {e}"),
+                Ok(config) => {
+                    self.configure(config);
+                    return Took::Config;
+                }
+                Err(e) => self.fault(&e),
             },
             ToNetd::Floor(floor_s) => {
                 self.told.floor_s.send_replace(i64::try_from(floor_s).unwrap_or(i64::MAX));
@@ -176,6 +189,17 @@ impl Netd {
             ToNetd::Gone(uid) => self.policies.gone(uid),
             ToNetd::SyncEnd => self.policies.sync_end(),
         }
+        Took::Other
+    }
+
+    /// A configuration that was kept can not be read. It is said where somebody looks, and another one is told.
+    fn fault(&self, fault: &ConfigError) {
+        // The parser's excerpt of the text needs several lines, and where it is stands in the first.
+        let text = fault.to_string();
+        let lines: Vec<&str> = text.lines().filter(|text| !text.contains(" |")).collect();
+        let said = line(&lines.join(": "));
+        self.fault.replace(Some(said.clone()));
+        self.desk.send(FromNetd::Fault(said));
     }
 
     /// A configuration holds from now.
@@ -196,6 +220,7 @@ impl Netd {
             net: self.net.subscribe(),
             dns: self.told.dns.subscribe(),
             time: self.clock.state.subscribe(),
+            fault: self.fault.clone(),
             configure: Box::new(move |text| netd.replace_config(text)),
         }
     }
@@ -203,6 +228,7 @@ impl Netd {
     /// Takes a configuration that somebody sent, and has it kept. One with a fault changes nothing.
     fn replace_config(&self, text: &str) -> Result<(), String> {
         self.configure(text.parse().map_err(|e: ConfigError| e.to_string())?);
+        self.fault.take();
         self.desk.send(FromNetd::Store(text.to_owned()));
         Ok(())
     }

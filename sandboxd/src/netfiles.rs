@@ -1,7 +1,7 @@
 //! What is kept for netd, which has no storage: the configuration of the network, and the latest time that was known.
 //!
 //! `network.toml` is the operator's on `/data`, or else the image's in the app store. It is passed on as text: netd reads
-//! it, in its box.
+//! it, in its box, and asks for the next best if it can not.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,27 +18,65 @@ const FLOOR: &str = "clock-floor";
 
 /// Whether anybody configured the network.
 pub(crate) fn config_is_there(config: &Config) -> bool {
-    places(config).iter().any(|path| path.exists())
+    [Whose::Operator, Whose::Image]
+        .iter()
+        .any(|whose| place(config, *whose).is_some_and(|path| path.exists()))
 }
 
-/// The text of the configuration; empty when there is none. One that can not be read is said on the console, and the
-/// next place is not asked: it was not meant.
-pub(crate) fn config(config: &Config) -> String {
-    let [kept, given] = places(config);
-    let path = if kept.exists() { kept } else { given };
-    match read(&path, CONFIG_MAX) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(e) => {
-            let text = format!("can not read {}: {e}", path.display());
-            crate::console::problem("device", &text, "the network comes up without it; configure it again");
-            String::new()
+/// Of which configuration a text is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whose {
+    /// What was configured last.
+    #[default]
+    Operator,
+    /// What the image brings.
+    Image,
+    /// An empty one.
+    Nobody,
+}
+
+impl Whose {
+    /// Who is asked next.
+    pub(crate) fn next(self) -> Self {
+        match self {
+            Self::Operator => Self::Image,
+            Self::Image | Self::Nobody => Self::Nobody,
         }
     }
 }
 
-fn places(config: &Config) -> [PathBuf; 2] {
-    [config.data.join("gabion").join(CONFIG), config.apps.join(CONFIG)]
+/// The text of the best configuration there is, from these on. One that can not be read is said on the console.
+pub(crate) fn config(config: &Config, from: Whose) -> (Whose, String) {
+    let mut whose = from;
+    while let Some(path) = place(config, whose) {
+        match read(&path, CONFIG_MAX) {
+            Ok(text) => return (whose, text),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => fault(whose, &e.to_string()),
+        }
+        whose = whose.next();
+    }
+    (Whose::Nobody, String::new())
+}
+
+/// Says what is wrong with a configuration that is passed over.
+pub(crate) fn fault(whose: Whose, text: &str) {
+    let (whose, instead) = match whose {
+        Whose::Operator => ("the operator's", "the image's, or else none, holds instead"),
+        Whose::Image => ("the image's", "every Ethernet link asks for its address instead"),
+        Whose::Nobody => ("an empty", "netd is not of this system"),
+    };
+    let help =
+        format!("{instead}; `gabion net configure` replaces it, docs/network.md says what may be in it");
+    crate::console::problem(crate::system::NETD, &format!("network.toml, {whose}: {text}"), &help);
+}
+
+fn place(config: &Config, whose: Whose) -> Option<PathBuf> {
+    match whose {
+        Whose::Operator => Some(config.data.join("gabion").join(CONFIG)),
+        Whose::Image => Some(config.apps.join(CONFIG)),
+        Whose::Nobody => None,
+    }
 }
 
 /// Keeps a new configuration, in place of the image's.
@@ -85,13 +123,17 @@ mod tests {
     fn config_of_the_operator_comes_before_the_images() {
         let dir = tempfile::tempdir().unwrap();
         let config = at(dir.path());
-        assert!(!config_is_there(&config) && super::config(&config).is_empty());
+        let best = |from| super::config(&config, from);
+        assert!(!config_is_there(&config));
+        assert_eq!(best(Whose::Operator), (Whose::Nobody, String::new()));
         fs::write(config.apps.join(CONFIG), "[dns]\n").unwrap();
-        assert_eq!(super::config(&config), "[dns]\n");
+        assert_eq!(best(Whose::Operator), (Whose::Image, "[dns]\n".to_owned()));
         keep_config(&config, "[time]\n").unwrap();
-        assert_eq!(super::config(&config), "[time]\n");
+        assert_eq!(best(Whose::Operator), (Whose::Operator, "[time]\n".to_owned()));
+        assert_eq!(best(Whose::Operator.next()).0, Whose::Image);
+        assert_eq!(best(Whose::Image.next()).0, Whose::Nobody);
         fs::write(config.data.join("gabion").join(CONFIG), " ".repeat(CONFIG_MAX + 1)).unwrap();
-        assert_eq!(super::config(&config), "");
+        assert_eq!(best(Whose::Operator).0, Whose::Image);
     }
 
     #[test]

@@ -133,9 +133,13 @@ fn shown(status: &GetStatusReply<'_>) -> String {
         Reach::Online => "online",
     };
     let reason = status.reason.as_ref().map(|reason| format!("missing  {reason}\n")).unwrap_or_default();
+    let fault = status.fault.as_ref().map(|fault| {
+        format!("fault    network.toml is passed over: {fault}; replace it with `gabion net configure`\n")
+    });
+    let fault = fault.unwrap_or_default();
     let servers = status.name_servers.join(" ");
     let servers = if servers.is_empty() { "none" } else { &servers };
-    format!("network  {reach}\n{reason}names    {servers}\n\n")
+    format!("network  {reach}\n{reason}{fault}names    {servers}\n\n")
 }
 
 fn links(reply: &ListInterfacesReply<'_>) -> String {
@@ -184,10 +188,12 @@ mod tests {
             missing: Some(Stage::Route),
             reason: Some("route: eth0 has no router".into()),
             name_servers: Vec::new(),
+            fault: Some("line 1: what?".into()),
         };
         assert_eq!(
             shown(&status),
-            "network  local: nothing beyond the local network\nmissing  route: eth0 has no router\nnames    none\n\n"
+            "network  local: nothing beyond the local network\nmissing  route: eth0 has no router\n\
+             fault    network.toml is passed over: line 1: what?; replace it with `gabion net configure`\nnames    none\n\n"
         );
         let link = Link {
             name: "eth0".into(),

@@ -1,5 +1,6 @@
 //! `os.gabion.Network`.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -38,6 +39,8 @@ pub struct Sources {
     pub dns: watch::Receiver<dns::Settings>,
     /// The clock.
     pub time: watch::Receiver<TimeState>,
+    /// What is wrong with the configuration that was kept, and is passed over.
+    pub fault: Rc<RefCell<Option<String>>>,
     /// Checks and takes a new configuration; what is wrong with it, for people.
     pub configure: Box<Configuring>,
 }
@@ -56,7 +59,9 @@ impl Handler for Serve {
         let (reach, missing) = status(&net, known);
         let reason = missing.map(|stage| reason(stage, &net, known).into());
         let name_servers = self.name_servers(&net).into_iter().map(Into::into).collect();
-        call.reply(&GetStatusReply { reach, missing, reason, name_servers })
+        let fault = self.sources.fault.borrow();
+        let fault = fault.as_deref().map(Into::into);
+        call.reply(&GetStatusReply { reach, missing, reason, name_servers, fault })
     }
 
     fn resolve(&mut self, call: Call<'_, Resolve>, parameters: ResolveParameters<'_>) -> Answer {

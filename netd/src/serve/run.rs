@@ -141,6 +141,7 @@ mod tests {
             net: net.subscribe(),
             dns: dns.subscribe(),
             time: watch::Sender::new(TimeState::default()).subscribe(),
+            fault: Rc::default(),
             configure: Box::new(|text| if text.is_empty() { Ok(()) } else { Err("line 1".to_owned()) }),
         }
     }

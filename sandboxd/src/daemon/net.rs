@@ -15,10 +15,11 @@ use policy::{Network, Plan, Port};
 use super::Daemon;
 use crate::console;
 use crate::denied_network;
+use crate::netfiles::{self, Whose};
 use crate::outbox::Outbox;
 use crate::poller::Ready;
 use crate::refusals::Verdict;
-use crate::{netfiles, system};
+use crate::system;
 
 /// Messages read before others have their turn.
 const AT_ONCE: usize = 64;
@@ -33,6 +34,8 @@ pub(super) struct Net {
     greeted: bool,
     policies: BTreeMap<u32, Grants>,
     ports: BTreeMap<Port, u32>,
+    /// Whose configuration netd was told last.
+    config: Whose,
     taken: BTreeSet<u32>,
     /// Every manifest is read.
     complete: bool,
@@ -140,7 +143,7 @@ impl Daemon {
         if self.net.tables.is_some() {
             self.net_send(ToNetd::Firewall);
         }
-        self.net_send(ToNetd::Config(netfiles::config(&self.config)));
+        self.net_config(Whose::Operator);
         if let Some(floor_s) = netfiles::floor(&self.config) {
             self.net_send(ToNetd::Floor(floor_s));
         }
@@ -149,6 +152,13 @@ impl Daemon {
         if self.net.complete {
             self.net_send(ToNetd::SyncEnd);
         }
+    }
+
+    /// Tells the best configuration from these on.
+    fn net_config(&mut self, from: Whose) {
+        let (whose, text) = netfiles::config(&self.config, from);
+        self.net.config = whose;
+        self.net_send(ToNetd::Config(text));
     }
 
     /// Before netd's `Hello` nothing is queued: that gets the whole state, the firewall before the policies.
@@ -192,10 +202,19 @@ impl Daemon {
                         console::say(format_args!("can not keep network.toml: {e}"));
                     }
                 }
+                Some(FromNetd::Fault(text)) => self.net_config_fault(&text),
                 None => console::say("event netd-nonsense: netd sent what is no message"),
             }
         }
         Ok(())
+    }
+
+    fn net_config_fault(&mut self, text: &str) {
+        netfiles::fault(self.net.config, text);
+        // Whoever finds a fault even in an empty one is told nothing more.
+        if self.net.config != Whose::Nobody {
+            self.net_config(self.net.config.next());
+        }
     }
 
     fn net_taken(&mut self, uid: u32) -> io::Result<()> {
