@@ -12,7 +12,7 @@ use crate::facts::{Facts, Profile};
 use crate::filter::{self, Call, Reply};
 use crate::manifest::{Manifest, check};
 use crate::name::{InterfaceName, MethodName};
-use crate::net::{Host, HostPort, Listen, Proto};
+use crate::net::{Host, HostPort, Listen};
 use crate::place::{Device, DeviceClass};
 use crate::plan::{Plan, compile, from_facts};
 use crate::problem::Problem;
@@ -157,7 +157,6 @@ pub fn propose(given: &Manifest, learnt: &Learnt, board: &Board) -> Result<Propo
     let text = text(&lines);
     let manifest = check(&text, board)?;
     let mut remarks = refusals(&denied);
-    remarks.extend(needs_netd(&manifest));
     remarks.extend(beyond_the_board(learnt, board));
     let refused = denied.iter().map(|call| call.number).collect();
     Ok(Proposal { text, manifest, lines, remarks, refused })
@@ -238,16 +237,6 @@ fn refusals(denied: &[Denied]) -> Vec<String> {
         format!("nothing proposed allows `{name}`{with}: made {}; {what}", by.join("; "))
     });
     said.collect()
-}
-
-fn needs_netd(manifest: &Manifest) -> Option<String> {
-    let facts = &manifest.facts;
-    let beyond = facts.connect.iter().any(|to| !to.host().is_local());
-    let udp = facts.ports().any(|port| port.proto() == Proto::Udp);
-    (beyond || udp).then(|| {
-        "hosts beyond the device and UDP need netd: a device that lacks it refuses this manifest's box"
-            .to_owned()
-    })
 }
 
 fn beyond_the_board(learnt: &Learnt, board: &Board) -> Option<String> {
