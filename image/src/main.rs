@@ -41,6 +41,9 @@ enum Action {
     },
     /// Make an app store image of packed app directories
     Store {
+        /// How devices are connected that nobody configured otherwise: a `network.toml`
+        #[arg(long, value_name = "FILE")]
+        network: Option<PathBuf>,
         /// The image to make
         image: PathBuf,
         /// Packed app directories, each called as its app
@@ -95,7 +98,9 @@ fn act(action: Action) -> Result<()> {
             }
         }
         Action::Pack { source, to } => pack::pack(&tree, &source, &to)?,
-        Action::Store { image, apps } => print!("{}", store::build(&apps, &image)?.to_text()),
+        Action::Store { network, image, apps } => {
+            print!("{}", store::build(&apps, network.as_deref(), &image)?.to_text());
+        }
         Action::Run { memory, fresh, append, production } => {
             let options = run::Options { memory_mib: memory, fresh, append, audience: audience(production) };
             run::run(&tree, &options)?;

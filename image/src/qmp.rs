@@ -1,4 +1,5 @@
-//! QEMU's control socket: just enough of the protocol to press the power button and to pull a cable.
+//! QEMU's control socket: just enough of the protocol to press the power button, to pull a cable and to read the
+//! battery-backed clock.
 //!
 //! The peer is our own child, so the answers are matched, not parsed.
 
@@ -35,21 +36,33 @@ impl Qmp {
 
     /// Runs a command without arguments, as `system_powerdown`, `system_reset`, `stop`, `cont` or `quit`.
     pub fn execute(&mut self, command: &str) -> Result<()> {
-        self.run(command, "{}")
+        self.run(command, "{}").map(drop)
     }
 
     /// Plugs the cable of the network device `name` in, or out.
     pub fn set_link(&mut self, name: &str, up: bool) -> Result<()> {
-        self.run("set_link", &format!("{{\"name\":\"{name}\",\"up\":{up}}}"))
+        self.run("set_link", &format!("{{\"name\":\"{name}\",\"up\":{up}}}")).map(drop)
     }
 
-    fn run(&mut self, command: &str, arguments: &str) -> Result<()> {
+    /// What the battery-backed clock shows: year, month, day, UTC.
+    pub fn clock(&mut self) -> Result<[u32; 3]> {
+        let answer = self.run("qom-get", "{\"path\":\"/machine\",\"property\":\"rtc-time\"}")?;
+        let number = |key: &str| {
+            let (_, rest) = answer.split_once(&format!("\"{key}\": "))?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+            rest.get(..digits)?.parse::<u32>().ok()
+        };
+        let read = || Some([number("tm_year")? + 1900, number("tm_mon")? + 1, number("tm_mday")?]);
+        read().with_context(|| format!("no time: {answer}"))
+    }
+
+    fn run(&mut self, command: &str, arguments: &str) -> Result<String> {
         writeln!(self.stream.get_mut(), "{{\"execute\":\"{command}\",\"arguments\":{arguments}}}")?;
         loop {
             let answer = self.line()?;
             // Events come in between and are nobody's answer.
             if answer.contains("\"return\"") {
-                return Ok(());
+                return Ok(answer);
             }
             if answer.contains("\"error\"") {
                 bail!("QEMU refused {command}: {answer}");

@@ -13,11 +13,15 @@ use std::path::{Path, PathBuf};
 const UUID: &str = "67616269-6f6e-4000-8000-617070730000";
 const APP_UUID: &str = "67616269-6f6e-4000-8000-617070696d67";
 
-/// Makes the store image at `image` of the app directories in `apps`, each under the name its directory has.
+/// Makes the store image at `image` of the app directories in `apps`, each under the name its directory has, and of
+/// `network`, the `network.toml` of devices that nobody configured otherwise.
 /// What is wrong with a manifest is for the device to say, and what is wrong with an image, which it checks before it mounts
 /// it; what is in a `root/` that no package may have is refused here, because nobody checks it later.
-pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
-    let mut stamp = Stamp::new("store 6").text(policy::POLICY).text(package::CHECKER);
+pub fn build(apps: &[PathBuf], network: Option<&Path>, image: &Path) -> Result<Verified> {
+    let mut stamp = Stamp::new("store 7").text(policy::POLICY).text(package::CHECKER);
+    if let Some(network) = network {
+        stamp = stamp.text("network.toml").path(network)?;
+    }
     for app in apps {
         stamp = stamp.text(app.file_name().unwrap_or_default().to_string_lossy()).path(app)?;
     }
@@ -40,6 +44,9 @@ pub fn build(apps: &[PathBuf], image: &Path) -> Result<Verified> {
         name_server_link(&to)?;
         keep_plan(&to)?;
         keep_checked(&to)?;
+    }
+    if let Some(network) = network {
+        stage::copy(network, &staged.join("network.toml"))?;
     }
     stage::normalise(&staged)?;
     erofs::format(&staged, UUID, image)?;

@@ -30,6 +30,10 @@ pub struct Bench {
     pub(crate) without: String,
     spoiled: Vec<Vec<u8>>,
     pub(crate) site: Option<Site>,
+    /// Its place on the site's link, from its first boot on.
+    pub(crate) card: Option<Vec<String>>,
+    pub(crate) network: Option<String>,
+    pub(crate) clock: Option<String>,
     idle: bool,
 }
 
@@ -48,6 +52,9 @@ impl Bench {
             without: String::new(),
             spoiled: Vec::new(),
             site: None,
+            card: None,
+            network: None,
+            clock: None,
             idle: false,
         }
     }
@@ -101,6 +108,18 @@ impl Bench {
         self
     }
 
+    /// With this `network.toml` in its image.
+    pub fn network(mut self, text: &str) -> Self {
+        self.network = Some(text.to_owned());
+        self
+    }
+
+    /// With a battery-backed clock that shows this, `2020-02-02T02:02:02`, UTC, at each boot.
+    pub fn clock(mut self, shows: &str) -> Self {
+        self.clock = Some(shows.to_owned());
+        self
+    }
+
     /// With so much memory.
     pub fn memory_mib(mut self, memory_mib: u32) -> Self {
         self.memory_mib = memory_mib;
@@ -148,7 +167,7 @@ impl Bench {
         let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
         let bootable = match self.demo {
             true => images::demo(&tree, self.wanted)?,
-            false => images::bootable(&tree, &self.apps, self.wanted, place.path())?,
+            false => images::bootable(&tree, &self.apps, self.network.as_deref(), self.wanted, place.path())?,
         };
         for needle in &self.spoiled {
             images::spoil(&bootable.apps, needle)?;

@@ -29,7 +29,10 @@ pub struct Device {
 }
 
 impl Device {
-    pub(crate) fn start(parts: Parts) -> Result<Self> {
+    pub(crate) fn start(mut parts: Parts) -> Result<Self> {
+        if let (Some(site), None) = (&parts.bench.site, &parts.bench.card) {
+            parts.bench.card = Some(site.card()?);
+        }
         let at = |name: &str| parts.place.path().join(name);
         let mut machine = Machine::new(&parts.bootable, &at("data.img"), &at("qmp"));
         machine.memory_mib = parts.bench.memory_mib;
@@ -46,13 +49,13 @@ impl Device {
             words = words.replace(&parts.bench.without, "");
         }
         machine.command_line = words.replace("init=/sbin/init", "init=/sbin/test-agent") + &parts.bench.words;
-        let site = parts.bench.site.as_ref();
-        let mut machine = match site {
-            Some(site) => {
-                machine.extra.extend(site.card()?);
-                // Whoever opens the tap must be where it is.
-                site.inside(|| machine.spawn())?
-            }
+        machine.extra.extend(parts.bench.card.iter().flatten().cloned());
+        if let Some(shows) = &parts.bench.clock {
+            machine.extra.extend(["-rtc".to_owned(), format!("base={shows}")]);
+        }
+        let mut machine = match &parts.bench.site {
+            // Whoever opens the tap must be where it is.
+            Some(site) => site.inside(|| machine.spawn())?,
             None => machine.spawn()?,
         };
         let source = machine.console().context("the console is a pipe")?;
@@ -154,6 +157,14 @@ impl Device {
     /// QEMU refuses; it has no network card.
     pub fn plug(&self, plugged: bool) -> Result<()> {
         self.machine.qmp()?.set_link(CARD, plugged)
+    }
+
+    /// What its battery-backed clock shows: year, month, day, UTC.
+    ///
+    /// # Errors
+    /// QEMU does not tell.
+    pub fn clock(&self) -> Result<[u32; 3]> {
+        self.machine.qmp()?.clock()
     }
 
     /// Presses the power button and waits for the device to be off. Panics when it does not end by itself.

@@ -155,12 +155,20 @@ fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>, image: &
     Ok(made)
 }
 
-/// A bootable set with a store of `apps`, made in `place`.
-pub(crate) fn bootable(tree: &Tree, apps: &[App], wanted: Wanted, place: &Path) -> Result<Bootable> {
+/// A bootable set with a store of `apps`, made in `place`, and of this `network.toml`.
+pub(crate) fn bootable(
+    tree: &Tree,
+    apps: &[App],
+    network: Option<&str>,
+    wanted: Wanted,
+    place: &Path,
+) -> Result<Bootable> {
     let (kernel, root) = system(tree, wanted)?;
     let directories =
         apps.iter().map(|app| app.lay_out(tree, &place.join("apps"))).collect::<Result<Vec<_>>>()?;
-    let apps = store::build(&directories, &place.join("apps.img"))?;
+    let file = place.join("network.toml");
+    let network = network.map(|text| fs::write(&file, text).map(|()| file.as_path())).transpose()?;
+    let apps = store::build(&directories, network, &place.join("apps.img"))?;
     Ok(Bootable { kernel, root, apps, audience: wanted.kind.audience() })
 }
 
@@ -170,15 +178,22 @@ pub(crate) fn demo(tree: &Tree, wanted: Wanted) -> Result<Bootable> {
     Ok(Bootable { kernel, root, ..assemble::demo(tree, wanted.kind.audience())? })
 }
 
-/// The tool of app developers, built for this machine.
+/// The tool of app developers, built for this machine, once.
 pub(crate) fn gabion(tree: &Tree) -> Result<PathBuf> {
+    static BUILT: Mutex<bool> = Mutex::new(false);
+    let program = tree.target.join("debug/gabion");
+    let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if *built {
+        return Ok(program);
+    }
     visibly(
         tool("cargo")
             .current_dir(&tree.root)
             .args(["build", "--quiet", "-p", "gabion-cli"])
             .env("CARGO_TARGET_DIR", &tree.target),
     )?;
-    Ok(tree.target.join("debug/gabion"))
+    *built = true;
+    Ok(program)
 }
 
 /// Changes the first byte of each place where `needle` stands in the data of `image`.

@@ -76,8 +76,9 @@ impl Off {
     /// When that cannot be made.
     pub fn store(mut self, apps: Vec<App>) -> Result<Self> {
         let place = tempfile::tempdir_in(self.parts.place.path())?.keep();
-        let wanted = self.parts.bench.wanted;
-        self.parts.bootable = images::bootable(&Tree::here()?, &apps, wanted, &place)?;
+        let bench = &self.parts.bench;
+        let network = bench.network.as_deref();
+        self.parts.bootable = images::bootable(&Tree::here()?, &apps, network, bench.wanted, &place)?;
         Ok(self)
     }
 

@@ -2,7 +2,7 @@
 
 use nix::fcntl::{Flock, FlockArg};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
@@ -28,6 +28,8 @@ fn main() {
         ["calls"] => calls(),
         // Connects to this address until it is told hello.
         ["call", address] => call(address),
+        // Sends a datagram to the IPv6 addresses of this host until it comes back.
+        ["datagram", address] => datagram(address),
         // Is there for others to reach: by what it listens to, writes and locks.
         ["neighbour"] => println!("neighbour: {:?}", neighbour()),
         _ => eprintln!("probe: what?"),
@@ -135,6 +137,22 @@ fn call(address: &str) {
         let mut text = String::new();
         let answer = TcpStream::connect(address).and_then(|mut stream| stream.read_to_string(&mut text));
         println!("call: {:?} {text}", answer.map_err(|error| error.kind()));
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn datagram(address: &str) {
+    let there_and_back = || -> io::Result<bool> {
+        let to = address.to_socket_addrs()?.find(|to| to.is_ipv6()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let socket = UdpSocket::bind("[::]:0")?;
+        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        socket.send_to(b"hello", to)?;
+        let mut back = [0; 16];
+        let (length, from) = socket.recv_from(&mut back)?;
+        Ok(from == to && back.get(..length) == Some(b"hello"))
+    };
+    loop {
+        println!("datagram: {:?}", there_and_back().map_err(|error| error.kind()));
         std::thread::sleep(Duration::from_secs(1));
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`namespace`] | a network namespace without a name, and being inside it for a moment |
 //! | [`servers`] | real servers that run in it: addresses, names and routes (dnsmasq), time (chronyd), web (nginx), MQTT over TLS (mosquitto), redis |
+//! | [`Teller`] | a time server that says what it is told to |
 //! | `authority` | the certificates that its servers show |
 //!
 //! ```text
@@ -19,6 +20,7 @@
 mod authority;
 pub mod namespace;
 pub mod servers;
+mod teller;
 
 use crate::console::Console;
 use anyhow::{Context, Result, ensure};
@@ -32,6 +34,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+pub use teller::Teller;
 use tempfile::TempDir;
 
 /// What QEMU calls a device's network card.

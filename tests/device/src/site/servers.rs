@@ -64,20 +64,53 @@ impl Drop for Server {
     }
 }
 
+/// What a site tells its devices beside addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tells {
+    /// Nothing.
+    Addresses,
+    /// Whose router leads elsewhere.
+    Routes,
+    /// And a name server, which does not answer.
+    Servers,
+    /// And names.
+    Names,
+}
+
 /// Addresses, routes and names, by DHCP, router advertisements and DNS.
 ///
 /// # Errors
 /// It does not start.
 pub fn dnsmasq(site: &Site) -> Result<Server> {
+    dnsmasq_that(site, Tells::Names)
+}
+
+/// The same, for as far as it goes.
+///
+/// # Errors
+/// It does not start.
+pub fn dnsmasq_that(site: &Site, tells: Tells) -> Result<Server> {
     let folder = site.folder("dnsmasq")?;
     let mut text = format!(
         "user=root\nno-resolv\nno-hosts\nno-ping\nlog-queries\nlog-dhcp\nlog-facility=-\nlocal-ttl=60\nbind-interfaces\n\
          interface=br0\nexcept-interface=lo\nlocal=/example/\ndhcp-authoritative\ndhcp-leasefile={}\n\
-         dhcp-range=10.77.0.50,10.77.0.99,2h\ndhcp-option=option:router,{ROUTER}\ndhcp-option=option:dns-server,{ROUTER}\n\
-         dhcp-option=option:ntp-server,{ROUTER}\nenable-ra\ndhcp-range=2001:db8:77::,ra-only,64\n\
-         dhcp-option=option6:dns-server,[{ROUTER_6}]\n",
+         dhcp-range=10.77.0.50,10.77.0.99,2h\n",
         folder.join("leases").display()
     );
+    text += &match tells {
+        // Of itself it tells that it is the router.
+        Tells::Addresses => "dhcp-option=option:router\n".to_owned(),
+        _ => format!("dhcp-option=option:router,{ROUTER}\nenable-ra\ndhcp-range=2001:db8:77::,ra-only,64\n"),
+    };
+    if tells >= Tells::Servers {
+        text += &format!(
+            "dhcp-option=option:dns-server,{ROUTER}\ndhcp-option=option:ntp-server,{ROUTER}\n\
+             dhcp-option=option6:dns-server,[{ROUTER_6}]\n"
+        );
+    }
+    if tells < Tells::Names {
+        text += "port=0\n";
+    }
     for (name, v4, v6) in HOSTS {
         text += &format!("host-record={name},{v4},{v6}\n");
     }
