@@ -1,47 +1,10 @@
 //! A developer's device, with `gabion bus` on the host; and a production image, which lets nobody in.
 
+use crate::tool::{called, done, gabion, refused};
 use device_test::{App, Bench, Device};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-
-/// What `gabion` ended with: its exit code, output and errors.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn gabion(device: &Device, arguments: &[&str]) -> Ran {
-    let done = device.gabion(arguments).unwrap().stdin(Stdio::null()).output().unwrap();
-    Ran {
-        code: done.status.code(),
-        out: String::from_utf8(done.stdout).unwrap(),
-        err: String::from_utf8(done.stderr).unwrap(),
-    }
-}
-
-#[track_caller]
-fn done(device: &Device, arguments: &[&str]) -> String {
-    let ran = gabion(device, arguments);
-    assert_eq!(ran.code, Some(0), "{arguments:?}: {}{}", ran.out, ran.err);
-    ran.out
-}
-
-#[track_caller]
-fn called(device: &Device, arguments: &[&str]) -> Value {
-    serde_json::from_str(&done(device, arguments)).unwrap()
-}
-
-/// It failed as a refusal does, and said all of this.
-#[track_caller]
-fn refused(device: &Device, arguments: &[&str], said: &[&str]) {
-    let ran = gabion(device, arguments);
-    assert_eq!(ran.code, Some(1), "{arguments:?}: {}{}", ran.out, ran.err);
-    for text in said {
-        assert!(ran.err.contains(text), "{arguments:?}: `{text}` is not in {}", ran.err);
-    }
-}
 
 /// A `gabion` that goes on, read line by line.
 struct Stream {

@@ -9,10 +9,12 @@
 //! | `foreign` | a varlink client that others wrote calls every interface |
 //! | `developer` | its host talks to it, and to one in production |
 //! | `denied` | apps do what they may not, and it is said who refused it |
+//! | `clock` | its battery is empty, and a time server lies |
 //! | `crash` | its manager and its apps are killed |
 //! | `hostile` | apps take all they can get |
 //! | `ends` | apps end in every way there is |
 //! | `inside` | an app looks around in its box |
+//! | `neighbours` | another one is on its link |
 //! | `network` | it is beside a site, with real servers |
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
@@ -22,6 +24,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod bus;
+mod clock;
 mod crash;
 mod demo;
 mod denied;
@@ -31,12 +34,14 @@ mod foreign;
 mod hostile;
 mod input;
 mod inside;
+mod neighbours;
 mod network;
 mod notify;
 mod packages;
 mod power;
 mod programs;
 mod storage;
+mod tool;
 
 /// A script that says that it lives, for ever.
 const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
