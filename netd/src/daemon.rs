@@ -10,17 +10,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bus::network_link::{FromNetd, ToNetd, line};
+use bus_tokio::{Link, watched};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
 use crate::config::{Config, ConfigError};
-use crate::desk::Desk;
 use crate::dns::{self, Kind, Resolver};
 use crate::policies::Policies;
 use crate::serve::{self, Sources};
 use crate::state::NetState;
-use crate::watched::watched;
 use crate::{link, mdns, time};
 
 /// How long refusals are gathered before they are told.
@@ -30,7 +29,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// The daemon.
 pub struct Netd {
-    desk: Desk,
+    desk: Link<ToNetd, FromNetd>,
     policies: Rc<Policies>,
     resolver: Rc<Resolver<Rc<Policies>>>,
     told: Told,
@@ -80,7 +79,7 @@ impl Netd {
             keep_s: watch::Sender::new(0),
         };
         let fault = Rc::default();
-        Ok(Self { desk: Desk::new(link)?, policies, resolver, told, net, clock, fault })
+        Ok(Self { desk: Link::new(link)?, policies, resolver, told, net, clock, fault })
     }
 
     /// Runs until sandboxd's end of the link is gone for good.
@@ -98,7 +97,7 @@ impl Netd {
         spawn_local(async move { sweeping.sweep().await });
         let serving = self.clone();
         spawn_local(async move { said("bus", serve::run(serving.sources()).await) });
-        self.desk.send(FromNetd::Hello);
+        self.desk.send(&FromNetd::Hello);
         // The first state has the configuration: links come up as it says, and not before.
         loop {
             let (message, fds) = self.desk.receive().await?;
@@ -160,7 +159,7 @@ impl Netd {
         let mut keep_s = self.clock.keep_s.subscribe();
         while keep_s.changed().await.is_ok() {
             if let Ok(kept_s) = u64::try_from(*keep_s.borrow_and_update()) {
-                self.desk.send(FromNetd::Keep(kept_s));
+                self.desk.send(&FromNetd::Keep(kept_s));
             }
         }
     }
@@ -183,7 +182,7 @@ impl Netd {
                 self.told.floor_s.send_replace(i64::try_from(floor_s).unwrap_or(i64::MAX));
             }
             ToNetd::App(grants) => match self.policies.app(&grants) {
-                Ok(()) => self.desk.send(FromNetd::Taken(grants.uid)),
+                Ok(()) => self.desk.send(&FromNetd::Taken(grants.uid)),
                 Err(e) => eprintln!("firewall: no policy for {}: {e}", grants.id),
             },
             ToNetd::Gone(uid) => self.policies.gone(uid),
@@ -199,7 +198,7 @@ impl Netd {
         let lines: Vec<&str> = text.lines().filter(|text| !text.contains(" |")).collect();
         let said = line(&lines.join(": "));
         self.fault.replace(Some(said.clone()));
-        self.desk.send(FromNetd::Fault(said));
+        self.desk.send(&FromNetd::Fault(said));
     }
 
     /// A configuration holds from now.
@@ -229,7 +228,7 @@ impl Netd {
     fn replace_config(&self, text: &str) -> Result<(), String> {
         self.configure(text.parse().map_err(|e: ConfigError| e.to_string())?);
         self.fault.take();
-        self.desk.send(FromNetd::Store(text.to_owned()));
+        self.desk.send(&FromNetd::Store(text.to_owned()));
         Ok(())
     }
 
@@ -248,7 +247,7 @@ impl Netd {
         let ring = watched(ring)?;
         loop {
             ring.readable().await?.clear_ready();
-            self.policies.refusals().into_iter().for_each(|message| self.desk.send(message));
+            self.policies.refusals().into_iter().for_each(|message| self.desk.send(&message));
             sleep(GATHER).await;
         }
     }
@@ -257,7 +256,7 @@ impl Netd {
         loop {
             self.policies.noted().await;
             sleep(GATHER).await;
-            self.policies.refusals().into_iter().for_each(|message| self.desk.send(message));
+            self.policies.refusals().into_iter().for_each(|message| self.desk.send(&message));
         }
     }
 

@@ -6,7 +6,6 @@
 pub mod apps;
 pub mod config;
 pub mod daemon;
-pub mod desk;
 pub mod dns;
 pub mod link;
 pub mod mdns;
@@ -15,4 +14,3 @@ pub mod rules;
 pub mod serve;
 pub mod state;
 pub mod time;
-mod watched;

@@ -37,7 +37,10 @@ const TABLE: &[(&str, Methods)] = &[
     ),
     ("os.gabion.Audit", &[("List", System), ("Follow", System)]),
     ("os.gabion.Bus", &[("List", System), ("Why", System), ("Monitor", System)]),
-    ("os.gabion.Certificate", &[("GetChain", Apps), ("Sign", Apps), ("Attest", Apps)]),
+    (
+        "os.gabion.Certificate",
+        &[("GetChain", Apps), ("GetAuthorities", Apps), ("Sign", Apps), ("Attest", Apps)],
+    ),
     ("os.gabion.Crashes", &[("List", System), ("Follow", System)]),
     ("os.gabion.Device", &[("GetInfo", Apps)]),
     (

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bus_tokio::watched;
 use nix::sys::socket::sockopt::{BindToDevice, Ipv4PacketInfo, ReuseAddr};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrIn,
@@ -24,7 +25,6 @@ use super::question::{Asked, Fault, QUESTION_MAX};
 use super::service::{Learn, Resolver};
 use super::turns::Turns;
 use crate::apps::{AppPolicy, Apps};
-use crate::watched::watched;
 
 const PORT: u16 = 53;
 /// How soon a port that somebody has is tried again, at first and at last.

@@ -22,7 +22,7 @@ use crate::state::{self, NetState};
 use crate::time::{Source, TimeState};
 
 /// An answer that had to be waited for.
-pub(super) type Done = Box<dyn FnOnce(&mut Server<Serve>)>;
+type Done = bus_tokio::Done<Serve>;
 
 /// Checks and takes a text.
 type Configuring = dyn Fn(&str) -> Result<(), String>;

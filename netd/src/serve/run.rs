@@ -1,25 +1,12 @@
-//! The bus's server in netd's one thread.
-//!
-//! The server has an epoll of its own, and the runtime watches that. The runtime is told of changes alone, so whether there
-//! is still something is asked of the epoll itself, before each wait.
+//! Which interfaces netd serves.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use bus::interfaces as on_bus;
-use bus::server::{Event, Server};
+use bus::server::Server;
 use bus::session::About;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
 
-use super::network::{Done, Serve, Sources};
-use crate::watched::watched;
-
-/// Answers that may wait to be sent; whoever has one more waits with it.
-const ANSWERS_MAX: usize = 16;
+use super::network::{Serve, Sources};
 
 /// Serves for ever.
 ///
@@ -33,49 +20,16 @@ pub async fn run(sources: Sources) -> io::Result<()> {
     turns(server, sources).await
 }
 
-async fn turns(mut server: Server<Serve>, sources: Sources) -> io::Result<()> {
-    let ready = watched(server.as_fd().try_clone_to_owned()?)?;
-    let (done, mut answers) = mpsc::channel::<Done>(ANSWERS_MAX);
-    let mut serve = Serve::new(sources, done);
-    let mut events = Vec::new();
-    loop {
-        tokio::select! {
-            answer = answers.recv() => if let Some(answer) = answer { answer(&mut server) },
-            came = comes(&ready) => came?,
-            () = due(server.due_ms()) => {}
-        }
-        server.turn(&mut serve, Some(0), &mut events)?;
-        for event in events.drain(..) {
-            if let Event::BadHandover(interface, why) = event {
-                eprintln!("{interface}: {why}");
-            }
-        }
-    }
-}
-
-/// Waits until the epoll has something.
-async fn comes(epoll: &AsyncFd<OwnedFd>) -> io::Result<()> {
-    let is_ready = |epoll: &OwnedFd| {
-        let mut asked = [PollFd::new(epoll.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut asked, PollTimeout::ZERO)? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            _ => Ok(()),
-        }
-    };
-    epoll.async_io(Interest::READABLE, is_ready).await
-}
-
-async fn due(after_ms: Option<u64>) {
-    match after_ms {
-        Some(after_ms) => tokio::time::sleep(Duration::from_millis(after_ms)).await,
-        None => std::future::pending().await,
-    }
+async fn turns(server: Server<Serve>, sources: Sources) -> io::Result<()> {
+    let (done, answers) = bus_tokio::answers();
+    bus_tokio::run(server, Serve::new(sources, done), answers).await
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
     use std::rc::Rc;
+    use std::time::Duration;
 
     use bus::client::{CallError, Connection};
     use bus::interfaces::network::{Client, Error, Obstacle, Protocol, Reach};

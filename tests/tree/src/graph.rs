@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 15] = [
+const MAY: [(&str, &[&str]); 16] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -19,14 +19,16 @@ const MAY: [(&str, &[&str]); 15] = [
     ("bus/router", &["bus", "sys"]),
     ("bus/devport", &["bus", "sys"]),
     ("netd/firewall", &["sys"]),
-    ("netd", &["policy", "sys", "bus", "netd/firewall"]),
+    ("netd", &["policy", "sys", "bus", "bus/tokio", "netd/firewall"]),
+    ("attestd", &["bus", "sys", "bus/tokio"]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("cli", &["policy", "bus", "cli/boxed"]),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
 /// Nobody but tests, the image and [`BOX`] may name these: they are daemons.
-const DAEMONS: [&str; 6] = ["init", "sandboxd", "sandboxd/appsd", "bus/router", "bus/devport", "netd"];
+const DAEMONS: [&str; 7] =
+    ["init", "sandboxd", "sandboxd/appsd", "bus/router", "bus/devport", "netd", "attestd"];
 /// The developer's box is the device's own, so it has the builder of the one. No other daemon.
 const BOX: (&str, &str) = ("cli/boxed", "sandboxd");
 
