@@ -39,7 +39,7 @@ impl Pace {
 
 /// `chance` out of all that it may be, of `of`.
 fn portion(of: u64, chance: u32) -> u64 {
-    (u128::from(of) * u128::from(chance) >> 32) as u64
+    ((u128::from(of) * u128::from(chance)) >> 32) as u64
 }
 
 /// A bucket of what one app may ask of the TPM, which does one thing at a time.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 16] = [
+const MAY: [(&str, &[&str]); 18] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -21,6 +21,8 @@ const MAY: [(&str, &[&str]); 16] = [
     ("netd/firewall", &["sys"]),
     ("netd", &["policy", "sys", "bus", "bus/tokio", "netd/firewall"]),
     ("attestd", &["bus", "sys", "bus/tokio"]),
+    ("sdk/rust", &["bus"]),
+    ("sdk/tls", &["sdk/rust", "bus"]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("cli", &["policy", "bus", "cli/boxed"]),
