@@ -1,5 +1,5 @@
-//! `bpf(2)`: tables that programs in the kernel share with us ([`map`], [`ring`]), and, with the feature `builder`,
-//! loading those programs and putting them on a cgroup ([`program`]).
+//! `bpf(2)`: tables that programs in the kernel share with us ([`map`], [`ring`]), sockets that a program filters
+//! ([`packet`]), and, with the feature `builder`, loading those programs and putting them on a cgroup ([`program`]).
 //!
 //! What holds: each call hands the kernel one zeroed attribute structure; buffers that the kernel writes are as long as
 //! the table says they must be, which is asked of the kernel once, when a table is opened. What comes out of a table is
@@ -11,6 +11,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use libc::{c_int, c_long};
 
 pub mod map;
+pub mod packet;
 #[cfg(feature = "builder")]
 pub mod program;
 pub mod ring;
