@@ -36,7 +36,7 @@ impl Site {
         run(&format!(
             "ip netns add {name}
              ip link set lo up
-             echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
+             echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter
              ip link add cable type veth peer name cable netns {name}
              ip -n {name} addr add 10.9.0.1/24 dev cable
              ip -n {name} -6 addr add fd09::1/64 dev cable nodad
@@ -173,8 +173,9 @@ fn link_gets_address_route_and_servers_and_keeps_them_over_a_pulled_cable() -> R
 }
 
 #[test]
-fn lease_of_udhcpd_is_renewed_and_over_when_nobody_renews_it() -> Result<()> {
+fn lease_of_udhcpd_is_renewed_though_somebody_has_port_68_and_over_when_nobody_renews_it() -> Result<()> {
     let mut site = Site::new()?;
+    let _somebody = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68))?;
     site.plug(true)?;
     let configuration = site.folder.path().join("udhcpd.conf");
     let leases = site.folder.path().join("udhcpd.leases");
@@ -203,6 +204,43 @@ fn lease_of_udhcpd_is_renewed_and_over_when_nobody_renews_it() -> Result<()> {
         site.end_servers();
         until(&mut seen, "over", |link, _| leased(link).is_none() && link.missing == Some(Stage::Address))
             .await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn address_that_somebody_has_is_declined_and_another_is_used() -> Result<()> {
+    let mut site = Site::new()?;
+    // The first that is offered.
+    run(&format!("ip -n {} addr add 10.9.0.50/32 dev lo", site.name))?;
+    let log = site.folder.path().join("log");
+    let facility = format!("--log-facility={}", log.display());
+    site.dnsmasq(&["--no-ping", "--dhcp-sequential-ip", "--log-dhcp", &facility])?;
+    site.plug(true)?;
+    beside("", |mut seen, _| async move {
+        let link = until(&mut seen, "address", |link, _| leased(link).is_some()).await?;
+        let said = std::fs::read_to_string(&log)?;
+        assert_eq!(leased(&link), Some(Ipv4Addr::new(10, 9, 0, 51)), "{said}");
+        ensure!(said.contains("DHCPDECLINE(cable) 10.9.0.50"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn address_that_somebody_takes_later_is_given_up_and_another_is_used() -> Result<()> {
+    let mut site = Site::new()?;
+    site.dnsmasq(&["--no-ping", "--dhcp-sequential-ip"])?;
+    site.plug(true)?;
+    beside("", |mut seen, _| async move {
+        let link = until(&mut seen, "address", |link, _| leased(link).is_some()).await?;
+        let first = leased(&link).context("an address")?;
+        run(&format!("ip -n {} addr add {first}/32 dev lo", site.name))?;
+        // It asks for a host that is not there, each second, as the one with our address.
+        let mut asking = Command::new("ip");
+        asking.args(["netns", "exec", &site.name, "busybox", "ping", "-I", &first.to_string(), "10.9.0.200"]);
+        site.servers.push(asking.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        until(&mut seen, "given up", |link, _| leased(link).is_none()).await?;
+        until(&mut seen, "another", |link, _| leased(link).is_some_and(|at| at != first)).await?;
         Ok(())
     })
 }

@@ -6,6 +6,7 @@
 //!
 //! An attacker is anybody on the link: see `dhcp`.
 
+pub mod arp;
 pub mod dhcp;
 pub mod kernel;
 
@@ -24,7 +25,7 @@ use tokio::time::sleep;
 use crate::config::{Config, LinkConfig};
 use crate::state::{Link, NetState, Stage};
 use dhcp::wire::Lease;
-use dhcp::{Lessee, run as ask};
+use dhcp::{Held, Lessee, run as ask};
 use kernel::Kernel;
 
 /// Changes come in bursts.
@@ -37,8 +38,8 @@ const LINKS_MAX: usize = 32;
 /// A link that asks by DHCP.
 struct Asking {
     carrier: watch::Sender<bool>,
-    /// What is ours, and when it ends.
-    lease: watch::Receiver<Option<(Lease, Instant)>>,
+    held: watch::Receiver<Held>,
+    /// What is on the link.
     used: Option<Lease>,
     client: JoinHandle<()>,
     watcher: JoinHandle<()>,
@@ -153,8 +154,9 @@ impl Links {
         let news = self.news.clone();
         let asking = self.asking.entry(link.index).or_insert_with(|| begin(link, mac, news));
         asking.carrier.send_if_modified(|up| std::mem::replace(up, link.up) != link.up);
-        let renewed = asking.lease.has_changed().unwrap_or(false);
-        let lease = asking.lease.borrow_and_update().clone();
+        let renewed = asking.held.has_changed().unwrap_or(false);
+        let held = asking.held.borrow_and_update().clone();
+        let lease = if let Held::Leased(lease, end) = held { Some((lease, end)) } else { None };
         let now = lease.as_ref().map(|(lease, _)| (lease.address, lease.prefix));
         if let Some(old) = asking.used.take_if(|old| Some((old.address, old.prefix)) != now) {
             self.kernel.drop_address(link.index, old.address.into(), old.prefix).await?;
@@ -183,16 +185,16 @@ fn say_changes(before: &NetState, now: &NetState) {
 
 fn begin(link: &Link, mac: [u8; 6], news: Rc<Notify>) -> Asking {
     let (carrier, carried) = watch::channel(false);
-    let (leased, lease) = watch::channel(None);
-    let lessee = Lessee { name: link.name.clone(), mac };
-    let client = spawn_local(ask(lessee, carried, leased));
-    let mut watched = lease.clone();
+    let (holds, held) = watch::channel(Held::Nothing);
+    let lessee = Lessee { index: link.index, name: link.name.clone(), mac, found: None };
+    let client = spawn_local(ask(lessee, carried, holds));
+    let mut watched = held.clone();
     let watcher = spawn_local(async move {
         while watched.changed().await.is_ok() {
             news.notify_one();
         }
     });
-    Asking { carrier, lease, used: None, client, watcher }
+    Asking { carrier, held, used: None, client, watcher }
 }
 
 /// What stands between this link and hosts elsewhere, as far as a link can say.

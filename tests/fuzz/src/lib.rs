@@ -30,7 +30,7 @@ pub mod time;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 32] = [
+pub const TARGETS: [(&str, Entry); 33] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -59,6 +59,7 @@ pub const TARGETS: [(&str, Entry); 32] = [
     ("question", net::question),
     ("answer", net::answer),
     ("lease", net::lease),
+    ("frame", net::frame),
     ("network", net::network),
     ("netlink", net::netlink),
     ("attestlink", attest::attestlink),

@@ -10,8 +10,9 @@ use netd::dns::because::Because;
 use netd::dns::cache::Heard;
 use netd::dns::question::{Asked, Fault};
 use netd::dns::{ADDRESSES_MAX, Kind, reply};
+use netd::link::arp;
 use netd::link::dhcp::machine::{Action, Machine};
-use netd::link::dhcp::wire;
+use netd::link::dhcp::{frame, wire};
 
 use crate::encodes_to_itself;
 
@@ -57,18 +58,36 @@ pub fn lease(bytes: &[u8]) {
         now_ms += 1000;
         let xid = message.get(4..8).and_then(|xid| xid.try_into().ok()).map_or(0, u32::from_be_bytes);
         let Some(reply) = wire::read(message, xid, MAC) else { continue };
-        for action in machine.received(reply, now_ms, random) {
+        let mut actions = machine.received(reply, now_ms, random);
+        // Nobody has the address that the link is asked for.
+        while machine.watched().is_some_and(|(_, ours)| !ours) {
+            now_ms = machine.deadline_ms().unwrap_or(now_ms);
+            actions.extend(machine.due(now_ms, random));
+        }
+        for action in actions {
             match action {
                 Action::Use(lease) => {
                     assert!(lease.renew_s <= lease.rebind_s && lease.rebind_s <= lease.lease_s);
                     assert!(lease.routes.len() <= 16 && lease.name_servers.len() <= 4);
                     used = Some(lease);
                 }
-                Action::Drop(lease) => assert_eq!(used.take(), Some(lease)),
+                Action::Drop(address) => assert_eq!(used.take().map(|lease| lease.address), Some(address)),
                 Action::Send(ask, _) => assert!(wire::write(&ask, machine.xid(), MAC, 0).len() >= 300),
+                Action::Probe(_) | Action::Announce(_) => {}
             }
         }
         assert_eq!(machine.lease(), used.as_ref());
+    }
+}
+
+/// A frame of a link, as a message of a DHCP server and as ARP: what is inside is no more than was there.
+pub fn frame(bytes: &[u8]) {
+    if let Some(message) = frame::message(bytes) {
+        assert!(message.len() + 42 <= bytes.len());
+    }
+    let address = bytes.get(28..32).and_then(|octets| <[u8; 4]>::try_from(octets).ok()).unwrap_or_default();
+    if arp::disputes(bytes, MAC, address.into(), true) {
+        assert!(bytes.len() >= arp::FRAME && arp::disputes(bytes, MAC, address.into(), false));
     }
 }
 

@@ -10,7 +10,7 @@ use bus::desk::{Answer, Ask, Asked, Followed, News, Told};
 use bus::devport::Frame;
 use bus::network_link::{Act, FromNetd, Grants, Refusal, ToNetd};
 use netd::dns::{self, Kind};
-use netd::link::dhcp::wire as dhcp;
+use netd::link::{arp, dhcp};
 use netd::mdns::{Identity, Responder};
 use netd::time::nts::fields::Nonces;
 use netd::time::nts::{Session, fields, records};
@@ -105,7 +105,7 @@ fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     answer[2] |= 0x80;
     answer[7] = 1;
     answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
-    let mut offer = dhcp::write(&dhcp::Ask::Discover, 7, [2, 0, 0, 0, 0, 1], 0);
+    let mut offer = dhcp::wire::write(&dhcp::wire::Ask::Discover, 7, [2, 0, 0, 0, 0, 1], 0);
     (offer[0], offer[19], offer[242]) = (2, 7, 2);
     offer[16..19].copy_from_slice(&[192, 0, 2]);
     // After the kind: who grants it. (What was there is passed over.)
@@ -113,10 +113,15 @@ fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     offer.resize(320, 0);
     let mut ack = offer.clone();
     ack[242] = 5;
+    let mut frame = dhcp::frame::broadcast(&ack, [2, 0, 0, 0, 0, 2], [192, 0, 2, 1].into());
+    // From the server's port to the client's.
+    frame.swap(35, 37);
     vec![
         ("question", "a", dns::reply::question(7, "a.example", Kind::A)),
         ("question", "aaaa", dns::reply::question(8, "b.example", Kind::Aaaa)),
         ("answer", "one", answer),
+        ("frame", "answer", frame),
+        ("frame", "arp", arp::announcement([2, 0, 0, 0, 0, 2], [192, 0, 2, 7].into()).to_vec()),
         ("lease", "granted", [offer, ack].concat()),
         ("netlink", "app", ToNetd::App(grants).encode()),
         ("netlink", "config", ToNetd::Config("[dns]\n".into()).encode()),

@@ -1,59 +1,68 @@
-//! The socket, the timers, and what the kernel is told.
+//! The sockets, the timers, and what the kernel is told.
 //!
-//! Port 68, bound to the link, with broadcasts: no packet socket, since servers answer by broadcast whom asks for it. The port
-//! may be somebody else's when we come: it is tried again until it is free.
+//! Questions to everybody go through a packet socket, and all answers come by it (`frame`). An address that is asked for, or
+//! is ours, has a second one, for the ARP of whoever has it too (`arp`). Port 68 is opened for as long as it takes to ask the
+//! one server that granted the lease; if somebody has the port, that question goes to everybody as well.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::sockopt::{BindToDevice, Broadcast, ReuseAddr};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket};
-use tokio::net::UdpSocket;
+use nix::sys::socket::sockopt::{BindToDevice, ReuseAddr};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn};
+use nix::sys::socket::{bind, recv, send, sendto, setsockopt, socket};
+use sys::bpf::packet;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{Instant as Due, sleep, sleep_until};
 
+use super::frame::{self, CLIENT, FRAME_MAX, SERVER};
 use super::machine::{Action, Machine};
-use super::wire::{self, Lease, MESSAGE_MAX};
+use super::wire::{self, Ask, Lease};
+use crate::link::arp;
+use crate::watched::watched;
 
-const CLIENT: u16 = 68;
-const SERVER: u16 = 67;
-/// How soon the port is tried again.
+/// How soon a socket that can not be had is tried again.
 const RETRY: Duration = Duration::from_millis(500);
-/// Messages that are looked at before others have their turn.
+/// Frames that are looked at before others have their turn, and for how long they have it.
 const FLOOD: u32 = 64;
+const TURN: Duration = Duration::from_millis(10);
 
 /// The link that wants an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lessee {
+    /// The kernel's index of it.
+    pub index: u32,
     /// Its name for the kernel.
     pub name: String,
     /// Its hardware address.
     pub mac: [u8; 6],
+    /// An address that the link has by DHCP from before, and the seconds that are left of it.
+    pub found: Option<(Ipv4Addr, u32)>,
 }
 
-/// Asks and keeps asking, until `carrier` is closed. `lease` is what is ours, with the moment when it ends.
-pub async fn run(
-    lessee: Lessee,
-    mut carrier: watch::Receiver<bool>,
-    lease: watch::Sender<Option<(Lease, Instant)>>,
-) {
+/// What is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// What the link had before, which nobody has confirmed or refused yet.
+    Found,
+    /// Nothing.
+    Nothing,
+    /// This, until that moment.
+    Leased(Lease, Instant),
+}
+
+/// Asks and keeps asking, until `carrier` is closed.
+pub async fn run(lessee: Lessee, mut carrier: watch::Receiver<bool>, held: watch::Sender<Held>) {
     let began = Instant::now();
     let now_ms = move || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (mut machine, mut socket, mut seen) = (Machine::default(), None, 0_u32);
+    let mut machine = lessee.found.map_or_else(Machine::default, |(at, left_s)| Machine::found(at, left_s));
+    let mut ears = Ears { lessee: &lessee, answers: None, arp: None };
+    let mut seen = 0_u32;
+    carrier.mark_changed();
     loop {
-        if socket.is_none() {
-            socket = port(&lessee.name);
-            if socket.is_none() {
-                // Somebody has it. What is ours is still looked after.
-                sleep(RETRY).await;
-            } else if *carrier.borrow_and_update() {
-                let actions = machine.carrier(true, now_ms(), random());
-                act(&lessee, &machine, actions, socket.as_ref(), &lease, now_ms()).await;
-            }
-        }
-        let mut bytes = [0; MESSAGE_MAX];
+        let deaf = !ears.open(machine.watched());
         let actions = tokio::select! {
             changed = carrier.changed() => {
                 if changed.is_err() {
@@ -62,60 +71,119 @@ pub async fn run(
                 let up = *carrier.borrow_and_update();
                 machine.carrier(up, now_ms(), random())
             }
-            length = receive(socket.as_ref(), &mut bytes) => {
+            heard = ears.hear(&machine) => {
                 seen += 1;
                 if seen.is_multiple_of(FLOOD) {
-                    sleep(Duration::from_millis(10)).await;
+                    sleep(TURN).await;
                 }
-                let reply = wire::read(bytes.get(..length).unwrap_or_default(), machine.xid(), lessee.mac);
-                reply.map(|reply| machine.received(reply, now_ms(), random())).unwrap_or_default()
+                match heard {
+                    Some(Heard::Reply(reply)) => machine.received(reply, now_ms(), random()),
+                    Some(Heard::Disputed) => machine.disputed(now_ms(), random()),
+                    None => Vec::new(),
+                }
             }
             () = until(began, machine.deadline_ms()) => machine.due(now_ms(), random()),
+            () = sleep(RETRY), if deaf => Vec::new(),
         };
-        act(&lessee, &machine, actions, socket.as_ref(), &lease, now_ms()).await;
-    }
-}
-
-async fn act(
-    lessee: &Lessee,
-    machine: &Machine,
-    actions: Vec<Action>,
-    socket: Option<&UdpSocket>,
-    lease: &watch::Sender<Option<(Lease, Instant)>>,
-    now_ms: u64,
-) {
-    for action in actions {
-        match action {
-            Action::Send(ask, to) => {
-                let bytes = wire::write(&ask, machine.xid(), lessee.mac, machine.secs(now_ms));
-                let to = SocketAddr::V4(SocketAddrV4::new(to.unwrap_or(Ipv4Addr::BROADCAST), SERVER));
-                if let Some(socket) = socket {
-                    // What can not be sent is asked again when it is due.
-                    let _ = socket.send_to(&bytes, to).await;
-                }
-            }
-            Action::Use(granted) => {
-                let left_s = machine.left_s(now_ms).unwrap_or(granted.lease_s);
-                lease.send_replace(Some((granted, Instant::now() + Duration::from_secs(left_s.into()))));
-            }
-            Action::Drop(_) => {
-                lease.send_replace(None);
-            }
+        for action in actions {
+            ears.act(action, &machine, &held, now_ms());
         }
     }
 }
 
-async fn receive(socket: Option<&UdpSocket>, bytes: &mut [u8]) -> usize {
-    match socket {
-        Some(socket) => match socket.recv(bytes).await {
-            Ok(length) => length,
-            // ENETDOWN while the link is down: not again at once.
-            Err(_) => {
-                sleep(RETRY).await;
-                0
+enum Heard {
+    Reply(wire::Reply),
+    Disputed,
+}
+
+/// The sockets.
+struct Ears<'a> {
+    lessee: &'a Lessee,
+    answers: Option<AsyncFd<OwnedFd>>,
+    arp: Option<(Ipv4Addr, AsyncFd<OwnedFd>)>,
+}
+
+impl Ears<'_> {
+    /// Opens what is missing; whether all is there then.
+    fn open(&mut self, address: Option<(Ipv4Addr, bool)>) -> bool {
+        let link = self.lessee.index;
+        if self.answers.is_none() {
+            let opened = packet::open(link, frame::ETHERTYPE, &frame::FILTER);
+            self.answers = opened.and_then(watched).ok();
+        }
+        self.arp.take_if(|(heard, _)| address.is_none_or(|(address, _)| address != *heard));
+        if let Some((address, _)) = address.filter(|_| self.arp.is_none()) {
+            let opened = packet::open(link, arp::ETHERTYPE, &arp::filter(address));
+            self.arp = opened.and_then(watched).ok().map(|socket| (address, socket));
+        }
+        self.answers.is_some() && self.arp.is_some() == address.is_some()
+    }
+
+    /// Waits for the next frame; `None` if it is nothing to us.
+    async fn hear(&self, machine: &Machine) -> Option<Heard> {
+        let mut bytes = [0; FRAME_MAX];
+        let mut short = [0; arp::FRAME];
+        let arp = self.arp.as_ref().map(|(_, socket)| socket);
+        tokio::select! {
+            frame = receive(self.answers.as_ref(), &mut bytes) => {
+                let message = frame::message(frame)?;
+                wire::read(message, machine.xid(), self.lessee.mac).map(Heard::Reply)
             }
-        },
-        None => std::future::pending().await,
+            frame = receive(arp, &mut short) => {
+                let (address, ours) = machine.watched()?;
+                arp::disputes(frame, self.lessee.mac, address, ours).then_some(Heard::Disputed)
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action, machine: &Machine, held: &watch::Sender<Held>, now_ms: u64) {
+        match action {
+            Action::Send(ask, to) => self.ask(&ask, to, machine, now_ms),
+            Action::Probe(address) => {
+                // Who answers is heard: the socket is there before the question.
+                self.open(Some((address, false)));
+                self.send(&arp::probe(self.lessee.mac, address));
+            }
+            Action::Announce(address) => self.send(&arp::announcement(self.lessee.mac, address)),
+            Action::Use(lease) => {
+                let left_s = machine.left_s(now_ms).unwrap_or(lease.lease_s);
+                let end = Instant::now() + Duration::from_secs(left_s.into());
+                held.send_replace(Held::Leased(lease, end));
+            }
+            Action::Drop(_) => {
+                held.send_replace(Held::Nothing);
+            }
+        }
+    }
+
+    fn ask(&self, ask: &Ask, to: Option<Ipv4Addr>, machine: &Machine, now_ms: u64) {
+        let message = wire::write(ask, machine.xid(), self.lessee.mac, machine.secs(now_ms));
+        if to.is_some_and(|server| unicast(&self.lessee.name, server, &message).is_ok()) {
+            return;
+        }
+        let source = if let Ask::Renew(address) = ask { *address } else { Ipv4Addr::UNSPECIFIED };
+        self.send(&frame::broadcast(&message, self.lessee.mac, source));
+    }
+
+    /// What can not be sent is sent again when it is due. Any packet socket of the link sends frames of any kind.
+    fn send(&self, frame: &[u8]) {
+        if let Some(socket) = &self.answers {
+            let _ = send(socket.as_raw_fd(), frame, MsgFlags::empty());
+        }
+    }
+}
+
+async fn receive<'a>(socket: Option<&AsyncFd<OwnedFd>>, bytes: &'a mut [u8]) -> &'a [u8] {
+    let Some(socket) = socket else { return std::future::pending().await };
+    loop {
+        let Ok(mut ready) = socket.readable().await else { return std::future::pending().await };
+        let received = ready.try_io(|fd| Ok(recv(fd.as_raw_fd(), bytes, MsgFlags::empty())?));
+        match received {
+            Ok(Ok(length)) => return bytes.get(..length).unwrap_or_default(),
+            // ENETDOWN, once, when the link goes down.
+            Ok(Err(_)) => sleep(TURN).await,
+            Err(_) => {}
+        }
     }
 }
 
@@ -126,18 +194,17 @@ async fn until(began: Instant, deadline_ms: Option<u64>) {
     }
 }
 
-fn port(link: &str) -> Option<UdpSocket> {
-    let open = || -> io::Result<UdpSocket> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
-        setsockopt(&socket, BindToDevice, &link.into())?;
-        setsockopt(&socket, Broadcast, &true)?;
-        // One for each link.
-        setsockopt(&socket, ReuseAddr, &true)?;
-        bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT)))?;
-        UdpSocket::from_std(std::net::UdpSocket::from(socket))
-    };
-    open().ok()
+/// Asks one server, from our address.
+fn unicast(link: &str, server: Ipv4Addr, message: &[u8]) -> io::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    setsockopt(&socket, BindToDevice, &link.into())?;
+    // Another link may ask just now.
+    setsockopt(&socket, ReuseAddr, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT)))?;
+    let to = SockaddrIn::from(SocketAddrV4::new(server, SERVER));
+    sendto(socket.as_raw_fd(), message, &to, MsgFlags::empty())?;
+    Ok(())
 }
 
 /// From the kernel; where it has none yet, the time will do: it only has to differ from the last.
