@@ -57,9 +57,8 @@ pub fn settle() -> io::Result<()> {
 }
 
 /// Which app serves which port is the firewall's to say, so no port is kept for root. Nobody is led elsewhere by a
-/// redirect. The source of a packet is not held against routes: before a link has an address there are none, and a
-/// DHCP server's answer would be dropped; with a default route everything passes anyhow. Programs of the firewall are
-/// compiled with their constants blinded.
+/// redirect. The source of a packet has to lie where a route back leads (answers of DHCP servers come by another way, see
+/// netd's `link`). Programs of the firewall are compiled with their constants blinded.
 const SETTINGS: [(&str, &str); 11] = [
     ("ipv4/ip_unprivileged_port_start", "0"),
     ("ipv4/conf/all/accept_redirects", "0"),
@@ -68,7 +67,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("ipv4/conf/default/secure_redirects", "0"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
-    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/all/rp_filter", "1"),
     ("core/bpf_jit_harden", "2"),
     ("ipv6/conf/all/accept_redirects", "0"),
     ("ipv6/conf/default/accept_redirects", "0"),
