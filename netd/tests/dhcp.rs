@@ -261,7 +261,93 @@ fn link_with_fixed_addresses_asks_nobody_and_changes_with_its_configuration() ->
         );
         assert!(seen.borrow().name_servers.is_empty());
         config.send_replace(Config::default());
-        until(&mut seen, "by DHCP", |link, _| leased(link).is_some()).await?;
+        until(&mut seen, "by DHCP", |link, _| {
+            let gone = |at: &str| !link.addresses.iter().any(|(address, _)| address.to_string() == at);
+            leased(link).is_some() && gone("10.9.0.9") && gone("fd09::9") && link.gateways.len() == 1
+        })
+        .await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn what_left_the_configuration_while_nobody_looked_is_removed() -> Result<()> {
+    let site = Site::new()?;
+    site.plug(true)?;
+    let fixed = "[[link]]\nmatch = \"cable\"\naddresses = [\"10.9.0.9/24\", \"fd09::9/64\"]\ngateway = \"10.9.0.1\"\n";
+    beside(fixed, |mut seen, _| async move {
+        until(&mut seen, "fixed", |link, _| link.addresses.len() >= 3 && !link.gateways.is_empty()).await?;
+        Ok(())
+    })?;
+    let other = "[[link]]\nmatch = \"cable\"\naddresses = [\"10.9.0.8/24\"]\n";
+    beside(other, |mut seen, _| async move {
+        until(&mut seen, "the other", |link, _| {
+            let fixed = link.addresses.iter().filter(|(address, _)| !address.to_string().starts_with("fe80"));
+            fixed.map(|(address, _)| address.to_string()).eq(["10.9.0.8"]) && link.gateways.is_empty()
+        })
+        .await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn address_by_dhcp_outlives_its_client_and_is_asked_for_again() -> Result<()> {
+    let mut site = Site::new()?;
+    let log = site.folder.path().join("log");
+    let facility = format!("--log-facility={}", log.display());
+    site.dnsmasq(&["--no-ping", &facility])?;
+    site.plug(true)?;
+    let mut first = None;
+    beside("", |mut seen, _| {
+        let first = &mut first;
+        async move {
+            *first = leased(&until(&mut seen, "address", |link, _| leased(link).is_some()).await?);
+            Ok(())
+        }
+    })?;
+    let before = std::fs::read_to_string(&log)?;
+    beside("", |mut seen, _| async move {
+        let link = until(&mut seen, "at once", |link, _| leased(link).is_some()).await?;
+        assert_eq!(leased(&link), first, "it is still there");
+        until(&mut seen, "confirmed", |_, net| !net.name_servers.is_empty()).await?;
+        assert_eq!(leased(&until(&mut seen, "kept", |_, _| true).await?), first);
+        Ok(())
+    })?;
+    let all = std::fs::read_to_string(&log)?;
+    let (asked, since) = (before.matches("DHCPDISCOVER").count(), all.matches("DHCPDISCOVER").count());
+    ensure!(asked == since && all.matches("DHCPACK").count() == 2, "{all}");
+    Ok(())
+}
+
+#[test]
+fn address_by_dhcp_that_is_refused_after_a_restart_goes_at_once() -> Result<()> {
+    let mut site = Site::new()?;
+    site.dnsmasq(&["--no-ping"])?;
+    site.plug(true)?;
+    beside("", |mut seen, _| async move {
+        until(&mut seen, "address", |link, _| leased(link).is_some()).await?;
+        Ok(())
+    })?;
+    site.end_servers();
+    std::fs::remove_file(site.folder.path().join("leases"))?;
+    // The network was given other addresses.
+    run(&format!(
+        "ip -n {0} addr del 10.9.0.1/24 dev cable; ip -n {0} addr add 10.19.0.1/24 dev cable",
+        site.name
+    ))?;
+    site.dnsmasq(&[
+        "--no-ping",
+        "--dhcp-authoritative",
+        "--dhcp-range=10.19.0.50,10.19.0.60,255.255.255.0,2m",
+    ])?;
+    beside("", |mut seen, _| async move {
+        let link = until(&mut seen, "another", |link, _| {
+            leased(link).is_some_and(|address| address.octets()[1] == 19) && !link.gateways.is_empty()
+        })
+        .await?;
+        let of_before = |address: &IpAddr| address.to_string().starts_with("10.9.");
+        ensure!(!link.addresses.iter().any(|(address, _)| of_before(address)), "{link:?}");
+        assert_eq!(link.gateways, [IpAddr::from([10, 19, 0, 1])]);
         Ok(())
     })
 }

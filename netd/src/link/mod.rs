@@ -1,6 +1,7 @@
 //! Links and addresses: what is there, what each is to have, and what stands between the device and a usable network.
 //!
-//! The kernel is the truth: whenever it says that something changed, everything is read anew. IPv6 addresses and routes by
+//! The kernel is the truth: whenever it says that something changed, everything is read anew, what is to be there is added,
+//! and what of ours is not to be there any more is taken away, whoever of us put it there. IPv6 addresses and routes by
 //! router advertisement are the kernel's own business. What a link is to have follows from `network.toml`; one of which
 //! nothing is said asks by DHCP.
 //!
@@ -24,9 +25,8 @@ use tokio::time::sleep;
 
 use crate::config::{Config, LinkConfig};
 use crate::state::{Link, NetState, Stage};
-use dhcp::wire::Lease;
 use dhcp::{Held, Lessee, run as ask};
-use kernel::Kernel;
+use kernel::{Address, Kernel, Origin, Route, Seen};
 
 /// Changes come in bursts.
 const BURST: Duration = Duration::from_millis(10);
@@ -39,8 +39,6 @@ const LINKS_MAX: usize = 32;
 struct Asking {
     carrier: watch::Sender<bool>,
     held: watch::Receiver<Held>,
-    /// What is on the link.
-    used: Option<Lease>,
     client: JoinHandle<()>,
     watcher: JoinHandle<()>,
 }
@@ -107,72 +105,125 @@ impl Links {
     /// Brings every link to what it is to be: what is there then, and whether something was refused.
     async fn settle(&mut self, config: &Config) -> Result<(NetState, bool), rtnetlink::Error> {
         let links = self.kernel.links().await?;
-        self.asking.retain(|index, _| links.iter().any(|link| link.index == *index));
+        self.asking.retain(|index, _| links.iter().any(|seen| seen.link.index == *index));
         let unsaid = LinkConfig::default();
         let mut failed = false;
-        for link in links.iter().filter(|link| !link.loopback).take(LINKS_MAX) {
+        for seen in links.iter().filter(|seen| !seen.link.loopback).take(LINKS_MAX) {
+            let link = &seen.link;
             let wanted = config.link(&link.name, link.hardware_address).unwrap_or(&unsaid);
             // What the kernel refuses one link is no matter of the others.
-            if let Err(e) = self.settle_one(link, wanted).await {
+            if let Err(e) = self.settle_one(seen, wanted).await {
                 eprintln!("net: {}: {e}", link.name);
                 failed = true;
             }
         }
-        let mut links = self.kernel.links().await?;
+        let mut links: Vec<Link> = self.kernel.links().await?.into_iter().map(|seen| seen.link).collect();
         for link in links.iter_mut().filter(|link| !link.loopback) {
             link.missing = missing(link);
         }
-        let leases = || self.asking.values().filter_map(|asking| asking.used.as_ref());
+        let held: Vec<_> = self.asking.values().map(|asking| asking.held.borrow()).collect();
+        let leases = || held.iter().filter_map(|held| held.lease());
+        let name_servers = leases().flat_map(|lease| lease.name_servers.iter().copied().map(IpAddr::V4));
         let state = NetState {
-            name_servers: leases()
-                .flat_map(|lease| lease.name_servers.iter().copied().map(IpAddr::V4))
-                .collect(),
+            name_servers: name_servers.collect(),
             time_servers: leases().flat_map(|lease| lease.time_servers.iter().copied()).collect(),
             links,
         };
         Ok((state, failed))
     }
 
-    async fn settle_one(&mut self, link: &Link, wanted: &LinkConfig) -> Result<(), rtnetlink::Error> {
-        if !link.up {
+    async fn settle_one(&mut self, seen: &Seen, wanted: &LinkConfig) -> Result<(), rtnetlink::Error> {
+        let index = seen.link.index;
+        if !seen.link.up {
             // One without a carrier is up already, and this changes nothing.
-            self.kernel.up(link.index).await?;
+            self.kernel.up(index).await?;
         }
-        for (address, prefix) in wanted.addresses.iter().filter(|wanted| !link.addresses.contains(wanted)) {
-            self.kernel.add(link.index, *address, *prefix).await?;
+        let (held, renewed) = self.held(seen, wanted);
+        for address in seen.addresses.iter().filter(|address| !stays(address, wanted, &held)) {
+            self.kernel.drop_address(index, address.at).await?;
         }
-        if let Some(gateway) = wanted.gateway.filter(|gateway| link.up && !link.gateways.contains(gateway)) {
-            let any = if gateway.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-            self.kernel.route(link.index, (any, 0), gateway).await?;
+        let there = |at: &(IpAddr, u8)| seen.addresses.iter().any(|address| address.at == *at);
+        for at in wanted.addresses.iter().filter(|at| !there(at)) {
+            self.kernel.add(index, *at).await?;
         }
-        let Some(mac) = link.hardware_address.filter(|_| wanted.dhcp4) else {
-            if let Some(lease) = self.asking.remove(&link.index).and_then(|mut asking| asking.used.take()) {
-                self.kernel.drop_address(link.index, lease.address.into(), lease.prefix).await?;
-            }
-            return Ok(());
-        };
-        let news = self.news.clone();
-        let asking = self.asking.entry(link.index).or_insert_with(|| begin(link, mac, news));
-        asking.carrier.send_if_modified(|up| std::mem::replace(up, link.up) != link.up);
-        let renewed = asking.held.has_changed().unwrap_or(false);
-        let held = asking.held.borrow_and_update().clone();
-        let lease = if let Held::Leased(lease, end) = held { Some((lease, end)) } else { None };
-        let now = lease.as_ref().map(|(lease, _)| (lease.address, lease.prefix));
-        if let Some(old) = asking.used.take_if(|old| Some((old.address, old.prefix)) != now) {
-            self.kernel.drop_address(link.index, old.address.into(), old.prefix).await?;
+        if let Held::Leased(lease, end) = &held
+            // Somebody may have taken it from the link meanwhile.
+            && (renewed || !there(&(lease.address.into(), lease.prefix)))
+        {
+            self.kernel.lease(index, lease, end.saturating_duration_since(Instant::now())).await?;
         }
-        let Some((lease, end)) = lease else { return Ok(()) };
-        // Somebody may have taken it from the link meanwhile; the kernel does when the link goes down.
-        let there = link.addresses.contains(&(lease.address.into(), lease.prefix))
-            && (lease.routes.is_empty() || !link.up || !link.gateways.is_empty());
-        // Whatever becomes of its routes, the address is on the link from here.
-        asking.used = Some(lease.clone());
-        if renewed || !there {
-            let left = end.saturating_duration_since(Instant::now());
-            self.kernel.lease(link.index, &lease, left).await?;
+        // A link that goes down loses its routes, and takes none.
+        if seen.link.up {
+            self.settle_routes(seen, wanted, &held).await?;
         }
         Ok(())
     }
+
+    async fn settle_routes(
+        &self,
+        seen: &Seen,
+        wanted: &LinkConfig,
+        held: &Held,
+    ) -> Result<(), rtnetlink::Error> {
+        let index = seen.link.index;
+        let routes = routes(wanted, held);
+        // Whose lease nobody has confirmed yet, its routes are not known.
+        let stays =
+            |route: &Route| routes.contains(route) || route.origin == Origin::Leased && *held == Held::Found;
+        for route in seen.routes.iter().filter(|route| !stays(route)) {
+            match self.kernel.drop_route(index, route).await {
+                // It went with its address.
+                Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -(nix::libc::ESRCH) => {}
+                done => done?,
+            }
+        }
+        for route in routes.iter().filter(|route| !seen.routes.contains(route)) {
+            self.kernel.route(index, route).await?;
+        }
+        Ok(())
+    }
+
+    /// What the link has by DHCP, and whether that is news.
+    fn held(&mut self, seen: &Seen, wanted: &LinkConfig) -> (Held, bool) {
+        let link = &seen.link;
+        let Some(mac) = link.hardware_address.filter(|_| wanted.dhcp4) else {
+            self.asking.remove(&link.index);
+            return (Held::Nothing, false);
+        };
+        let news = self.news.clone();
+        let asking = self.asking.entry(link.index).or_insert_with(|| begin(seen, mac, news));
+        asking.carrier.send_if_modified(|up| std::mem::replace(up, link.up) != link.up);
+        let renewed = asking.held.has_changed().unwrap_or(false);
+        (asking.held.borrow_and_update().clone(), renewed)
+    }
+}
+
+/// Whether an address is to stay on its link: one that is not ours is, or one that is wanted.
+fn stays(address: &Address, wanted: &LinkConfig, held: &Held) -> bool {
+    let leased = match held {
+        Held::Found => address.origin == Some(Origin::Leased),
+        Held::Nothing => false,
+        Held::Leased(lease, _) => (lease.address.into(), lease.prefix) == address.at,
+    };
+    address.origin.is_none() || wanted.addresses.contains(&address.at) || leased
+}
+
+/// The routes that a link is to have.
+fn routes(wanted: &LinkConfig, held: &Held) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    if let Some(router) = wanted.gateway {
+        let any = if router.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+        routes.push(Route { origin: Origin::Fixed, to: (any, 0), router });
+    }
+    let leased = held.lease().map(|lease| lease.routes.as_slice()).unwrap_or_default();
+    for (network, prefix, router) in leased {
+        let to = (IpAddr::V4(*network), *prefix);
+        // Of two ways to one network the kernel would keep the last: the configuration goes before, and then the first.
+        if !routes.iter().any(|route| route.to == to) {
+            routes.push(Route { origin: Origin::Leased, to, router: IpAddr::V4(*router) });
+        }
+    }
+    routes
 }
 
 /// Says which links came up and went down.
@@ -183,10 +234,14 @@ fn say_changes(before: &NetState, now: &NetState) {
     }
 }
 
-fn begin(link: &Link, mac: [u8; 6], news: Rc<Notify>) -> Asking {
+fn begin(seen: &Seen, mac: [u8; 6], news: Rc<Notify>) -> Asking {
+    let found = seen.addresses.iter().find_map(|address| match address.at {
+        (IpAddr::V4(at), _) if address.origin == Some(Origin::Leased) => Some((at, address.left_s)),
+        _ => None,
+    });
     let (carrier, carried) = watch::channel(false);
-    let (holds, held) = watch::channel(Held::Nothing);
-    let lessee = Lessee { index: link.index, name: link.name.clone(), mac, found: None };
+    let (holds, held) = watch::channel(if found.is_some() { Held::Found } else { Held::Nothing });
+    let lessee = Lessee { index: seen.link.index, name: seen.link.name.clone(), mac, found };
     let client = spawn_local(ask(lessee, carried, holds));
     let mut watched = held.clone();
     let watcher = spawn_local(async move {
@@ -194,7 +249,7 @@ fn begin(link: &Link, mac: [u8; 6], news: Rc<Notify>) -> Asking {
             news.notify_one();
         }
     });
-    Asking { carrier, held, used: None, client, watcher }
+    Asking { carrier, held, client, watcher }
 }
 
 /// What stands between this link and hosts elsewhere, as far as a link can say.

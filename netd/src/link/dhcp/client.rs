@@ -53,6 +53,16 @@ pub enum Held {
     Leased(Lease, Instant),
 }
 
+impl Held {
+    /// The lease.
+    pub fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::Leased(lease, _) => Some(lease),
+            Self::Found | Self::Nothing => None,
+        }
+    }
+}
+
 /// Asks and keeps asking, until `carrier` is closed.
 pub async fn run(lessee: Lessee, mut carrier: watch::Receiver<bool>, held: watch::Sender<Held>) {
     let began = Instant::now();
