@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::dns::upstream::{self, Transport};
+use crate::dns::transport::{self, Transport};
 use crate::{dns, time};
 
 /// Tables, servers and addresses that a configuration may have.
@@ -190,7 +190,7 @@ fn names(claimed: ClaimedDns) -> Result<dns::Settings, ConfigError> {
     let servers = bounded("dns.servers", claimed.servers)?;
     let servers = servers.iter().map(|text| {
         let at = text.parse::<SocketAddr>().ok();
-        at.or_else(|| text.parse().ok().map(|address| upstream::server(address, &transport)))
+        at.or_else(|| text.parse().ok().map(|address| transport::server(address, &transport)))
             .ok_or_else(|| ConfigError(format!("dns.servers: {text:?} is no address, such as 192.0.2.53")))
     });
     let servers = servers.collect::<Result<Vec<_>, _>>()?;

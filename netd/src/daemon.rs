@@ -129,10 +129,10 @@ impl Netd {
                 settings: clock.told.time.subscribe(),
                 floor_s: clock.told.floor_s.subscribe(),
                 net: clock.net.subscribe(),
-                roots: dns::upstream::public_roots(),
+                roots: dns::transport::public_roots(),
                 built_s: sys::time::BUILT_S,
             };
-            let lookup = Names(clock.resolver.clone());
+            let lookup = Names { resolver: clock.resolver.clone(), time: clock.clock.state.subscribe() };
             said("time", time::run(inputs, &clock.clock, &mut time::Kernel, &lookup).await);
         });
     }
@@ -269,14 +269,23 @@ impl Netd {
     }
 }
 
-/// The resolver for netd itself.
-struct Names(Rc<Resolver<Rc<Policies>>>);
+/// The resolver for the part that keeps the time, which needs names before it has it.
+struct Names {
+    resolver: Rc<Resolver<Rc<Policies>>>,
+    time: watch::Receiver<time::TimeState>,
+}
 
 impl time::Lookup for Names {
     fn lookup<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Vec<IpAddr>> + 'a>> {
         Box::pin(async move {
-            let mut addresses = self.0.lookup(name, Kind::A).await;
-            addresses.extend(self.0.lookup(name, Kind::Aaaa).await);
+            let is_set = self.time.borrow().source == time::Source::Network;
+            let mut addresses = Vec::new();
+            for kind in [Kind::A, Kind::Aaaa] {
+                addresses.extend(match is_set {
+                    true => self.resolver.lookup(name, kind).await,
+                    false => self.resolver.lookup_early(name, kind).await,
+                });
+            }
             addresses
         })
     }

@@ -7,6 +7,7 @@ pub mod apps;
 pub mod config;
 pub mod daemon;
 pub mod dns;
+mod early;
 pub mod link;
 pub mod mdns;
 pub mod policies;

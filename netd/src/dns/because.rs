@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::address::Class;
+use super::trouble::{Fault, Trouble};
 
 /// An extended error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +17,14 @@ pub struct Because {
 
 /// "Other Error".
 const OTHER: u16 = 0;
+/// "Not Ready".
+const NOT_READY: u16 = 14;
 /// "Blocked": by a policy of whoever answers.
 const BLOCKED: u16 = 15;
 /// "Prohibited": who asks may not.
 const PROHIBITED: u16 = 18;
+/// "No Reachable Authority".
+const UNABLE: u16 = 22;
 /// "Network Error".
 const NETWORK: u16 = 23;
 
@@ -61,8 +66,13 @@ impl Because {
     }
 
     /// No server said anything that can be used.
-    pub fn failed() -> Self {
-        Self { code: NETWORK, text: "no name server answered".to_owned() }
+    pub fn failed(trouble: &Trouble) -> Self {
+        let code = match trouble {
+            Trouble::NoServer => NOT_READY,
+            Trouble::Server(_, Fault::Unable) => UNABLE,
+            Trouble::Server(..) => NETWORK,
+        };
+        Self { code, text: trouble.to_string() }
     }
 }
 

@@ -9,7 +9,11 @@
 //! | `address` | which addresses are kept back (rebinding) |
 //! | `reply` | what an upstream server said, checked |
 //! | `cache` | what was heard, for all apps |
+//! | `transport` | how servers are asked, and by whose certificates |
 //! | `upstream` | asking servers: UDP, TCP, TLS |
+//! | `race` | several servers for one question |
+//! | `servers` | which of them is asked first |
+//! | `trouble` | why none could say |
 //! | `service` | the road from a question to an answer |
 //! | `stub` | the sockets that boxes ask |
 //! | `turns` | how many questions and connections each box may have |
@@ -27,13 +31,17 @@ pub mod because;
 pub mod cache;
 pub mod decide;
 pub mod question;
+mod race;
 pub mod reply;
+mod servers;
 mod service;
 mod stub;
+pub mod transport;
+pub mod trouble;
 mod turns;
-pub mod upstream;
+mod upstream;
 
-pub use service::{Event, Learn, Outcome, Resolver, Settings};
+pub use service::{Event, Health, Learn, Outcome, Resolver, Settings};
 pub use stub::{serve_tcp, serve_udp};
 
 /// What is asked for.

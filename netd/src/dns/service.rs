@@ -1,24 +1,28 @@
 //! The road from a question to an answer: may it be asked, what is known, asking, keeping back, learning.
 //!
 //! What holds: of an address that an app is told, the firewall's table knew before. One question is asked upstream once,
-//! however many wait for it. Each app has so many questions under way at most, and all together so many.
+//! however many wait for it. Each app has so many questions under way at most, and all together so many. What servers said
+//! is theirs: when others are named, or another way to ask them, nothing of it is kept, nor comes in later.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use policy::Host;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::address::{Class, class};
 use super::answer::Answered;
 use super::because::Because;
 use super::cache::{Cache, Heard};
 use super::decide::{Decision, decide};
+use super::transport::{Certificates, Transport, server};
+use super::trouble::{Fault, Trouble};
 use super::turns::Turns;
-use super::upstream::{self, Transport};
+use super::upstream::{Said, Upstream};
 use super::{Kind, TTL_S};
 use crate::apps::AppPolicy;
 use crate::state::NetState;
@@ -31,6 +35,8 @@ const ALL_MAX: usize = 128;
 const GRACE_S: u32 = 5;
 /// How long a failure is remembered, seconds: whoever asks in a loop asks nobody else.
 const FAILED_S: u64 = 1;
+/// How often one question is asked anew because others are to be asked.
+const MOVES_MAX: usize = 3;
 
 /// What the resolver asks of the firewall.
 pub trait Learn {
@@ -104,7 +110,10 @@ pub enum Outcome {
     NotListed,
 }
 
-type Asking = watch::Receiver<Option<Option<(Heard, u32)>>>;
+/// Whether servers answered the last time that one was asked, or why not; `None` before.
+pub type Health = Option<Result<(), Trouble>>;
+
+type Asking = watch::Receiver<Option<Result<Said, Trouble>>>;
 
 /// The resolver.
 pub struct Resolver<L> {
@@ -114,10 +123,10 @@ pub struct Resolver<L> {
     events: Box<dyn Fn(Event)>,
     cache: RefCell<Cache>,
     under_way: RefCell<BTreeMap<(String, Kind), Asking>>,
-    failed: RefCell<BTreeMap<(String, Kind), u64>>,
+    failed: RefCell<BTreeMap<(String, Kind), (u64, Trouble)>>,
     turns: Rc<Turns>,
-    health: watch::Sender<Option<bool>>,
-    servers: RefCell<Vec<SocketAddr>>,
+    health: watch::Sender<Health>,
+    upstream: RefCell<Rc<Upstream>>,
     began: Instant,
 }
 
@@ -139,13 +148,13 @@ impl<L: Learn> Resolver<L> {
             failed: RefCell::default(),
             turns: Turns::new(ONE_MAX, ALL_MAX),
             health: watch::Sender::new(None),
-            servers: RefCell::default(),
+            upstream: RefCell::new(Rc::new(Upstream::new(Vec::new(), Transport::Plain))),
             began: Instant::now(),
         })
     }
 
-    /// Whether servers answered the last time that one was asked; `None` before.
-    pub fn health(&self) -> watch::Receiver<Option<bool>> {
+    /// How the servers do.
+    pub fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
@@ -176,10 +185,10 @@ impl<L: Learn> Resolver<L> {
         // What is known without asking anybody takes no turn.
         let Some(_turn) = self.turns.take(uid) else { return Outcome::Failed(Because::too_many()) };
         let (addresses, ttl_s) = match self.heard(host.as_str(), kind).await {
-            None => return Outcome::Failed(Because::failed()),
-            Some((Heard::Nothing, _)) => return Outcome::Nothing,
-            Some((Heard::NoName, _)) => return Outcome::NoName,
-            Some((Heard::Addresses(addresses), ttl_s)) => (addresses, ttl_s),
+            Err(trouble) => return Outcome::Failed(Because::failed(&trouble)),
+            Ok((Heard::Nothing, _)) => return Outcome::Nothing,
+            Ok((Heard::NoName, _)) => return Outcome::NoName,
+            Ok((Heard::Addresses(addresses), ttl_s)) => (addresses, ttl_s),
         };
         let passed = match self.passed(uid, host.as_str(), private, addresses) {
             Ok(passed) => passed,
@@ -226,67 +235,153 @@ impl<L: Learn> Resolver<L> {
 
     /// Addresses of a name that netd itself needs, whatever they are.
     pub async fn lookup(&self, host: &str, kind: Kind) -> Vec<IpAddr> {
-        match self.heard(host, kind).await {
-            Some((Heard::Addresses(addresses), _)) => addresses,
-            _ => Vec::new(),
-        }
+        addresses(self.heard(host, kind).await)
+    }
+
+    /// The same for whoever is about to learn the time: a server's certificate that is not valid yet is as good as one that
+    /// is. What is heard so is told to nobody else, and not kept.
+    pub async fn lookup_early(&self, host: &str, kind: Kind) -> Vec<IpAddr> {
+        let upstream = self.upstream();
+        addresses(upstream.ask(host, kind, Certificates::PerhapsEarly).await)
     }
 
     /// From the cache, from whoever asks for the same already, or from a server.
-    async fn heard(&self, host: &str, kind: Kind) -> Option<(Heard, u32)> {
-        self.servers_are_the_same();
-        let now_s = self.began.elapsed().as_secs();
-        if let Some(known) = self.cache.borrow().find(host, kind, now_s) {
-            return Some(known);
-        }
+    async fn heard(&self, host: &str, kind: Kind) -> Result<Said, Trouble> {
         let key = (host.to_owned(), kind);
-        if self.failed.borrow().get(&key).is_some_and(|until_s| *until_s > now_s) {
-            return None;
+        loop {
+            self.upstream();
+            let now_s = self.now_s();
+            if let Some(known) = self.cache.borrow().find(host, kind, now_s) {
+                return Ok(known);
+            }
+            if let Some((until_s, trouble)) = self.failed.borrow().get(&key)
+                && *until_s > now_s
+            {
+                return Err(trouble.clone());
+            }
+            let waiting = self.under_way.borrow().get(&key).cloned();
+            let Some(mut asking) = waiting else { return self.first(key).await };
+            if let Ok(heard) = asking.wait_for(Option::is_some).await
+                && let Some(heard) = heard.clone()
+            {
+                return heard;
+            }
+            // Whoever asked was ended before it had an answer.
         }
-        let waiting = self.under_way.borrow().get(&key).cloned();
-        if let Some(mut asking) = waiting {
-            // Whoever asks may be ended before it has an answer.
-            return asking.wait_for(Option::is_some).await.ok().and_then(|heard| heard.clone()).flatten();
-        }
+    }
+
+    /// Asks for those who come later, too.
+    async fn first(&self, key: (String, Kind)) -> Result<Said, Trouble> {
         let (tell, asking) = watch::channel(None);
         self.under_way.borrow_mut().insert(key.clone(), asking);
-        let _over = Over { under_way: &self.under_way, key: key.clone() };
-        let heard = self.ask(host, kind).await;
-        let now_s = self.began.elapsed().as_secs();
+        let over = Over { under_way: &self.under_way, key: &key };
+        let heard = self.ask(&key.0, key.1).await;
+        drop(over);
+        let now_s = self.now_s();
         match &heard {
-            Some((what, ttl_s)) => self.cache.borrow_mut().keep(host, kind, what.clone(), *ttl_s, now_s),
-            None => {
+            Ok((what, ttl_s)) => self.cache.borrow_mut().keep(&key.0, key.1, what.clone(), *ttl_s, now_s),
+            Err(trouble) => {
                 let mut failed = self.failed.borrow_mut();
-                failed.retain(|_, until_s| *until_s > now_s);
-                failed.insert(key, now_s + FAILED_S);
+                failed.retain(|_, (until_s, _)| *until_s > now_s);
+                failed.insert(key, (now_s + FAILED_S, trouble.clone()));
             }
         }
         tell.send_replace(Some(heard.clone()));
         heard
     }
 
-    async fn ask(&self, host: &str, kind: Kind) -> Option<(Heard, u32)> {
-        let servers = self.servers.borrow().clone();
-        let transport = self.settings.borrow().transport.clone();
-        let heard = upstream::ask(&servers, &transport, host, kind).await;
-        self.health.send_if_modified(|health| health.replace(heard.is_some()) != Some(heard.is_some()));
-        heard
+    /// Asks the servers as they are when they answer: what others said, or are about to say, does not count.
+    async fn ask(&self, host: &str, kind: Kind) -> Result<Said, Trouble> {
+        let mut trouble = Trouble::NoServer;
+        for _ in 0..MOVES_MAX {
+            let upstream = self.upstream();
+            let heard = tokio::select! {
+                heard = upstream.ask(host, kind, Certificates::Now) => heard,
+                () = self.moved(&upstream) => continue,
+            };
+            if !Rc::ptr_eq(&upstream, &self.upstream()) {
+                continue;
+            }
+            self.note(&heard);
+            match heard {
+                Ok(said) => return Ok(said),
+                Err(why) => trouble = why,
+            }
+            break;
+        }
+        Err(trouble)
     }
 
-    /// Takes the servers as they are now. Others may know names otherwise: nothing of the former is kept.
-    fn servers_are_the_same(&self) {
+    fn note(&self, heard: &Result<Said, Trouble>) {
+        let health = match heard {
+            Ok(_) => Ok(()),
+            // It answers; of this name it can not say anything.
+            Err(Trouble::Server(_, Fault::Unable)) => return,
+            Err(trouble) => Err(trouble.clone()),
+        };
+        self.health.send_if_modified(|known| {
+            if known.as_ref() == Some(&health) {
+                return false;
+            }
+            if let Err(trouble) = &health {
+                eprintln!("names: {trouble}");
+            }
+            *known = Some(health);
+            true
+        });
+    }
+
+    /// Waits until other servers are to be asked, or otherwise.
+    async fn moved(&self, asked: &Rc<Upstream>) {
+        let (mut settings, mut net) = (self.settings.clone(), self.net.clone());
+        loop {
+            settings.mark_unchanged();
+            net.mark_unchanged();
+            if !Rc::ptr_eq(asked, &self.upstream()) {
+                return;
+            }
+            tokio::select! {
+                () = told(&mut settings) => {}
+                () = told(&mut net) => {}
+            }
+        }
+    }
+
+    /// The servers as they are now. Others may know names otherwise: nothing of the former is kept.
+    fn upstream(&self) -> Rc<Upstream> {
         let settings = self.settings.borrow();
         let servers = if settings.servers.is_empty() {
             let net = self.net.borrow();
-            net.name_servers.iter().map(|address| upstream::server(*address, &settings.transport)).collect()
+            net.name_servers.iter().map(|address| server(*address, &settings.transport)).collect()
         } else {
             settings.servers.clone()
         };
-        if *self.servers.borrow() != servers {
+        let mut upstream = self.upstream.borrow_mut();
+        if !upstream.is(&servers, &settings.transport) {
             self.cache.borrow_mut().clear();
             self.failed.borrow_mut().clear();
-            *self.servers.borrow_mut() = servers;
+            self.health.send_if_modified(|health| health.take().is_some());
+            *upstream = Rc::new(Upstream::new(servers, settings.transport.clone()));
         }
+        upstream.clone()
+    }
+
+    fn now_s(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
+}
+
+fn addresses(heard: Result<Said, Trouble>) -> Vec<IpAddr> {
+    match heard {
+        Ok((Heard::Addresses(addresses), _)) => addresses,
+        _ => Vec::new(),
+    }
+}
+
+/// Waits until something is told; for ever, if nobody is there to tell it.
+async fn told<T>(what: &mut watch::Receiver<T>) {
+    if what.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -300,11 +395,11 @@ const fn local(kind: Option<Kind>) -> IpAddr {
 /// Whoever asks upstream is done, or was ended.
 struct Over<'a> {
     under_way: &'a RefCell<BTreeMap<(String, Kind), Asking>>,
-    key: (String, Kind),
+    key: &'a (String, Kind),
 }
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
-        self.under_way.borrow_mut().remove(&self.key);
+        self.under_way.borrow_mut().remove(self.key);
     }
 }

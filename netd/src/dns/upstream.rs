@@ -1,11 +1,13 @@
-//! Asking servers beyond the device: UDP first, TCP for what does not fit, or TLS (RFC 7858) for everything.
+//! Asking servers beyond the device: UDP first, TCP for what does not fit, or TLS for everything.
 //!
-//! Each question has a socket of its own, on a port that the kernel picks, connected to its server, and a number of its
-//! own: who is not on the way has to guess both. Where TLS is configured nothing is ever asked without it.
+//! Each question over UDP has a socket of its own, on a port that the kernel picks, connected to its server, and a number of
+//! its own: who is not on the way has to guess both. Where TLS is configured nothing is ever asked without it.
 //!
-//! An attacker may be a server, or on the way to one: what is read of each is bounded in bytes, packets and time.
+//! An attacker may be a server, or on the way to one: what is read of each is bounded in bytes, packets and time. Connections
+//! by TLS are used one question after the other, and the last two are kept for a while: a handshake costs more than a
+//! question.
 
-use std::fmt;
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,135 +15,126 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::Kind;
 use super::cache::Heard;
-use super::reply::{self, Fault, REPLY_MAX};
+use super::race::Race;
+use super::reply::{self, Extra, REPLY_MAX};
+use super::servers::Health;
+use super::transport::{Certificates, Transport, connect};
+use super::trouble::{Fault, Trouble};
 
-/// Port of name servers.
-const PORT: u16 = 53;
-/// Port of name servers over TLS.
-const TLS_PORT: u16 = 853;
-/// How long one server has for an answer over UDP.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long one server has over a stream, its handshakes included.
-const STREAM_PATIENCE: Duration = Duration::from_secs(4);
-/// Servers that are asked, and how often each.
-const SERVERS_MAX: usize = 4;
-const ROUNDS: usize = 2;
+/// After how long a datagram is taken for lost.
+const LOST: Duration = Duration::from_millis(1_500);
 /// Packets that are looked at before a server is taken for silent.
 const PACKETS_MAX: usize = 64;
+/// Connections that are kept, for how long, and how long one that was kept is tried.
+const IDLE_MAX: usize = 2;
+const IDLE: Duration = Duration::from_secs(10);
+const IDLE_PATIENCE: Duration = Duration::from_millis(800);
 
-/// How servers are asked.
-#[derive(Clone)]
-pub enum Transport {
-    /// UDP, and TCP where it does not fit.
-    Plain,
-    /// TLS with a certificate for this name.
-    Tls(TlsConnector, ServerName<'static>),
+/// What a server said, and for how many seconds that holds.
+pub(super) type Said = (Heard, u32);
+
+/// Some servers, how they are asked, and what is known of them. Others are another one of these.
+pub(super) struct Upstream {
+    servers: Vec<SocketAddr>,
+    transport: Transport,
+    health: RefCell<Health>,
+    idle: RefCell<Vec<Idle>>,
+    began: Instant,
 }
 
-/// What is wrong with the settings of TLS.
-#[derive(Debug)]
-pub enum TlsError {
-    /// The name is none that a certificate can have.
-    Name(InvalidDnsNameError),
-    /// The text holds no certificate in PEM.
-    Roots,
-    /// The certificates can't be used.
-    Config(rustls::Error),
+struct Idle {
+    server: SocketAddr,
+    since: Instant,
+    stream: TlsStream<TcpStream>,
 }
 
-impl Transport {
-    /// TLS with servers that have a certificate for `name`, from an authority in `roots` (PEM), or else from those that
-    /// browsers trust.
-    ///
-    /// # Errors
-    /// See [`TlsError`].
-    pub fn tls(name: &str, roots: Option<&str>) -> Result<Self, TlsError> {
-        let store = match roots {
-            None => public_roots(),
-            Some(text) => {
-                let mut store = RootCertStore::empty();
-                for root in CertificateDer::pem_slice_iter(text.as_bytes()) {
-                    store.add(root.map_err(|_| TlsError::Roots)?).map_err(TlsError::Config)?;
+impl Upstream {
+    pub(super) fn new(servers: Vec<SocketAddr>, transport: Transport) -> Self {
+        let began = Instant::now();
+        Self { servers, transport, health: RefCell::default(), idle: RefCell::default(), began }
+    }
+
+    /// Whether it is these.
+    pub(super) fn is(&self, servers: &[SocketAddr], transport: &Transport) -> bool {
+        self.servers == servers && self.transport == *transport
+    }
+
+    /// Asks for the addresses of a name.
+    pub(super) async fn ask(
+        &self,
+        host: &str,
+        kind: Kind,
+        certificates: Certificates,
+    ) -> Result<Said, Trouble> {
+        let race = Race { health: &self.health, servers: &self.servers, began: self.began };
+        race.run(|server| async move {
+            match &self.transport {
+                Transport::Plain => plain(server, host, kind).await,
+                Transport::Tls(config, name) => {
+                    self.tls(server, (config, name), (host, kind), certificates).await
                 }
-                if store.is_empty() {
-                    return Err(TlsError::Roots);
-                }
-                Arc::new(store)
             }
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Config)?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        let name = ServerName::try_from(name.to_owned()).map_err(TlsError::Name)?;
-        Ok(Self::Tls(TlsConnector::from(Arc::new(config)), name))
+        })
+        .await
+    }
+
+    async fn tls(
+        &self,
+        server: SocketAddr,
+        (config, name): (&Arc<ClientConfig>, &ServerName<'static>),
+        (host, kind): (&str, Kind),
+        certificates: Certificates,
+    ) -> Result<Said, Fault> {
+        let kept = self.kept(server);
+        if let Some(mut stream) = kept {
+            // It may be closed at the other end, or nowhere on the way any more.
+            let said = timeout(IDLE_PATIENCE, converse(&mut stream, host, kind, Extra::Padded)).await;
+            if let Ok(Ok(said)) = said {
+                self.keep(server, stream);
+                return Ok(said);
+            }
+        }
+        let mut stream = connect(server, config, name, certificates).await?;
+        let said = converse(&mut stream, host, kind, Extra::Padded).await?;
+        // One that was not checked as others are is for this question alone.
+        if certificates == Certificates::Now {
+            self.keep(server, stream);
+        }
+        Ok(said)
+    }
+
+    fn kept(&self, server: SocketAddr) -> Option<TlsStream<TcpStream>> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|one| one.since.elapsed() < IDLE);
+        let place = idle.iter().position(|one| one.server == server)?;
+        Some(idle.swap_remove(place).stream)
+    }
+
+    fn keep(&self, server: SocketAddr, stream: TlsStream<TcpStream>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= IDLE_MAX {
+            idle.remove(0);
+        }
+        idle.push(Idle { server, since: Instant::now(), stream });
     }
 }
 
-/// The authorities that browsers trust.
-pub fn public_roots() -> Arc<RootCertStore> {
-    Arc::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
-}
-
-/// Asks the servers in turn, each at most twice: what was heard, and for how many seconds it holds. `None` when none of
-/// them can say.
-pub async fn ask(
-    servers: &[SocketAddr],
-    transport: &Transport,
-    host: &str,
-    kind: Kind,
-) -> Option<(Heard, u32)> {
-    for _ in 0..ROUNDS {
-        for server in servers.iter().take(SERVERS_MAX) {
-            let asked = match transport {
-                Transport::Plain => plain(*server, host, kind).await,
-                Transport::Tls(connector, name) => {
-                    let talk = tls(*server, connector, name, host, kind);
-                    timeout(STREAM_PATIENCE, talk)
-                        .await
-                        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-                }
-            };
-            if let Ok(heard) = asked {
-                return Some(heard);
-            }
-        }
-    }
-    None
-}
-
-/// The server at this address, at the port that goes with the transport.
-pub fn server(address: IpAddr, transport: &Transport) -> SocketAddr {
-    let port = match transport {
-        Transport::Plain => PORT,
-        Transport::Tls(..) => TLS_PORT,
-    };
-    SocketAddr::new(address, port)
-}
-
-async fn plain(server: SocketAddr, host: &str, kind: Kind) -> io::Result<(Heard, u32)> {
-    let over_udp = timeout(PATIENCE, udp(server, host, kind)).await;
-    match over_udp.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
-        Some(heard) => Ok(heard),
-        None => {
-            let over_tcp = async { stream(TcpStream::connect(server).await?, host, kind).await };
-            timeout(STREAM_PATIENCE, over_tcp).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        }
+async fn plain(server: SocketAddr, host: &str, kind: Kind) -> Result<Said, Fault> {
+    match udp(server, host, kind).await? {
+        Some(said) => Ok(said),
+        None => converse(&mut TcpStream::connect(server).await?, host, kind, Extra::None).await,
     }
 }
 
 /// `None`: it does not fit.
-async fn udp(server: SocketAddr, host: &str, kind: Kind) -> io::Result<Option<(Heard, u32)>> {
+async fn udp(server: SocketAddr, host: &str, kind: Kind) -> Result<Option<Said>, Fault> {
     let any = match server {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -149,84 +142,65 @@ async fn udp(server: SocketAddr, host: &str, kind: Kind) -> io::Result<Option<(H
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     let id = number()?;
-    socket.send(&reply::question(id, host, kind)).await?;
-    let mut bytes = [0; REPLY_MAX];
-    for _ in 0..PACKETS_MAX {
-        let length = socket.recv(&mut bytes).await?;
-        match reply::read(bytes.get(..length).unwrap_or_default(), id, host, kind) {
-            Ok(heard) => return Ok(Some(heard)),
-            Err(Fault::Cut) => return Ok(None),
-            Err(Fault::Server) => return Err(io::Error::other("the server can not say")),
-            // Anybody can send these; the server's own word may still come.
-            Err(Fault::Foreign) => {}
+    // There are servers, and boxes on the way, that drop or refuse what they do not know: every second time without.
+    let mut extra = Extra::Size;
+    let mut left = PACKETS_MAX;
+    loop {
+        socket.send(&reply::question(id, host, kind, extra)).await?;
+        let lost = Instant::now() + LOST;
+        while let Ok(readable) = timeout_at(lost, socket.readable()).await {
+            readable?;
+            left = left.checked_sub(1).ok_or(Fault::Nonsense)?;
+            match received(&socket, id, host, kind)? {
+                Ok(said) => return Ok(Some(said)),
+                Err(reply::Fault::Cut) => return Ok(None),
+                Err(reply::Fault::Options) if extra != Extra::None => break,
+                Err(reply::Fault::Options | reply::Fault::Server) => return Err(Fault::Unable),
+                // Anybody can send these; the server's own word may still come.
+                Err(reply::Fault::Foreign) => {}
+            }
         }
+        extra = if extra == Extra::None { Extra::Size } else { Extra::None };
     }
-    Err(io::ErrorKind::TimedOut.into())
 }
 
-async fn tls(
-    server: SocketAddr,
-    connector: &TlsConnector,
-    name: &ServerName<'static>,
-    host: &str,
-    kind: Kind,
-) -> io::Result<(Heard, u32)> {
-    let plain = TcpStream::connect(server).await?;
-    stream(connector.connect(name.clone(), plain).await?, host, kind).await
+/// Not a part of whoever waits: what is waited for would have the buffer in it, for each server of each question.
+fn received(socket: &UdpSocket, id: u16, host: &str, kind: Kind) -> io::Result<Result<Said, reply::Fault>> {
+    let mut bytes = [0; REPLY_MAX];
+    match socket.try_recv(&mut bytes) {
+        Ok(length) => Ok(reply::read(bytes.get(..length).unwrap_or_default(), id, host, kind)),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Err(reply::Fault::Foreign)),
+        Err(e) => Err(e),
+    }
 }
 
 /// One question over a stream: each message has its length before it.
-async fn stream(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+async fn converse(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     host: &str,
     kind: Kind,
-) -> io::Result<(Heard, u32)> {
+    extra: Extra,
+) -> Result<Said, Fault> {
     let id = number()?;
-    let question = reply::question(id, host, kind);
-    let mut message = u16::try_from(question.len()).map_err(io::Error::other)?.to_be_bytes().to_vec();
+    let question = reply::question(id, host, kind, extra);
+    let mut message = u16::try_from(question.len()).map_err(|_| Fault::Nonsense)?.to_be_bytes().to_vec();
     message.extend(question);
     stream.write_all(&message).await?;
     stream.flush().await?;
     let length = usize::from(stream.read_u16().await?);
     if length > REPLY_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Err(Fault::Nonsense);
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
-    reply::read(&bytes, id, host, kind).map_err(|_| io::Error::other("no answer to the question"))
+    reply::read(&bytes, id, host, kind).map_err(|fault| match fault {
+        reply::Fault::Server | reply::Fault::Options => Fault::Unable,
+        reply::Fault::Foreign | reply::Fault::Cut => Fault::Nonsense,
+    })
 }
 
 fn number() -> io::Result<u16> {
     let mut bytes = [0; 2];
     sys::time::random::fill(&mut bytes)?;
     Ok(u16::from_ne_bytes(bytes))
-}
-
-impl fmt::Debug for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Plain => f.write_str("Plain"),
-            Self::Tls(_, name) => f.debug_tuple("Tls").field(name).finish(),
-        }
-    }
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Name(_) => "tls_name is no name that a certificate can have",
-            Self::Roots => "tls_roots holds no certificate in PEM",
-            Self::Config(_) => "the certificates in tls_roots can not be used",
-        })
-    }
-}
-
-impl std::error::Error for TlsError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Name(e) => Some(e),
-            Self::Roots => None,
-            Self::Config(e) => Some(e),
-        }
-    }
 }

@@ -48,13 +48,14 @@ pub struct Sources {
 /// The handler of all calls.
 pub struct Serve {
     pub(super) sources: Sources,
-    names: watch::Receiver<Option<bool>>,
+    names: watch::Receiver<dns::Health>,
     done: mpsc::Sender<Done>,
 }
 
 impl Handler for Serve {
     fn get_status(&mut self, call: Call<'_, GetStatus>) -> Answer {
-        let known = self.known();
+        let names = self.names.borrow().clone();
+        let known = self.known(&names);
         let net = self.sources.net.borrow();
         let (reach, missing) = status(&net, known);
         let reason = missing.map(|stage| reason(stage, &net, known).into());
@@ -186,17 +187,18 @@ impl Serve {
         listed.iter().any(|rule| rule.key.address == mapped && rule.key.port == wanted.port().number())
     }
 
-    fn known(&self) -> Known {
+    fn known<'a>(&self, names: &'a dns::Health) -> Known<'a> {
         Known {
             name_server: !self.name_servers(&self.sources.net.borrow()).is_empty(),
-            names: *self.names.borrow(),
+            names: names.as_ref().map(|known| known.as_ref().copied()),
             time: self.sources.time.borrow().source == Source::Network,
         }
     }
 
     /// What is missing for an app to reach somebody.
     fn missing(&self) -> Option<String> {
-        let known = self.known();
+        let names = self.names.borrow().clone();
+        let known = self.known(&names);
         let net = self.sources.net.borrow();
         let (reach, missing) = status(&net, known);
         // Without a route the local network can be reached, and without names whatever is no name.

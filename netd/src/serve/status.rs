@@ -4,27 +4,28 @@ use std::net::IpAddr;
 
 use bus::interfaces::network::{Reach, Stage};
 
+use crate::dns::trouble::Trouble;
 use crate::state::{Link, NetState};
 
 /// What is known besides the links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct Known<'a> {
     /// Whether there is a server to be asked for names.
     pub(super) name_server: bool,
-    /// Whether one answered when it was last asked; `None` before.
-    pub(super) names: Option<bool>,
+    /// Whether one answered when it was last asked, or why not; `None` before.
+    pub(super) names: Option<Result<(), &'a Trouble>>,
     /// Whether a server has set the clock.
     pub(super) time: bool,
 }
 
 /// How far, and the first stage that is missing.
-pub(super) fn status(net: &NetState, known: Known) -> (Reach, Option<Stage>) {
+pub(super) fn status(net: &NetState, known: Known<'_>) -> (Reach, Option<Stage>) {
     let best = net.links.iter().filter(|link| !link.loopback).map(missing).max_by_key(|stage| *stage as u8);
     match best {
         None | Some(Have::Nothing) => (Reach::Offline, Some(Stage::Link)),
         Some(Have::Carrier) => (Reach::Link, Some(Stage::Address)),
         Some(Have::Address) => (Reach::Local, Some(Stage::Route)),
-        Some(Have::Route) if !known.name_server || known.names == Some(false) => {
+        Some(Have::Route) if !known.name_server || matches!(known.names, Some(Err(_))) => {
             (Reach::Local, Some(Stage::Names))
         }
         Some(Have::Route) if !known.time => (Reach::Online, Some(Stage::Time)),
@@ -33,7 +34,7 @@ pub(super) fn status(net: &NetState, known: Known) -> (Reach, Option<Stage>) {
 }
 
 /// What is missing, and what to do.
-pub(super) fn reason(stage: Stage, net: &NetState, known: Known) -> String {
+pub(super) fn reason(stage: Stage, net: &NetState, known: Known<'_>) -> String {
     let names = |of: Have| {
         let found: Vec<_> =
             net.links.iter().filter(|link| !link.loopback && missing(link) == of).map(|l| &*l.name).collect();
@@ -59,7 +60,12 @@ pub(super) fn reason(stage: Stage, net: &NetState, known: Known) -> String {
             "names: nobody named a name server; name one as [dns] servers with `gabion net configure`"
                 .to_owned()
         }
-        Stage::Names => "names: no name server answers; check the way to them".to_owned(),
+        Stage::Names => match known.names {
+            Some(Err(trouble)) => {
+                format!("names: {trouble}; check the way to it, and `[dns]` of the configuration")
+            }
+            Some(Ok(())) | None => "names: no name server answers; check the way to them".to_owned(),
+        },
         Stage::Time => {
             "time: no time server has set the clock, so certificates may be refused; `gabion time` says \
                         which servers were asked"
@@ -94,8 +100,9 @@ fn missing(link: &Link) -> Have {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::trouble::Fault;
 
-    const ALL: Known = Known { name_server: true, names: Some(true), time: true };
+    const ALL: Known<'static> = Known { name_server: true, names: Some(Ok(())), time: true };
 
     fn net(up: bool, addresses: &[&str], gateways: &[&str]) -> NetState {
         let link = Link {
@@ -116,13 +123,14 @@ mod tests {
     fn first_stage_that_is_missing_is_named_with_what_to_do() {
         let whole = net(true, &["192.0.2.7"], &["192.0.2.1"]);
         let unnamed = Known { name_server: false, names: None, ..ALL };
-        let silent = Known { names: Some(false), ..ALL };
+        let trouble = Trouble::Server(([192, 0, 2, 53], 53).into(), Fault::Silent);
+        let silent = Known { names: Some(Err(&trouble)), ..ALL };
         let cases = [
             (net(false, &["192.0.2.7"], &["192.0.2.1"]), ALL, Reach::Offline, Stage::Link, "eth0"),
             (net(true, &["fe80::1"], &[]), ALL, Reach::Link, Stage::Address, "DHCP"),
             (net(true, &["192.0.2.7"], &[]), ALL, Reach::Local, Stage::Route, "router"),
             (whole.clone(), unnamed, Reach::Local, Stage::Names, "[dns] servers"),
-            (whole.clone(), silent, Reach::Local, Stage::Names, "answers"),
+            (whole.clone(), silent, Reach::Local, Stage::Names, "192.0.2.53:53: no answer"),
             (whole.clone(), Known { time: false, ..ALL }, Reach::Online, Stage::Time, "clock"),
         ];
         for (net, known, reach, stage, said) in cases {

@@ -9,6 +9,7 @@ use bus::control::{Event, EventKind, FromRouter, Grant, Key, Limits, ToRouter, V
 use bus::desk::{Answer, Ask, Asked, Followed, News, Told};
 use bus::devport::Frame;
 use bus::network_link::{Act, FromNetd, Grants, Refusal, ToNetd};
+use netd::dns::reply::Extra;
 use netd::dns::{self, Kind};
 use netd::link::{arp, dhcp};
 use netd::mdns::{Identity, Responder};
@@ -101,7 +102,7 @@ fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         count: 3,
         allow: "connect = [\"192.0.2.1:443/tcp\"]".into(),
     };
-    let mut answer = dns::reply::question(7, "a.example", Kind::A);
+    let mut answer = dns::reply::question(7, "a.example", Kind::A, Extra::None);
     answer[2] |= 0x80;
     answer[7] = 1;
     answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
@@ -117,8 +118,9 @@ fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     // From the server's port to the client's.
     frame.swap(35, 37);
     vec![
-        ("question", "a", dns::reply::question(7, "a.example", Kind::A)),
-        ("question", "aaaa", dns::reply::question(8, "b.example", Kind::Aaaa)),
+        ("question", "a", dns::reply::question(7, "a.example", Kind::A, Extra::None)),
+        ("question", "edns", dns::reply::question(9, "c.example", Kind::A, Extra::Padded)),
+        ("question", "aaaa", dns::reply::question(8, "b.example", Kind::Aaaa, Extra::None)),
         ("answer", "one", answer),
         ("frame", "answer", frame),
         ("frame", "arp", arp::announcement([2, 0, 0, 0, 0, 2], [192, 0, 2, 7].into()).to_vec()),

@@ -6,7 +6,6 @@
 //! the clock beyond the bounds of `discipline`. The session counts for one answer; the next is established by the time
 //! that is known then.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,11 +17,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
-use tokio_rustls::rustls::time_provider::TimeProvider;
-use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore, version};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, version};
 
 use super::records::{self, Reply, Useless};
 use super::{Key, Session};
+use crate::early::{At, not_before};
 
 /// The port of key establishment.
 pub const PORT: u16 = 4460;
@@ -78,17 +77,6 @@ fn established(reply: Reply, [to_server, from_server]: [Key; 2], is_provisional:
     }
 }
 
-/// When a certificate is valid for the first time that is not yet.
-fn not_before(error: &io::Error) -> Option<UnixTime> {
-    let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    match inner {
-        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
-            Some(*not_before)
-        }
-        _ => None,
-    }
-}
-
 async fn exchange(
     name: &str,
     address: SocketAddr,
@@ -132,19 +120,4 @@ async fn exchange(
         connection.export_keying_material(Key::default(), label, Some(&context)).map_err(io::Error::other)
     };
     Ok((reply, [key(false)?, key(true)?]))
-}
-
-/// A clock that stands still.
-struct At(UnixTime);
-
-impl TimeProvider for At {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(self.0)
-    }
-}
-
-impl fmt::Debug for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "At({})", self.0.as_secs())
-    }
 }
