@@ -44,8 +44,12 @@ impl Bootable {
     /// the processor, there are too few now and then.
     /// It is signed with the image, so nobody makes a developer's device of another.
     pub fn command_line(&self) -> String {
-        let (root, apps) =
-            (self.root.dm_create("root", 0, "/dev/vda"), self.apps.dm_create("apps", 1, "/dev/vdb"));
+        self.words(&self.root.dm_create("root", 0, "/dev/vda"))
+    }
+
+    /// The command line with the device-mapper line `root`, wherever that finds its parts.
+    pub fn words(&self, root: &str) -> String {
+        let apps = self.apps.dm_create("apps", 1, "/dev/vdb");
         let developer = match self.audience {
             Audience::Production => "",
             Audience::Developers => " GABION_DEVELOPER=1",

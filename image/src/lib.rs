@@ -12,6 +12,7 @@
 //! | [`root`], [`store`], [`assemble`] | the root image, the app store, and both with the kernel as one bootable set |
 //! | [`debian`], [`closure`], [`recipe`], [`pack`] | an app's root made of Debian packages |
 //! | [`check`] | what no package may have in it |
+//! | [`chain`] | what a board's firmware starts: keys, signed kernel image, the system's disk, the firmware itself |
 //! | [`qemu`], [`qmp`], [`run`] | the machine |
 //! | [`reproducible`], [`size`] | what the README promises about the images, shown |
 //!
@@ -19,6 +20,7 @@
 
 pub mod assemble;
 pub mod binaries;
+pub mod chain;
 pub mod check;
 pub mod closure;
 pub mod command;

@@ -61,10 +61,19 @@ fn root_hash(said: &str) -> Option<String> {
 impl Verified {
     /// The image's line in `dm-mod.create=`: device `name` with number `minor`, read-only, over the disk `device`.
     pub fn dm_create(&self, name: &str, minor: u32, device: &str) -> String {
-        let Self { data_blocks, hash_start_block, root_hash, salt, .. } = self;
+        self.line(name, minor, [device, device], self.hash_start_block)
+    }
+
+    /// As [`Verified::dm_create`], with data and hash tree on devices of their own.
+    pub fn dm_create_apart(&self, name: &str, minor: u32, data: &str, tree: &str) -> String {
+        self.line(name, minor, [data, tree], self.hash_start_block - self.data_blocks)
+    }
+
+    fn line(&self, name: &str, minor: u32, [data, tree]: [&str; 2], start: u64) -> String {
+        let Self { data_blocks, root_hash, salt, .. } = self;
         let sectors = data_blocks * (BLOCK / 512);
         format!(
-            "{name},,{minor},ro,0 {sectors} verity 1 {device} {device} {BLOCK} {BLOCK} {data_blocks} {hash_start_block} sha256 {root_hash} {salt}"
+            "{name},,{minor},ro,0 {sectors} verity 1 {data} {tree} {BLOCK} {BLOCK} {data_blocks} {start} sha256 {root_hash} {salt}"
         )
     }
 
@@ -112,6 +121,10 @@ mod tests {
         assert_eq!(
             example().dm_create("root", 0, "/dev/vda"),
             "root,,0,ro,0 16 verity 1 /dev/vda /dev/vda 4096 4096 2 3 sha256 ab 00"
+        );
+        assert_eq!(
+            example().dm_create_apart("root", 0, "PARTUUID=1", "PARTUUID=2"),
+            "root,,0,ro,0 16 verity 1 PARTUUID=1 PARTUUID=2 4096 4096 2 1 sha256 ab 00"
         );
     }
 

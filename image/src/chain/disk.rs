@@ -1,0 +1,207 @@
+//! The system's disk: the EFI system partition, and two slots of a root with its hash tree each.
+//!
+//! By the Discoverable Partitions Specification a root's GUID is the first half of its root hash, and its tree's the
+//! second. The empty slot is labelled as systemd's updater does it.
+//!
+//! A release is one kernel image and the root that its signed command line names. The disk is written as it leaves the
+//! maker, with the first slot filled; what an update does to it is the updater's.
+
+use super::keys::Keys;
+use super::pcr::Pcr;
+use super::{again, esp, gpt, guid, hex, pe, reference, sha256, uki};
+use crate::assemble::{Audience, Bootable};
+use crate::paths::Tree;
+use crate::stamp::Stamp;
+use crate::verity::{BLOCK, Verified};
+use anyhow::{Context, Result, ensure};
+use gpt::{GRAIN, Partition};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Debian's boot loader, of the package `systemd-boot-efi`.
+const LOADER: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+/// Two kernel images, one more while an update comes in, and the boot loader.
+pub const ESP_BYTES: u64 = 16 * GRAIN;
+/// A root, and its hash tree: 1/128 of it, rounded up.
+const ROOT_BYTES: u64 = 16 * GRAIN;
+const TREE_BYTES: u64 = GRAIN;
+/// GUID of our system partition, the same on each device: the boot entries are by it.
+const ESP_UNIQUE: &str = "67616269-6f6e-4000-8000-657370000000";
+/// The kernel's name of the first partition of the first disk.
+const ESP_DEVICE: &str = "/dev/vda1";
+
+/// A release for the device's disk.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// The disk as it leaves the maker.
+    pub disk: PathBuf,
+    /// The kernel image alone, signed.
+    pub kernel: PathBuf,
+    /// What a device that runs it reports.
+    pub reference: PathBuf,
+    /// Its version.
+    pub release: String,
+    /// Whom it is for.
+    pub audience: &'static str,
+    /// What it is started with.
+    pub command_line: String,
+    /// Root hash of the root.
+    pub root_hash: String,
+    /// Root hash of the app store.
+    pub apps_hash: String,
+    /// What PCR 11 will be.
+    pub pcr11: Pcr,
+    /// Authenticode hash of the boot loader.
+    pub loader: [u8; 32],
+    /// Authenticode hash of the kernel image.
+    pub kernel_image: [u8; 32],
+}
+
+/// Makes the release of what `bootable` is of, at `disk` and beside it; kept if it was made of the same before.
+///
+/// # Errors
+/// A part is missing or too large; the keys do not sign.
+pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, disk: &Path) -> Result<System> {
+    let release = env!("CARGO_PKG_VERSION").to_owned();
+    let command_line = command_line(bootable)?;
+    let read = |path: &str| {
+        fs::read(path).with_context(|| format!("{path} is missing; `make packages` installs it"))
+    };
+    let (loader, stub) = (read(LOADER)?, uki::stub()?);
+    let kernel =
+        fs::read(&bootable.kernel).with_context(|| format!("reading {}", bootable.kernel.display()))?;
+    let parts = uki::Parts {
+        os_release: &uki::os_release(&release),
+        command_line: &command_line,
+        kernel_version: &uki::kernel_version(&kernel)?,
+        kernel: &kernel,
+    };
+    let image = uki::build(&stub, &parts, keys)?;
+    let system = System {
+        disk: disk.to_path_buf(),
+        kernel: disk.with_extension("efi"),
+        reference: disk.with_extension("reference.json"),
+        audience: match bootable.audience {
+            Audience::Production => "production",
+            Audience::Developers => "developers",
+        },
+        release,
+        command_line,
+        root_hash: bootable.root.root_hash.clone(),
+        apps_hash: bootable.apps.root_hash.clone(),
+        pcr11: image.pcr11,
+        loader: pe::authenticode(&loader)?,
+        kernel_image: image.authenticode,
+    };
+    let stamp = Stamp::new("system 1")
+        .text(keys.identity()?)
+        .text(hex(&system.loader))
+        .text(hex(&system.kernel_image))
+        .path(&bootable.root.image)?;
+    if stamp.fits(disk) && system.kernel.exists() && system.reference.exists() {
+        return Ok(system);
+    }
+    crate::say("image", format_args!("assembling {}", disk.display()));
+    let kernel_name = esp::kernel_name(&system.release);
+    let loader = keys.sign(&loader)?;
+    let files: [(&str, &[u8]); 5] = [
+        (esp::LOADER, &loader),
+        (esp::FALLBACK, &loader),
+        (esp::AGAIN, &keys.sign(&again::program()?)?),
+        ("loader/loader.conf", esp::SETTINGS.as_bytes()),
+        (&kernel_name, &image.file),
+    ];
+    fs::write(&system.kernel, &image.file)?;
+    let partition = tempfile::NamedTempFile::new_in(tree.out())?;
+    esp::format(partition.path(), ESP_BYTES, &files)?;
+    write(disk, &system.release, &bootable.root, partition.path())?;
+    reference::write(&system, &system.reference)?;
+    stamp.keep(disk)?;
+    Ok(system)
+}
+
+/// GUID of the EFI system partition.
+///
+/// # Errors
+/// None, as long as it is one.
+pub fn esp_unique() -> Result<[u8; 16]> {
+    guid(ESP_UNIQUE)
+}
+
+/// Where on the disk the first root's partition begins, in bytes.
+pub const ROOT_OFFSET: u64 = GRAIN + ESP_BYTES;
+/// Where on the disk the EFI system partition begins, in bytes.
+pub const ESP_OFFSET: u64 = GRAIN;
+
+fn command_line(bootable: &Bootable) -> Result<String> {
+    let hash = &bootable.root.root_hash;
+    let [root, tree] = halves(hash)?.map(|half| format!("PARTUUID={half}"));
+    let root = bootable.root.dm_create_apart("root", 0, &root, &tree);
+    Ok(format!("{} GABION_ESP={ESP_DEVICE}", bootable.words(&root)))
+}
+
+/// The GUIDs of a root and its tree, as they are written.
+fn halves(hash: &str) -> Result<[String; 2]> {
+    let half = |at: usize| -> Option<String> {
+        let lengths = [8, 4, 4, 4, 12];
+        let mut at = at;
+        let mut groups = Vec::new();
+        for length in lengths {
+            groups.push(hash.get(at..at + length)?);
+            at += length;
+        }
+        Some(groups.join("-"))
+    };
+    Ok([half(0).context("a short root hash")?, half(32).context("a short root hash")?])
+}
+
+fn write(disk: &Path, release: &str, root: &Verified, esp: &Path) -> Result<()> {
+    let [root_guid, tree_guid] = halves(&root.root_hash)?;
+    let image = fs::read(&root.image).with_context(|| format!("reading {}", root.image.display()))?;
+    let data_bytes = usize::try_from(root.data_blocks * BLOCK)?;
+    let (data, tree) = image.split_at_checked(data_bytes).context("a root image that is too short")?;
+    ensure!(data.len() as u64 <= ROOT_BYTES, "the root does not fit its partition of {ROOT_BYTES} bytes");
+    ensure!(
+        tree.len() as u64 <= TREE_BYTES,
+        "the hash tree does not fit its partition of {TREE_BYTES} bytes"
+    );
+    let partition =
+        |kind, unique, label: String, attributes, bytes| Partition { kind, unique, label, attributes, bytes };
+    let empty = |kind: &'static str, bytes| {
+        let mut unique = [0; 16];
+        unique.copy_from_slice(sha256(&[b"empty", kind.as_bytes()]).get(..16).unwrap_or(&[0; 16]));
+        partition(kind, unique, "_empty".to_owned(), gpt::READ_ONLY, bytes)
+    };
+    let filled = |kind, unique: &str, label, bytes| -> Result<Partition> {
+        Ok(partition(kind, guid(unique)?, label, gpt::READ_ONLY, bytes))
+    };
+    let partitions = [
+        partition(gpt::ESP, esp_unique()?, "esp".to_owned(), 0, ESP_BYTES),
+        filled(gpt::ROOT, &root_guid, format!("gabion_{release}"), ROOT_BYTES)?,
+        filled(gpt::ROOT_VERITY, &tree_guid, format!("gabion_{release}_verity"), TREE_BYTES)?,
+        empty(gpt::ROOT, ROOT_BYTES),
+        empty(gpt::ROOT_VERITY, TREE_BYTES),
+    ];
+    let file: File = gpt::format(disk, &partitions)?;
+    let esp = fs::read(esp)?;
+    for (index, content) in [(0, esp.as_slice()), (1, data), (2, tree)] {
+        file.write_all_at(content, gpt::start(&partitions, index))?;
+    }
+    file.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_a_hash_are_the_guids_of_root_and_tree() {
+        let hash = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef";
+        let [root, tree] = halves(hash).unwrap();
+        assert_eq!(root, "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(tree, "01234567-89ab-cdef-0123-456789abcdef");
+        assert!(halves("0011").is_err());
+    }
+}
