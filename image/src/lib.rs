@@ -13,13 +13,14 @@
 //! | [`debian`], [`closure`], [`recipe`], [`pack`] | an app's root made of Debian packages |
 //! | [`check`] | what no package may have in it |
 //! | [`chain`] | what a board's firmware starts: keys, signed kernel image, the system's disk, the firmware itself |
-//! | [`qemu`], [`qmp`], [`run`] | the machine |
+//! | [`qemu`], [`qmp`], [`board`], [`swtpm`], [`run`] | the machine |
 //! | [`reproducible`], [`size`] | what the README promises about the images, shown |
 //!
 //! Input is the tree itself and Debian's signed packages: nothing here defends against the person who runs it.
 
 pub mod assemble;
 pub mod binaries;
+pub mod board;
 pub mod chain;
 pub mod check;
 pub mod closure;
@@ -41,6 +42,7 @@ pub mod stage;
 pub mod stamp;
 pub mod store;
 pub mod surface;
+pub mod swtpm;
 pub mod template;
 pub mod verity;
 

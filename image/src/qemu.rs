@@ -4,8 +4,10 @@
 //! watchdog and two serial ports. `microvm` would boot faster but hangs at TSC calibration now and then.
 
 use crate::assemble::Bootable;
+use crate::board::Board;
 use crate::command::tool;
 use crate::qmp::Qmp;
+use crate::swtpm::Swtpm;
 use anyhow::{Context, Result};
 use bus::devport;
 use std::fs::OpenOptions;
@@ -61,6 +63,10 @@ pub struct Machine {
     pub kernel: PathBuf,
     /// The kernel's command line.
     pub command_line: String,
+    /// The board whose firmware starts what is on its disk; without one QEMU starts the kernel itself.
+    pub board: Option<Board>,
+    /// Whether a reset starts it again, as with every real one; else it ends QEMU.
+    pub resets: bool,
     /// In order.
     pub disks: Vec<Disk>,
     /// Where QEMU makes its control socket. Unix socket paths end at 107 bytes.
@@ -87,6 +93,8 @@ impl Machine {
             cpus: 2,
             kernel: bootable.kernel.clone(),
             command_line: bootable.command_line(),
+            board: None,
+            resets: false,
             disks: vec![
                 disk(&bootable.root.image, false),
                 disk(&bootable.apps.image, false),
@@ -101,14 +109,25 @@ impl Machine {
         }
     }
 
+    /// The same on a board with its firmware, its TPM and its system's disk, which the firmware writes attempts to.
+    pub fn on_board(bootable: &Bootable, board: &Board, data: &Path, qmp: &Path) -> Self {
+        let mut machine = Self::new(bootable, data, qmp);
+        if let Some(first) = machine.disks.first_mut() {
+            *first = Disk { image: board.disk(), writable: true };
+        }
+        machine.board = Some(board.clone());
+        machine
+    }
+
     /// Starts QEMU, in a process group of its own: a Ctrl-C at the terminal is for whoever started us to handle.
     pub fn spawn(&self) -> Result<Running> {
+        let tpm = self.board.as_ref().map(|board| board.power(&self.qmp)).transpose()?;
         let mut command = self.command();
         command.process_group(0);
         let child = command
             .spawn()
             .with_context(|| format!("cannot run {QEMU}; `make packages` installs what is needed"))?;
-        Ok(Running { child, qmp: self.qmp.clone() })
+        Ok(Running { child, qmp: self.qmp.clone(), _tpm: tpm })
     }
 
     fn command(&self) -> Command {
@@ -119,8 +138,18 @@ impl Machine {
         } else {
             tool(QEMU)
         };
-        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-machine", "q35"]).args(acceleration());
+        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+        if !self.resets {
+            command.arg("-no-reboot");
+        }
+        match &self.board {
+            Some(board) => board.describe(&mut command, &self.qmp),
+            None => {
+                command.args(["-machine", "q35"]);
+                command.arg("-kernel").arg(&self.kernel).args(["-append", &self.command_line]);
+            }
+        }
+        command.args(acceleration());
         command.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
         // The first virtio device: its ports are called after that, `/dev/vport0p1` and so on.
         if let Some(first) = &self.developer {
@@ -149,7 +178,6 @@ impl Machine {
             let chardev = format!("socket,id=agent,server=on,wait=off,path={}", escaped(agent));
             command.args(["-chardev", &chardev, "-serial", "chardev:agent"]);
         }
-        command.arg("-kernel").arg(&self.kernel).args(["-append", &self.command_line]);
         command.args(&self.extra);
         command
     }
@@ -170,7 +198,7 @@ fn developer_ports(command: &mut Command, first: &Path) {
 }
 
 /// In QEMU's option lists a comma ends a value, and two are one.
-fn escaped(path: &Path) -> String {
+pub(crate) fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
@@ -209,6 +237,8 @@ fn kvm_works() -> bool {
 pub struct Running {
     child: Child,
     qmp: PathBuf,
+    /// Switched off after the machine: `Drop` kills QEMU first.
+    _tpm: Option<Swtpm>,
 }
 
 impl Running {
@@ -281,6 +311,8 @@ mod tests {
             cpus: 2,
             kernel: "bzImage".into(),
             command_line: "ro".into(),
+            board: None,
+            resets: false,
             disks: vec![disk("a,b.img", false), disk("c.img", true)],
             qmp: "q".into(),
             console: Console::Pipe,
