@@ -21,7 +21,7 @@ use super::frame::{self, CLIENT, FRAME_MAX, SERVER};
 use super::machine::{Action, Machine};
 use super::wire::{self, Ask, Lease};
 use crate::link::arp;
-use crate::watched::watched;
+use bus_tokio::watched;
 
 /// How soon a socket that can not be had is tried again.
 const RETRY: Duration = Duration::from_millis(500);
