@@ -126,6 +126,6 @@ mod tests {
         }
         assert!(read("https://a.example", "").unwrap_err().0.contains("gabion-service ca"));
         assert!("url = \"https://a.example\"\n".parse::<Service>().unwrap_err().0.contains("ca"));
-        assert!(format!("url = \"https://a\"\nca = \"\"\nx = 1\n").parse::<Service>().is_err());
+        assert!("url = \"https://a\"\nca = \"\"\nx = 1\n".parse::<Service>().is_err());
     }
 }
