@@ -1,4 +1,6 @@
 //! How much of something each box, and all together, may have at once.
+//!
+//! A few boxes that take all they can must not be all: once half of the places are taken, a box has one and no more.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,7 +31,9 @@ impl Turns {
     pub(super) fn take(self: &Rc<Self>, uid: u32) -> Option<Turn> {
         let mut taken = self.taken.borrow_mut();
         let own = taken.get(&uid).copied().unwrap_or(0);
-        if own >= self.one || taken.values().sum::<usize>() >= self.all {
+        let all = taken.values().sum::<usize>();
+        let one = if all < self.all / 2 { self.one } else { 1 };
+        if own >= one || all >= self.all {
             return None;
         }
         taken.insert(uid, own + 1);
@@ -53,13 +57,24 @@ mod tests {
 
     #[test]
     fn turns_are_bounded_for_one_and_for_all_and_come_back() {
-        let turns = Turns::new(2, 3);
+        let turns = Turns::new(2, 6);
         let (first, _second) = (turns.take(7).unwrap(), turns.take(7).unwrap());
         assert!(turns.take(7).is_none(), "its own");
-        let _third = turns.take(8).unwrap();
-        assert!(turns.take(8).is_none(), "all");
+        let mut others: Vec<_> = (8..12).map(|uid| turns.take(uid).unwrap()).collect();
+        assert!(turns.take(12).is_none(), "all");
         drop(first);
-        assert!(turns.take(8).is_some());
-        assert_eq!(turns.taken.borrow().values().sum::<usize>(), 2);
+        assert!(turns.take(12).is_some());
+        others.clear();
+        assert!(turns.take(7).is_some());
+        assert_eq!(turns.taken.borrow().values().sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn boxes_that_take_all_they_can_leave_one_for_each_other() {
+        let turns = Turns::new(16, 128);
+        let greedy: Vec<_> = (0..8).flat_map(|uid| vec![uid; 16]).filter_map(|uid| turns.take(uid)).collect();
+        assert_eq!(greedy.len(), 64 + 4, "half, and one for each of those that came too late");
+        let _others: Vec<_> = (100..160).map(|uid| turns.take(uid).unwrap()).collect();
+        assert!(turns.take(100).is_none() && turns.take(200).is_none());
     }
 }
