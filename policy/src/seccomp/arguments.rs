@@ -180,6 +180,20 @@ impl Sockets {
     pub(super) fn any(self) -> bool {
         self.unix || self.tcp || self.udp
     }
+
+    /// Whether there are any that leave the box.
+    pub(super) fn internet(self) -> bool {
+        self.tcp || self.udp
+    }
+}
+
+/// What glibc's `getaddrinfo` and `getifaddrs` begin with: they would ask the kernel for the device's addresses, to leave
+/// out families that have none. They go on without the answer. Only these very arguments: any other socket of this family,
+/// and this one in a box without a network, is refused with a record.
+pub(super) fn asking_for_links(rules: &mut Rules) {
+    let kind = (libc::SOCK_RAW | libc::SOCK_CLOEXEC) as u32;
+    let asking = [is(0, libc::AF_NETLINK as u32), is(1, kind), is(2, libc::NETLINK_ROUTE as u32)];
+    rules.when(call!(SYS_socket), "asking for the device's addresses", &[&asking]);
 }
 
 /// `MSG_FASTOPEN` of `linux/socket.h`: a connection made by sending (TCP Fast Open) is one that Landlock's connect rule

@@ -62,7 +62,7 @@ fn tables(facts: &Facts) -> [(Rules, u32); 4] {
     [
         (killed(facts), compile::KILL),
         (answers::absent(), compile::ENOSYS),
-        (answers::untraced(), compile::UNTRACED),
+        (untraced(facts), compile::UNTRACED),
         (profiles::allowed(facts), compile::ALLOW),
     ]
 }
@@ -74,6 +74,15 @@ fn killed(facts: &Facts) -> Rules {
         Some(_) => answers::killed().without(&profiles::allowed(facts)),
         None => answers::killed(),
     }
+}
+
+/// What seems not to exist and leaves no record.
+fn untraced(facts: &Facts) -> Rules {
+    let mut rules = answers::untraced();
+    if facts.filter().is_none() && profiles::sockets(facts).internet() {
+        arguments::asking_for_links(&mut rules);
+    }
+    rules
 }
 
 /// What the programs answer to a syscall by number, for `explain`.

@@ -124,6 +124,10 @@ fn grants(page: &mut String) {
     let mut rules = Rules::default();
     arguments::sockets(&mut rules, Sockets { unix: true, tcp: true, udp: true });
     of_arguments(page, &rules, &Rules::default());
+    page.push_str("\nWith TCP or UDP this seems not to exist and leaves no record, because glibc does it with each name:\n");
+    let mut rules = Rules::default();
+    arguments::asking_for_links(&mut rules);
+    of_arguments(page, &rules, &Rules::default());
     page.push_str("\n`jit = true`, which lifts W^X:\n\n");
     of_groups(page, profiles::JIT);
     page.push_str("\n`[devices]`: requests (`ioctl`) of the kind of device that is granted.\n");

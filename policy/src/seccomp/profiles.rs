@@ -42,12 +42,7 @@ pub(crate) fn allowed(facts: &Facts) -> Rules {
     if facts.profile >= Profile::NetworkServer {
         allow(&mut rules, NETWORK_SERVER);
     }
-    let has = |proto| facts.ports().any(|port| port.proto() == proto);
-    let sockets = Sockets {
-        unix: facts.profile >= Profile::Default || facts.needs_unix_sockets(),
-        tcp: has(Proto::Tcp) || facts.resolves(),
-        udp: has(Proto::Udp) || facts.resolves(),
-    };
+    let sockets = sockets(facts);
     if sockets.any() {
         allow(&mut rules, SOCKETS);
         arguments::sockets(&mut rules, sockets);
@@ -59,6 +54,16 @@ pub(crate) fn allowed(facts: &Facts) -> Rules {
         allow(&mut rules, JIT);
     }
     rules
+}
+
+/// Which sockets the box may make.
+pub(super) fn sockets(facts: &Facts) -> Sockets {
+    let has = |proto| facts.ports().any(|port| port.proto() == proto);
+    Sockets {
+        unix: facts.profile >= Profile::Default || facts.needs_unix_sockets(),
+        tcp: has(Proto::Tcp) || facts.resolves(),
+        udp: has(Proto::Udp) || facts.resolves(),
+    }
 }
 
 /// A static program that computes, on files and descriptors of its own, in threads of its own.

@@ -155,6 +155,31 @@ fn program_foreign_architecture_kills() {
     }
 }
 
+/// glibc's question for the device's addresses, at each name: no record in a box with a network. Any other socket of the
+/// family, and this one in a box without, is refused with one (attack C9).
+#[test]
+fn socket_that_asks_for_addresses_leaves_no_record_with_a_network_only() {
+    let socket = libc::SYS_socket as u32;
+    let asking = [libc::AF_NETLINK as u64, (libc::SOCK_RAW | libc::SOCK_CLOEXEC) as u64, 0, 0, 0, 0];
+    let with = facts(Profile::Default, false, "[network]\nconnect = [\"localhost:1/tcp\"]\n", false);
+    let without = facts(Profile::Default, false, "", false);
+    assert_eq!((ask(&with, socket, asking), ask(&without, socket, asking)), (UNTRACED, EPERM));
+    let changed = |at: usize, value: i32| {
+        let mut args = asking;
+        args[at] = value as u64;
+        ask(&with, socket, args)
+    };
+    for answer in [
+        changed(0, libc::AF_PACKET),
+        changed(1, libc::SOCK_RAW),
+        changed(1, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC),
+        changed(2, libc::NETLINK_AUDIT),
+        changed(2, libc::NETLINK_KOBJECT_UEVENT),
+    ] {
+        assert_eq!(answer, EPERM);
+    }
+}
+
 #[test]
 fn program_x32_number_kills() {
     let facts = facts(Profile::NetworkServer, true, "", true);
