@@ -20,6 +20,8 @@
 //! netd believes what sandboxd says; sandboxd believes nothing of netd but its form: who takes netd over can let every
 //! app through, for that is netd's to decide, and reaches nothing of sandboxd.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::packet::{self, is_text};
@@ -46,6 +48,15 @@ pub enum ToNetd {
     Gone(u32),
     /// That was the state.
     SyncEnd,
+    /// Which name led the box `uid` to this address? Answered by the `Name` with the same number.
+    Name {
+        /// The question's number.
+        ask: u32,
+        /// The box.
+        uid: u32,
+        /// Where it wanted to go.
+        address: IpAddr,
+    },
 }
 
 /// What an app was granted, as in its manifest, where it was checked.
@@ -81,6 +92,13 @@ pub enum FromNetd {
     Store(String),
     /// What is wrong with the last `Config`, for people. It is passed over; the next best is expected.
     Fault(String),
+    /// The answer to the `Name` with this number.
+    Name {
+        /// The question's number.
+        ask: u32,
+        /// A host of the app's manifest; empty if none led it there.
+        host: String,
+    },
 }
 
 /// What was refused.
@@ -142,7 +160,7 @@ impl FromNetd {
                 is_text(&refusal.peer, TEXT_MAX) && is_text(&refusal.allow, TEXT_MAX) && refusal.count > 0
             }
             Self::Store(text) => text.len() <= CONFIG_MAX,
-            Self::Fault(text) => is_text(text, TEXT_MAX),
+            Self::Fault(text) | Self::Name { host: text, .. } => is_text(text, TEXT_MAX),
         })
     }
 }
@@ -180,7 +198,8 @@ mod tests {
                 assert_eq!(ToNetd::decode(&bytes[..n]), None);
             }
         }
-        for message in [FromNetd::Hello, FromNetd::Taken(7), FromNetd::Refused(refusal())] {
+        let name = FromNetd::Name { ask: 7, host: "web.example".to_owned() };
+        for message in [FromNetd::Hello, FromNetd::Taken(7), FromNetd::Refused(refusal()), name] {
             assert_eq!(FromNetd::decode(&message.encode()), Some(message));
         }
     }

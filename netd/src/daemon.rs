@@ -187,6 +187,10 @@ impl Netd {
             },
             ToNetd::Gone(uid) => self.policies.gone(uid),
             ToNetd::SyncEnd => self.policies.sync_end(),
+            ToNetd::Name { ask, uid, address } => {
+                let host = self.policies.host(uid, address).unwrap_or_default();
+                self.desk.send(&FromNetd::Name { ask, host });
+            }
         }
         Took::Other
     }

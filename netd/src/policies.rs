@@ -130,6 +130,11 @@ impl Policies {
         self.rules.borrow().as_ref().and_then(|rules| rules.list(uid).ok()).unwrap_or_default()
     }
 
+    /// Which host of its manifest led an app to an address, as far as that is remembered.
+    pub fn host(&self, uid: u32, address: IpAddr) -> Option<String> {
+        self.hosts.borrow().get(&(uid, address.to_canonical())).cloned()
+    }
+
     /// Notes what the resolver refused.
     pub fn note(&self, event: Event) {
         let (uid, act, peer, allow) = match event {

@@ -10,6 +10,7 @@ use crate::applog::AppLog;
 use crate::cgroup::Group;
 use crate::endpoint::{self, Endpoint, Side};
 use crate::exits::ExitLog;
+use crate::first_calls::FirstCalls;
 use crate::logfile::LogFile;
 use crate::notify::{self, Notice};
 use crate::refusals::Refusals;
@@ -70,6 +71,8 @@ pub struct App {
     pub awaits_ready: bool,
     /// Its refused calls.
     pub refusals: Refusals,
+    /// Those that are no news.
+    pub first_calls: FirstCalls,
     oom_seen: u64,
     notify: Option<OwnedFd>,
     endpoints: Vec<Endpoint>,
@@ -106,6 +109,7 @@ impl App {
             says_ready: false,
             awaits_ready: false,
             refusals: Refusals::default(),
+            first_calls: FirstCalls::default(),
             oom_seen: 0,
             notify: None,
             endpoints: Vec::new(),

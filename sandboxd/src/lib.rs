@@ -32,6 +32,7 @@ mod denied_network;
 pub mod devices;
 pub mod endpoint;
 pub mod exits;
+pub mod first_calls;
 pub mod grants;
 pub mod init_link;
 pub mod line;

@@ -56,6 +56,12 @@ pub fn settle() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps ports that were granted to be served from those that the kernel chooses for clients.
+pub fn reserve(ports: impl IntoIterator<Item = u16>) -> io::Result<()> {
+    let ports: Vec<String> = ports.into_iter().map(|port| port.to_string()).collect();
+    fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", ports.join(","))
+}
+
 /// Which app serves which port is the firewall's to say, so no port is kept for root. Nobody is led elsewhere by a
 /// redirect. The source of a packet has to lie where a route back leads (answers of DHCP servers come by another way, see
 /// netd's `link`). Programs of the firewall are compiled with their constants blinded.

@@ -119,8 +119,14 @@ impl Refusal {
         }
     }
 
-    /// The line of a manifest that would allow it, if one could.
-    pub fn remedy(&self) -> Option<String> {
+    /// The address of a port that Landlock kept the box from: `netd` may know the name that led there.
+    pub fn nameable(&self) -> Option<IpAddr> {
+        let connects = self.by() == Layer::Landlock && self.name() == "connect";
+        self.address().map(|address| address.ip()).filter(|address| connects && !address.is_loopback())
+    }
+
+    /// The line of a manifest that would allow it, if one could. `host` is what the app calls the address.
+    pub fn remedy(&self, host: Option<&str>) -> Option<String> {
         let (name, layer) = (self.name(), self.by());
         let path = self.path().unwrap_or_default();
         match layer {
@@ -130,11 +136,18 @@ impl Refusal {
             }
             Layer::Seccomp if name == "socket" => Some("network.connect or network.listen".to_owned()),
             Layer::Landlock if matches!(name, "connect" | "bind") => {
-                let port = self.address()?.port();
-                Some(match name {
-                    "bind" => format!("network.listen = [\"{port}/tcp\"]"),
-                    _ => format!("network.connect = [\"HOST:{port}/tcp\"]"),
-                })
+                let (ip, port) = (self.address()?.ip(), self.address()?.port());
+                let host = match host {
+                    Some(host) => host.to_owned(),
+                    None if ip.is_loopback() => "localhost".to_owned(),
+                    None if ip.is_ipv6() => format!("[{ip}]"),
+                    None => ip.to_string(),
+                };
+                match name {
+                    // A port of the kernel's choosing is nobody's: no line has it.
+                    "bind" => (port != 0).then(|| format!("network.listen = [\"{port}/tcp\"]")),
+                    _ => Some(format!("network.connect = [\"{host}:{port}/tcp\"]")),
+                }
             }
             Layer::Landlock if path.starts_with(b"/dev/") => Some("devices".to_owned()),
             Layer::Quota => Some("resources.storage".to_owned()),
@@ -211,6 +224,21 @@ impl Refusal {
 /// `openat errno=EACCES by=landlock path="/x" allow="…"`, in printable ASCII.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell(None, f)
+    }
+}
+
+/// A refusal with the name that led the app to its address, which is printable.
+pub struct Named<'a>(pub &'a Refusal, pub &'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.tell(Some(self.1), f)
+    }
+}
+
+impl Refusal {
+    fn tell(&self, host: Option<&str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&syscalls::name(self.call.number))?;
         match self.call.answer {
             Answer::Killed(libc_signal) => {
@@ -226,10 +254,13 @@ impl fmt::Display for Refusal {
         write!(f, " by={}", self.by())?;
         if let Some(address) = self.address() {
             write!(f, " address={address}")?;
+            if let Some(host) = host {
+                write!(f, " host=\"{}\"", Quoted(host.as_bytes()))?;
+            }
         } else if let Some(path) = self.path() {
             write!(f, " path=\"{}\"", Quoted(path))?;
         }
-        match self.remedy() {
+        match self.remedy(host) {
             Some(remedy) => write!(f, " allow=\"{}\"", Quoted(remedy.as_bytes())),
             None => Ok(()),
         }
@@ -293,8 +324,29 @@ mod tests {
         assert_eq!(
             connect.to_string(),
             "connect errno=EACCES by=landlock address=127.0.0.1:8080 \
-             allow=\"network.connect = ['HOST:8080/tcp']\""
+             allow=\"network.connect = ['localhost:8080/tcp']\""
         );
+        assert_eq!(connect.nameable(), None);
+    }
+
+    #[test]
+    fn refusal_of_a_port_says_the_name_that_led_there() {
+        let of = |call: &str, port: [u8; 2]| {
+            let mut address = vec![2, 0, port[0], port[1], 192, 0, 2, 7];
+            address.extend([0; 8]);
+            failed(call, [0; 4], libc::EACCES, vec![Object::Address(address)])
+        };
+        let connect = of("connect", [0, 80]);
+        assert_eq!(connect.nameable(), Some("192.0.2.7".parse().unwrap()));
+        let allow = |text: String| text.split_once(" allow=").map(|(_, allow)| allow.to_owned());
+        assert_eq!(allow(connect.to_string()).unwrap(), "\"network.connect = ['192.0.2.7:80/tcp']\"");
+        assert_eq!(
+            Named(&connect, "web.example").to_string(),
+            "connect errno=EACCES by=landlock address=192.0.2.7:80 host=\"web.example\" \
+             allow=\"network.connect = ['web.example:80/tcp']\""
+        );
+        assert_eq!(allow(of("bind", [0, 0]).to_string()), None);
+        assert_eq!(of("bind", [0, 80]).nameable(), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Daemon;
 use crate::audit_record::{self, Answer};
-use crate::refusal::{Layer, Refusal};
+use crate::refusal::{Layer, Named, Refusal};
 use crate::refusals::Verdict;
 use crate::{audit_rules, console};
 
@@ -22,6 +22,21 @@ const AT_ONCE: usize = 64;
 /// How long an exit by SIGSYS waits for the kernel's record of it, milliseconds. The record is written before the
 /// process dies and arrives within one or two; waiting delays nobody's restart, which is `init`'s.
 const RECORD_MS: u16 = 30;
+
+/// A refused call that is to be told.
+#[derive(Debug)]
+pub(super) struct Told {
+    refusal: Refusal,
+    count: u64,
+    suppressed: u32,
+}
+
+impl Told {
+    /// Whose call it was.
+    pub(super) fn uid(&self) -> u32 {
+        self.refusal.call.uid
+    }
+}
 
 impl Daemon {
     /// Reads the kernel's records.
@@ -60,11 +75,15 @@ impl Daemon {
             return;
         }
         let Some(app) = self.apps.get_mut(&call.uid) else { return };
+        let name = crate::syscalls::known(call.number).unwrap_or_default();
+        if app.system && call.answer == Answer::Filtered && app.first_calls.is_next(call.pid, name) {
+            return;
+        }
         let text = refusal.to_string();
         match app.refusals.add(&text, sys::process::now_ms()) {
             Verdict::Count => {}
             Verdict::Tell { count, suppressed } => {
-                self.tell_denied(call.uid, &format!(" pid={}", call.pid), &text, count, suppressed);
+                self.tell_call(Told { refusal: refusal.clone(), count, suppressed })
             }
             Verdict::Silence { until_ms } => {
                 console::say(format_args!(
@@ -76,6 +95,22 @@ impl Daemon {
                 self.silence(call.uid, true);
             }
         }
+    }
+
+    /// Tells of a refused call, once netd has said who is at its address.
+    fn tell_call(&mut self, told: Told) {
+        match told.refusal.nameable() {
+            Some(address) => self.net_ask_name(address, told),
+            None => self.tell_named(&told, None),
+        }
+    }
+
+    /// Tells of a refused call, with the name that led the app to its address.
+    pub(super) fn tell_named(&mut self, told: &Told, host: Option<&str>) {
+        let Told { refusal, count, suppressed } = told;
+        let text = host.map_or_else(|| refusal.to_string(), |host| Named(refusal, host).to_string());
+        let call = refusal.call;
+        self.tell_denied(call.uid, &format!(" pid={}", call.pid), &text, *count, *suppressed);
     }
 
     /// Tells of a refused call, on the console and in the audit log. `whose` stands between the box and the call.

@@ -4,8 +4,9 @@
 //! policy; a port is served by one app; what netd says is believed in its form and no further. netd may die at any time:
 //! the rules are the kernel's, and the next netd is told everything again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use bus::network_link::{FromNetd, Grants, Refusal, ToNetd};
@@ -13,9 +14,11 @@ use firewall::Maps;
 use policy::{Network, Plan, Port};
 
 use super::Daemon;
+use super::denied::Told;
 use crate::console;
 use crate::denied_network;
 use crate::netfiles::{self, Whose};
+use crate::network;
 use crate::outbox::Outbox;
 use crate::poller::Ready;
 use crate::refusals::Verdict;
@@ -23,6 +26,8 @@ use crate::system;
 
 /// Messages read before others have their turn.
 const AT_ONCE: usize = 64;
+/// Refused calls that may wait for a name.
+const NAMELESS_MAX: usize = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -36,6 +41,9 @@ pub(super) struct Net {
     ports: BTreeMap<Port, u32>,
     /// Whose configuration netd was told last.
     config: Whose,
+    /// Refused calls that wait for a name, each with its number.
+    nameless: VecDeque<(u32, Told)>,
+    asked: u32,
     taken: BTreeSet<u32>,
     /// Every manifest is read.
     complete: bool,
@@ -70,7 +78,10 @@ impl Daemon {
                 ));
             }
         }
-        self.net.ports.extend(listen.iter().map(|listen| (listen.port(), uid)));
+        if !listen.is_empty() {
+            self.net.ports.extend(listen.iter().map(|listen| (listen.port(), uid)));
+            self.net_reserve();
+        }
         let grants = Grants {
             uid,
             id: plan.id.to_string(),
@@ -81,6 +92,13 @@ impl Daemon {
         };
         self.net_grants(grants);
         Ok(())
+    }
+
+    /// No client takes a port by chance that somebody was granted to serve.
+    fn net_reserve(&self) {
+        if let Err(e) = network::reserve(self.net.ports.keys().map(|port| port.number())) {
+            console::say(format_args!("can not keep ports for those who serve them: {e}"));
+        }
     }
 
     /// A box's policy is on its way to netd, in place of the one it had.
@@ -161,6 +179,24 @@ impl Daemon {
         self.net_send(ToNetd::Config(text));
     }
 
+    /// Asks netd who is at the address of a refused call, which is then told; at once if netd can not be asked.
+    pub(super) fn net_ask_name(&mut self, address: IpAddr, told: Told) {
+        if !self.net.greeted || !self.net_is_told() || self.net.nameless.len() >= NAMELESS_MAX {
+            return self.tell_named(&told, None);
+        }
+        self.net.asked = self.net.asked.wrapping_add(1);
+        let (ask, uid) = (self.net.asked, told.uid());
+        self.net.nameless.push_back((ask, told));
+        self.net_send(ToNetd::Name { ask, uid, address });
+    }
+
+    fn net_named(&mut self, ask: u32, host: &str) {
+        let at = self.net.nameless.iter().position(|(asked, _)| *asked == ask);
+        if let Some((_, told)) = at.and_then(|at| self.net.nameless.remove(at)) {
+            self.tell_named(&told, Some(host).filter(|host| !host.is_empty()));
+        }
+    }
+
     /// Before netd's `Hello` nothing is queued: that gets the whole state, the firewall before the policies.
     fn net_send(&mut self, message: ToNetd) {
         if !self.net.greeted {
@@ -188,7 +224,13 @@ impl Daemon {
         for _ in 0..AT_ONCE {
             let Some((bytes, _)) = self.net.outbox.receive() else { return Ok(()) };
             match FromNetd::decode(&bytes) {
-                Some(FromNetd::Hello) => self.net_state(),
+                Some(FromNetd::Hello) => {
+                    // The one before it took these questions along.
+                    for (_, told) in std::mem::take(&mut self.net.nameless) {
+                        self.tell_named(&told, None);
+                    }
+                    self.net_state();
+                }
                 Some(FromNetd::Taken(uid)) => self.net_taken(uid)?,
                 Some(FromNetd::Refused(refusal)) => self.net_refused(&refusal),
                 Some(FromNetd::Keep(floor_s)) => {
@@ -203,6 +245,7 @@ impl Daemon {
                     }
                 }
                 Some(FromNetd::Fault(text)) => self.net_config_fault(&text),
+                Some(FromNetd::Name { ask, host }) => self.net_named(ask, &host),
                 None => console::say("event netd-nonsense: netd sent what is no message"),
             }
         }
@@ -210,9 +253,9 @@ impl Daemon {
     }
 
     fn net_config_fault(&mut self, text: &str) {
-        netfiles::fault(self.net.config, text);
         // Whoever finds a fault even in an empty one is told nothing more.
         if self.net.config != Whose::Nobody {
+            netfiles::fault(self.net.config, text);
             self.net_config(self.net.config.next());
         }
     }
