@@ -16,6 +16,7 @@
 //! | `inside` | an app looks around in its box |
 //! | `neighbours` | another one is on its link |
 //! | `network` | it is beside a site, with real servers |
+//! | `operator` | its site falls short, and somebody asks why |
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
 //! | `storage` | an app leaves links where the system may write |
@@ -37,6 +38,7 @@ mod inside;
 mod neighbours;
 mod network;
 mod notify;
+mod operator;
 mod packages;
 mod power;
 mod programs;
