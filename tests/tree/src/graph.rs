@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 19] = [
+const MAY: [(&str, &[&str]); 20] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -20,12 +20,13 @@ const MAY: [(&str, &[&str]); 19] = [
     ("bus/devport", &["bus", "sys"]),
     ("netd/firewall", &["sys"]),
     ("netd", &["policy", "sys", "bus", "bus/tokio", "netd/firewall"]),
-    ("attestd", &["bus", "sys", "bus/tokio", "service/api"]),
+    ("attestd", &["bus", "sys", "bus/tokio", "service/api", "attestd/evidence"]),
     ("sdk/rust", &["bus"]),
     ("sdk/tls", &["sdk/rust", "bus"]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),
+    ("attestd/evidence", &[]),
     ("cli", &["policy", "bus", "cli/boxed", "service/api"]),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];

@@ -1,0 +1,12 @@
+//! What a device shows of itself, and what it is compared with.
+//!
+//! Pure: no I/O, no clock, no entropy of its own. Every byte that is read here may have been chosen by an attacker who has
+//! the device; what he cannot choose is what a genuine TPM signs.
+
+pub mod bootlog;
+pub mod digest;
+pub mod tpm;
+
+mod bytes;
+
+pub use digest::Digest;
