@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 20] = [
+const MAY: [(&str, &[&str]); 21] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -23,6 +23,7 @@ const MAY: [(&str, &[&str]); 20] = [
     ("attestd", &["bus", "sys", "bus/tokio", "service/api", "attestd/evidence"]),
     ("sdk/rust", &["bus"]),
     ("sdk/tls", &["sdk/rust", "bus"]),
+    ("attestd/tpm", &[]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),

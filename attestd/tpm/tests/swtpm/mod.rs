@@ -1,0 +1,125 @@
+//! A software TPM of one test's own, in a directory that goes away with it, and the programs that judge what we do with it.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tpm::{MOST_BYTES, Tpm, Transport};
+
+/// How long a swtpm may take to listen, in steps of ten milliseconds.
+const STEPS: u32 = 1000;
+
+pub(crate) struct Swtpm {
+    child: Child,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Swtpm {
+    /// One without certificates, started as firmware would.
+    pub(crate) fn start() -> Result<Self> {
+        Self::start_in(TempDir::new()?)
+    }
+
+    fn start_in(folder: TempDir) -> Result<Self> {
+        // Another process may take a port between our look at it and swtpm's.
+        for _ in 0..20 {
+            let port = free_ports()?;
+            let mut child = Command::new("swtpm")
+                .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+                .arg("--tpmstate")
+                .arg(format!("dir={}", folder.path().display()))
+                .args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={port}")])
+                .args(["--ctrl", &format!("type=tcp,bindaddr=127.0.0.1,port={}", port + 1)])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?;
+            for _ in 0..STEPS {
+                if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
+                    return Ok(Self { child, folder, port });
+                }
+                if child.try_wait()?.is_some() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _ = child.kill();
+            child.wait()?;
+        }
+        anyhow::bail!("swtpm does not start")
+    }
+
+    /// Talks to it. It serves one at a time, so nothing else may be open.
+    pub(crate) fn open(&self) -> Result<Tpm<Socket>> {
+        Ok(Tpm::open(self.transport()?))
+    }
+
+    pub(crate) fn transport(&self) -> Result<Socket> {
+        Ok(Socket(TcpStream::connect(("127.0.0.1", self.port))?))
+    }
+
+    /// Its directory, in which judges run.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        std::fs::write(self.path(name), bytes).context(name.to_string())
+    }
+
+    /// Runs a program in the directory, on this TPM, and gives what it says. Words are separated by spaces.
+    pub(crate) fn run(&self, line: &str) -> Result<String> {
+        let mut words = line.split(' ');
+        let output = Command::new(words.next().context("a program")?)
+            .args(words)
+            .current_dir(self.folder.path())
+            .env("TPM2TOOLS_TCTI", format!("swtpm:host=127.0.0.1,port={}", self.port))
+            .env("TSS2_LOG", "all+NONE")
+            .output()?;
+        ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The first of two ports after each other that nobody has.
+fn free_ports() -> Result<u16> {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0")?;
+        let port = first.local_addr()?.port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return Ok(port);
+        }
+    }
+}
+
+/// A connection to it.
+pub(crate) struct Socket(TcpStream);
+
+impl Transport for Socket {
+    fn exchange(&mut self, command: &[u8], answer: &mut [u8; MOST_BYTES]) -> io::Result<usize> {
+        self.0.write_all(command)?;
+        self.0.read_exact(&mut answer[..6])?;
+        let length = answer[2..6].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let rest = answer.get_mut(6..length).ok_or(io::ErrorKind::InvalidData)?;
+        self.0.read_exact(rest)?;
+        Ok(length)
+    }
+}
+
+/// `SubjectPublicKeyInfo` of a P-256 key, which OpenSSL reads.
+pub(crate) fn spki((x, y): &([u8; 32], [u8; 32])) -> Vec<u8> {
+    let head = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\0\x04";
+    [&head[..], x, y].concat()
+}
