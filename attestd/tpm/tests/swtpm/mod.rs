@@ -26,6 +26,35 @@ impl Swtpm {
         Self::start_in(TempDir::new()?)
     }
 
+    /// One with the certificates that `swtpm_setup` makes, by an authority of its own.
+    pub(crate) fn start_with_certificates() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(
+            at("localca.conf"),
+            format!(
+                "statedir = {0}\nsigningkey = {0}/key.pem\nissuercert = {0}/issuer.pem\ncertserial = {0}/serial\n",
+                folder.path().display()
+            ),
+        )?;
+        std::fs::write(
+            at("localca.options"),
+            "--platform-manufacturer test\n--platform-version 1\n--platform-model test\n",
+        )?;
+        let tool = "create_certs_tool = /usr/bin/swtpm_localca";
+        let config = format!(
+            "{tool}\ncreate_certs_tool_config = {}\ncreate_certs_tool_options = {}\n",
+            at("localca.conf"),
+            at("localca.options")
+        );
+        std::fs::write(at("setup.conf"), config)?;
+        let made = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--tpmstate", &at(""), "--config", &at("setup.conf")])
+            .output()?;
+        ensure!(made.status.success(), "swtpm_setup: {}", String::from_utf8_lossy(&made.stdout));
+        Self::start_in(folder)
+    }
+
     fn start_in(folder: TempDir) -> Result<Self> {
         // Another process may take a port between our look at it and swtpm's.
         for _ in 0..20 {
@@ -70,6 +99,10 @@ impl Swtpm {
 
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         std::fs::write(self.path(name), bytes).context(name.to_string())
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
+        std::fs::read(self.path(name)).context(name.to_string())
     }
 
     /// Runs a program in the directory, on this TPM, and gives what it says. Words are separated by spaces.
