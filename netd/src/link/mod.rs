@@ -7,9 +7,11 @@
 //!
 //! An attacker is anybody on the link: see `dhcp`.
 
+pub mod advert;
 pub mod arp;
 pub mod dhcp;
 pub mod kernel;
+mod routers;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +29,7 @@ use crate::config::{Config, LinkConfig};
 use crate::state::{Link, NetState, Stage};
 use dhcp::{Held, Lessee, run as ask};
 use kernel::{Address, Kernel, Origin, Route, Seen};
+use routers::{Heard, Routers};
 
 /// Changes come in bursts.
 const BURST: Duration = Duration::from_millis(10);
@@ -64,11 +67,18 @@ pub async fn run(mut config: watch::Receiver<Config>, state: watch::Sender<NetSt
     ];
     let (connection, handle, mut changes) = rtnetlink::new_multicast_connection(&groups)?;
     spawn_local(connection);
-    let mut links =
-        Links { kernel: Kernel::new(handle), asking: BTreeMap::new(), news: Rc::new(Notify::new()) };
+    let heard = Heard::open()?;
+    let mut links = Links {
+        kernel: Kernel::new(handle),
+        asking: BTreeMap::new(),
+        routers: Routers::default(),
+        news: Rc::new(Notify::new()),
+    };
+    let began = Instant::now();
+    let now_ms = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     loop {
         let now = config.borrow_and_update().clone();
-        let again = match links.settle(&now).await {
+        let again = match links.settle(&now, now_ms()).await {
             Ok((net, failed)) => {
                 say_changes(&state.borrow(), &net);
                 state.send_if_modified(|old| {
@@ -84,11 +94,14 @@ pub async fn run(mut config: watch::Receiver<Config>, state: watch::Sender<NetSt
             }
         };
         let news = links.news.clone();
+        let over = links.routers.advised.deadline_ms(now_ms());
+        let over = over.map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
         tokio::select! {
             changed = config.changed() => if changed.is_err() { return Ok(()); },
             _ = changes.next() => sleep(BURST).await,
             () = news.notified() => {}
-            () = sleep(again.unwrap_or(Duration::MAX)) => {}
+            () = heard.changed(&mut links.routers.advised, now_ms) => {}
+            () = sleep(again.into_iter().chain(over).min().unwrap_or(Duration::MAX)) => {}
         }
         // What came meanwhile is in what is read next.
         while changes.try_recv().is_ok() {}
@@ -98,12 +111,13 @@ pub async fn run(mut config: watch::Receiver<Config>, state: watch::Sender<NetSt
 struct Links {
     kernel: Kernel,
     asking: BTreeMap<u32, Asking>,
+    routers: Routers,
     news: Rc<Notify>,
 }
 
 impl Links {
     /// Brings every link to what it is to be: what is there then, and whether something was refused.
-    async fn settle(&mut self, config: &Config) -> Result<(NetState, bool), rtnetlink::Error> {
+    async fn settle(&mut self, config: &Config, now_ms: u64) -> Result<(NetState, bool), rtnetlink::Error> {
         let links = self.kernel.links().await?;
         self.asking.retain(|index, _| links.iter().any(|seen| seen.link.index == *index));
         let unsaid = LinkConfig::default();
@@ -121,11 +135,14 @@ impl Links {
         for link in links.iter_mut().filter(|link| !link.loopback) {
             link.missing = missing(link);
         }
+        self.routers.settle(&links);
         let held: Vec<_> = self.asking.values().map(|asking| asking.held.borrow()).collect();
         let leases = || held.iter().filter_map(|held| held.lease());
         let name_servers = leases().flat_map(|lease| lease.name_servers.iter().copied().map(IpAddr::V4));
+        // RFC 8106, 5.3.1: what DHCP says goes before.
+        let advised = self.routers.advised.servers(now_ms);
         let state = NetState {
-            name_servers: name_servers.collect(),
+            name_servers: name_servers.chain(advised.into_iter().map(IpAddr::V6)).collect(),
             time_servers: leases().flat_map(|lease| lease.time_servers.iter().copied()).collect(),
             links,
         };

@@ -30,7 +30,7 @@ pub mod time;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 33] = [
+pub const TARGETS: [(&str, Entry); 34] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -60,6 +60,7 @@ pub const TARGETS: [(&str, Entry); 33] = [
     ("answer", net::answer),
     ("lease", net::lease),
     ("frame", net::frame),
+    ("advert", net::advert),
     ("network", net::network),
     ("netlink", net::netlink),
     ("attestlink", attest::attestlink),

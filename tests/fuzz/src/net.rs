@@ -10,6 +10,7 @@ use netd::dns::because::Because;
 use netd::dns::cache::Heard;
 use netd::dns::question::{Asked, Fault};
 use netd::dns::{ADDRESSES_MAX, Kind, reply};
+use netd::link::advert::{self, Advised};
 use netd::link::arp;
 use netd::link::dhcp::machine::{Action, Machine};
 use netd::link::dhcp::{frame, wire};
@@ -88,6 +89,18 @@ pub fn frame(bytes: &[u8]) {
     let address = bytes.get(28..32).and_then(|octets| <[u8; 4]>::try_from(octets).ok()).unwrap_or_default();
     if arp::disputes(bytes, MAC, address.into(), true) {
         assert!(bytes.len() >= arp::FRAME && arp::disputes(bytes, MAC, address.into(), false));
+    }
+}
+
+/// What the kernel passes on of routers, one message after the other: bounded, and over when its time is.
+pub fn advert(bytes: &[u8]) {
+    let mut advised = Advised::default();
+    for (message, now_ms) in bytes.chunks(92).zip((0..).step_by(1000)) {
+        let Some(advert) = advert::read(message) else { continue };
+        advised.take(&advert, now_ms);
+        assert!(advised.servers(now_ms).len() <= 32 * 4);
+        assert!(advised.deadline_ms(now_ms).is_none_or(|end| end > now_ms));
+        assert_ne!(advised.deadline_ms(now_ms).is_some(), advised.servers(now_ms).is_empty());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Seeds that our own encoders make, so that they stay messages of this version: `GABION_WRITE_SEEDS=1` writes them anew.
 
 use std::fs;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -122,6 +123,8 @@ fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("question", "edns", dns::reply::question(9, "c.example", Kind::A, Extra::Padded)),
         ("question", "aaaa", dns::reply::question(8, "b.example", Kind::Aaaa, Extra::None)),
         ("answer", "one", answer),
+        ("advert", "servers", advert(600)),
+        ("advert", "no-more", [advert(600), advert(0)].concat()),
         ("frame", "answer", frame),
         ("frame", "arp", arp::announcement([2, 0, 0, 0, 0, 2], [192, 0, 2, 7].into()).to_vec()),
         ("lease", "granted", [offer, ack].concat()),
@@ -130,6 +133,20 @@ fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("netlink", "refused", FromNetd::Refused(refusal).encode()),
         ("netlink", "taken", FromNetd::Taken(10_001).encode()),
     ]
+}
+
+/// `RTM_NEWNDUSEROPT` with two name servers of a router, and its address behind them; of a little-endian machine.
+fn advert(lifetime_s: u32) -> Vec<u8> {
+    let mut bytes = vec![92, 0, 0, 0, 68, 0];
+    bytes.resize(16, 0);
+    bytes.extend([10, 0, 40, 0, 2, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0, 25, 5, 0, 0]);
+    bytes.extend(lifetime_s.to_be_bytes());
+    for last in [1, 2] {
+        bytes.extend(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).octets());
+    }
+    bytes.extend([20, 0, 1, 0]);
+    bytes.extend(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).octets());
+    bytes
 }
 
 fn control() -> Vec<(&'static str, &'static str, Vec<u8>)> {
