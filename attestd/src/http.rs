@@ -127,16 +127,26 @@ impl Connection {
         body: &impl Serialize,
     ) -> Result<A, CallError> {
         let body = serde_json::to_vec(body).map_err(|e| CallError::Form(e.to_string()))?;
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header(HOST, &self.host)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|e| CallError::Form(e.to_string()))?;
-        let bytes = timeout(PATIENCE, self.exchange(request)).await.map_err(|_| CallError::Slow)??;
+        let bytes = self.request(Method::POST, path, body).await?;
         serde_json::from_slice(&bytes).map_err(|e| CallError::Form(e.to_string()))
+    }
+
+    /// `GET`s bytes.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn get(&mut self, path: &str) -> Result<Bytes, CallError> {
+        self.request(Method::GET, path, Vec::new()).await
+    }
+
+    async fn request(&mut self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, CallError> {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, &self.host);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
+        }
+        let request =
+            request.body(Full::new(Bytes::from(body))).map_err(|e| CallError::Form(e.to_string()))?;
+        timeout(PATIENCE, self.exchange(request)).await.map_err(|_| CallError::Slow)?
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {

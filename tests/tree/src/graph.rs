@@ -20,7 +20,7 @@ const MAY: [(&str, &[&str]); 21] = [
     ("bus/devport", &["bus", "sys"]),
     ("netd/firewall", &["sys"]),
     ("netd", &["policy", "sys", "bus", "bus/tokio", "netd/firewall"]),
-    ("attestd", &["bus", "sys", "bus/tokio", "service/api", "attestd/evidence"]),
+    ("attestd", &["bus", "sys", "bus/tokio", "attestd/evidence", "attestd/tpm", "attestd/luks", "service/api"]),
     ("sdk/rust", &["bus"]),
     ("sdk/tls", &["sdk/rust", "bus"]),
     ("attestd/tpm", &[]),

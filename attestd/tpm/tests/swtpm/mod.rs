@@ -1,5 +1,6 @@
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 //! A software TPM of one test's own, in a directory that goes away with it, and the programs that judge what we do with it.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

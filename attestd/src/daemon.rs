@@ -1,0 +1,374 @@
+//! The parts, joined: one thread, everything in one `LocalSet`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bus::attest_link::{FromAttestd, KEPT_MAX, Package as Installed, ToAttestd};
+use bus::bulk::{self, Sealed};
+use bus_tokio::Link;
+use evidence::Digest;
+use evidence::packages::{PCR, Package, SIZE_MAX};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tpm::Name;
+
+use crate::config::Service;
+use crate::http::{CallError, Connection, printable};
+use crate::identity::{DEVICE, Identity};
+use crate::kept::{Held, Kept};
+use crate::pace::Pace;
+use crate::packages::{Next, Packages, Register};
+use crate::round::{Outcome, Round, RoundError};
+use crate::state::{State, now_s};
+use crate::{serve, tls, unlock};
+
+/// Longest manifest, bytes, and longest event log of a firmware.
+const MANIFEST_MAX: u64 = 256 << 10;
+const BOOT_LOG_MAX: u64 = 128 << 10;
+/// How long changes are gathered before a round: apps are launched one after the other.
+const GATHER: Duration = Duration::from_secs(2);
+/// `TPM_ALG_SHA256`, with which a name begins.
+const SHA256: [u8; 2] = [0, 0x0b];
+
+/// The register of packages in the TPM.
+struct Pcr13<'a>(&'a Identity);
+
+impl Register for Pcr13<'_> {
+    fn value(&mut self) -> Result<Digest, tpm::Error> {
+        let values = self.0.with(|tpm| tpm.read_pcrs(&[PCR as u8]))?;
+        let [(_, value)] = values[..] else { return Err(tpm::Error::Unexpected("other registers")) };
+        Ok(Digest(value))
+    }
+
+    fn extend(&mut self, by: &Digest) -> Result<(), tpm::Error> {
+        self.0.with(|tpm| tpm.extend(PCR as u8, &by.0))
+    }
+}
+
+/// The daemon.
+pub struct Attestd {
+    state: Rc<State>,
+}
+
+impl Attestd {
+    /// On the socket to sandboxd, with this TPM.
+    ///
+    /// # Errors
+    /// The socket can't be waited for.
+    pub fn new(link: OwnedFd, identity: Identity) -> io::Result<Self> {
+        Ok(Self { state: Rc::new(State::new(Link::new(link)?, identity)) })
+    }
+
+    /// Runs until sandboxd's end of the link is gone for good.
+    ///
+    /// # Errors
+    /// The link fails.
+    pub async fn run(self) -> io::Result<()> {
+        let flushing = self.state.clone();
+        spawn_local(async move { flushing.link.flush().await });
+        let serving = self.state.clone();
+        spawn_local(async move { said("bus", serve::run(serving).await) });
+        let rounds = self.state.clone();
+        spawn_local(async move { rounds.rounds().await });
+        self.state.link.send(&FromAttestd::Hello);
+        loop {
+            let (message, fds) = self.state.link.receive().await?;
+            self.state.take(message, fds);
+        }
+    }
+}
+
+impl State {
+    fn take(self: &Rc<Self>, message: ToAttestd, mut fds: Vec<OwnedFd>) {
+        match message {
+            ToAttestd::Sync => {
+                self.apps.borrow_mut().clear();
+                self.reports.borrow_mut().clear();
+            }
+            ToAttestd::Packages => self.take_up(fds.pop()),
+            ToAttestd::Boot => match fds.pop().map(|fd| read(fd, BOOT_LOG_MAX)) {
+                Some(Ok(log)) => *self.boot_log.borrow_mut() = log,
+                _ => self.say("the firmware's event log can not be read"),
+            },
+            ToAttestd::Kept => self.remember(fds.pop()),
+            ToAttestd::Service(text, name_server) => {
+                self.name_server.set(name_server);
+                self.configure(&text);
+            }
+            ToAttestd::ClockSet | ToAttestd::SyncEnd => self.wake.notify_one(),
+            ToAttestd::Unlock => self.unlock(fds),
+            ToAttestd::App(installed) => self.app(installed, fds.pop()),
+            ToAttestd::Gone(uid) => {
+                self.apps.borrow_mut().retain(|(_, known)| *known != uid);
+                self.kept.borrow_mut().certificates.retain(|held| held.uid != uid);
+                self.keep();
+            }
+            ToAttestd::Recorded => self.recorded(),
+            ToAttestd::Report(report) => {
+                self.reports.borrow_mut().add(report);
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    fn take_up(&self, log: Option<OwnedFd>) {
+        let log = log.map(|fd| read(fd, SIZE_MAX as u64)).unwrap_or(Err(io::ErrorKind::InvalidInput.into()));
+        let taken = log
+            .map_err(|e| e.to_string())
+            .and_then(|log| Packages::take_up(&log, &mut Pcr13(&self.identity)).map_err(|e| e.to_string()));
+        match taken {
+            Ok(packages) => *self.packages.borrow_mut() = packages,
+            Err(why) => self.say(&format!("nothing can be measured: {why}")),
+        }
+    }
+
+    fn remember(&self, memory: Option<OwnedFd>) {
+        let bytes = memory.and_then(|fd| Sealed::open(fd, KEPT_MAX).ok()?.read().ok()).unwrap_or_default();
+        let kept: Kept = serde_json::from_slice(&bytes).unwrap_or_default();
+        if let Some(digest) = kept.storage_key {
+            let mut name: Name = [0; 34];
+            name.iter_mut().zip(SHA256.iter().chain(&digest.0)).for_each(|(to, from)| *to = *from);
+            self.identity.expect(name);
+        }
+        *self.kept.borrow_mut() = kept;
+    }
+
+    fn configure(&self, text: &str) {
+        if text.is_empty() {
+            return self.link.send(&FromAttestd::Reach(String::new()));
+        }
+        match text.parse::<Service>() {
+            Ok(service) => {
+                self.link.send(&FromAttestd::Reach(service.address()));
+                let kept = self.kept.borrow().bytes();
+                *self.kept.borrow_mut() = Kept::read(&kept, &service.address());
+                *self.service.borrow_mut() = Some(service);
+                self.wake.notify_one();
+            }
+            Err(e) => self.say(&format!("service.toml is passed over: {e}")),
+        }
+    }
+
+    fn app(&self, installed: Installed, manifest: Option<OwnedFd>) {
+        let Installed { uid, id, version, root_hash, certificate } = installed;
+        let package = manifest.ok_or(io::ErrorKind::InvalidInput.into()).and_then(|fd| {
+            let manifest = Digest::of(&read(fd, MANIFEST_MAX)?);
+            let root = match root_hash.as_str() {
+                "" => None,
+                hash => Some(hash.parse().map_err(|_| io::ErrorKind::InvalidData)?),
+            };
+            Ok::<_, io::Error>(Package { app: id.clone(), manifest, root, version })
+        });
+        let next = package.map_err(|e| e.to_string());
+        let next = next
+            .and_then(|package| self.packages.borrow_mut().wanted(uid, package).map_err(|e| e.to_string()));
+        match next {
+            Ok(next) => next.into_iter().for_each(|next| self.go_on(next)),
+            Err(why) => self.link.send(&FromAttestd::Unmeasured(uid, printable(&why))),
+        }
+        if certificate {
+            self.apps.borrow_mut().push((id, uid));
+            self.wake.notify_one();
+        }
+    }
+
+    fn recorded(&self) {
+        let next = self.packages.borrow_mut().kept(&mut Pcr13(&self.identity));
+        match next {
+            Ok(next) => next.into_iter().for_each(|next| self.go_on(next)),
+            Err(e) => self.say(&format!("nothing can be measured: {e}")),
+        }
+    }
+
+    fn go_on(&self, next: Next) {
+        self.link.send(&match next {
+            Next::Measured(uid) => FromAttestd::Measured(uid),
+            Next::Keep(record) => FromAttestd::Record(record),
+        });
+    }
+
+    fn unlock(&self, fds: Vec<OwnedFd>) {
+        match unlock::unlock(&self.identity, fds) {
+            Ok(unlock::Opened { key, offset, header: None }) => {
+                self.link.send(&FromAttestd::Unlocked(*key, offset));
+            }
+            Ok(unlock::Opened { key, offset, header: Some(header) }) => {
+                self.link.send_with(&FromAttestd::Formatted(*key, offset), vec![header]);
+            }
+            Err(e) => self.link.send(&FromAttestd::Locked(printable(&e.to_string()))),
+        }
+    }
+
+    /// Has sandboxd keep what we know.
+    fn keep(&self) {
+        match bulk::seal(c"attest-kept", &self.kept.borrow().bytes()) {
+            Ok(memory) => self.link.send_with(&FromAttestd::Keep, vec![memory]),
+            Err(e) => self.say(&format!("what the service says can not be kept: {e}")),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        self.link.send(&FromAttestd::Say(printable(text)));
+    }
+
+    /// Asks the service, now and again, for ever.
+    async fn rounds(self: Rc<Self>) {
+        let mut pace = Pace::default();
+        loop {
+            let wait_ms = match self.round().await {
+                None => u64::MAX,
+                Some(Ok(renew_after_s)) => {
+                    self.failure.borrow_mut().clear();
+                    pace.succeeded(renew_after_s, chance())
+                }
+                Some(Err(e)) => {
+                    let why = printable(&e.to_string());
+                    if *self.failure.borrow() != why {
+                        self.say(&format!("no certificate: {why}"));
+                        *self.failure.borrow_mut() = why;
+                    }
+                    pace.failed(chance())
+                }
+            };
+            tokio::select! {
+                () = sleep(Duration::from_millis(wait_ms)) => {}
+                () = self.wake.notified() => {
+                    pace.begin_anew();
+                    sleep(GATHER).await;
+                }
+            }
+        }
+    }
+
+    /// One round; `None` when there is no service. Gives when to come again, seconds.
+    async fn round(&self) -> Option<Result<u32, RoundError>> {
+        let service = self.service.borrow().clone()?;
+        Some(match self.attest(&service).await {
+            Ok(renew_after_s) => self.report(&service).await.map(|()| renew_after_s),
+            Err(e) => Err(e),
+        })
+    }
+
+    async fn attest(&self, service: &Service) -> Result<u32, RoundError> {
+        let device = self.kept.borrow().device.clone();
+        let known = device.is_some();
+        let boot_log = self.boot_log.borrow().clone();
+        let round = Round {
+            identity: &self.identity,
+            service,
+            name_server: self.name_server.get(),
+            tls: tls::config(service.roots.clone(), None).map_err(|_| RoundError::Form)?,
+            device,
+            boot_log: &boot_log,
+            package_log: self.packages.borrow().text(),
+            apps: self.apps.borrow().clone(),
+        };
+        match round.run().await {
+            Ok(outcome) => {
+                let renew_after_s = outcome.granted.renew_after_s;
+                self.granted(service, outcome).await;
+                Ok(renew_after_s)
+            }
+            // The service does not know us any more: it may have lost its state, or we are somebody else by now.
+            Err(RoundError::Call(CallError::Refused(404, why))) if known => {
+                self.kept.borrow_mut().device = None;
+                Err(RoundError::Call(CallError::Refused(404, why)))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn granted(&self, service: &Service, outcome: Outcome) {
+        let Outcome { device, claim_code, granted } = outcome;
+        let expires_s = now_s().saturating_add(granted.lifetime_s.into());
+        let uid = |id: &str| self.apps.borrow().iter().find(|(known, _)| known == id).map(|(_, uid)| *uid);
+        let certificates = granted.certificates.into_iter().filter_map(|certificate| {
+            let id = certificate.subject.as_str();
+            let uid = if id == DEVICE { 0 } else { uid(id)? };
+            let chain = certificate.chain.to_vec();
+            Some(Held { subject: certificate.subject, uid, chain, expires_s })
+        });
+        let certificates: Vec<Held> = certificates.collect();
+        let count = certificates.len();
+        let storage_key = self.identity.with(|tpm| tpm.storage_key()).ok();
+        {
+            let mut kept = self.kept.borrow_mut();
+            let new = kept.device.as_ref() != Some(&device);
+            kept.certificates = certificates;
+            kept.storage_key = storage_key.and_then(|name| Digest::from_slice(name.get(2..)?));
+            kept.device = Some(device.clone());
+            if let Some(code) = claim_code.filter(|_| new) {
+                self.say(&format!("enrolled device={} claim-code={}", device.as_str(), code.as_str()));
+            }
+        }
+        if let Err(e) = self.authorities(service).await {
+            self.say(&format!("the authorities are not known: {}", printable(&e.to_string())));
+        }
+        self.say(&format!("attested device={} certificates={count}", device.as_str()));
+        self.keep();
+    }
+
+    /// Fetches whom other devices' certificates come from, and which were revoked.
+    async fn authorities(&self, service: &Service) -> Result<(), RoundError> {
+        let tls = tls::config(service.roots.clone(), None).map_err(|_| RoundError::Form)?;
+        let mut connection = Connection::open(service, self.name_server.get(), tls).await?;
+        let issuer = {
+            let kept = self.kept.borrow();
+            let own = kept.certificates.iter().find(|held| held.subject.as_str() == DEVICE);
+            own.and_then(|held| held.chain.get(1..)).map(<[_]>::to_vec).unwrap_or_default()
+        };
+        let root = connection.get("/device/v1/ca").await?;
+        let catalog =
+            self.kept.borrow().certificates.first().and_then(|held| crate::catalog::of(&held.chain));
+        let revoked = match catalog {
+            Some(catalog) => Some(connection.get(&format!("/device/v1/crl?catalog={catalog}")).await?),
+            None => None,
+        };
+        let mut kept = self.kept.borrow_mut();
+        kept.authorities = crate::catalog::authorities(&root, &issuer);
+        kept.revoked = revoked.and_then(|der| service_api::Bytes::new(der.to_vec()));
+        Ok(())
+    }
+
+    /// Sends what the service should hear of, as the device.
+    async fn report(&self, service: &Service) -> Result<(), RoundError> {
+        let Some(batch) = self.reports.borrow().batch() else { return Ok(()) };
+        let chain = {
+            let kept = self.kept.borrow();
+            let Some(held) = kept.certificate(DEVICE, 0, now_s()) else { return Ok(()) };
+            held.chain.iter().map(|der| CertificateDer::from(der.as_slice().to_vec())).collect()
+        };
+        let ours = tls::Ours { identity: self.identity.clone(), key: Identity::key_id(DEVICE, 0), chain };
+        let tls = tls::config(service.roots.clone(), Some(ours)).map_err(|_| RoundError::Form)?;
+        let mut connection = Connection::open(service, self.name_server.get(), tls).await?;
+        let taken: service_api::device::Taken = connection.post("/device/v1/reports", &batch).await?;
+        let number = self.reports.borrow_mut().taken(taken.taken);
+        self.link.send(&FromAttestd::Reported(number));
+        Ok(())
+    }
+}
+
+/// A number by chance, of the kernel's.
+fn chance() -> u32 {
+    let mut bytes = [0; 4];
+    // Without it everybody would come at once; with it late: that is all that hangs on it.
+    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+    u32::from_ne_bytes(bytes)
+}
+
+/// All of a file, which must not be longer than `max`.
+fn read(fd: OwnedFd, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::from(fd).take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+fn said(part: &str, ended: io::Result<()>) {
+    if let Err(e) = ended {
+        eprintln!("{part}: {e}");
+    }
+}

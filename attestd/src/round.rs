@@ -1,0 +1,194 @@
+//! A round with the service: who we are, what we booted and launched, and certificates for a day.
+//!
+//! ```text
+//! enrol (once): EK, AK ──▶ ◀── a secret that only the TPM with both opens ──▶ device id
+//! nonce ──▶ quote over it, logs, requests ──▶ verdict, certificates
+//! ```
+//!
+//! The service may be anybody who has its key: what it sends is bounded, and it gets nothing but public things of the TPM's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use service_api::device::{
+    Activation, CertificateSubject, Challenge, Enrolled, Evidence, Granted, NewEnrolment, Nonce,
+    NonceRequest, Pcr,
+};
+use service_api::{Code, DeviceId, Few};
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::config::Service;
+use crate::http::{CallError, Connection};
+use crate::identity::{Identity, QUOTED};
+use crate::request::{RequestError, bytes, request};
+
+/// Longest event log of a firmware that is sent, bytes.
+const BOOT_LOG_MAX: usize = 128 << 10;
+
+/// Why a round failed.
+#[derive(Debug)]
+pub enum RoundError {
+    /// The service, or the way to it.
+    Call(CallError),
+    /// The TPM.
+    Tpm(tpm::Error),
+    /// Something can not be sent.
+    Form,
+}
+
+impl fmt::Display for RoundError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(e) => write!(f, "{e}"),
+            Self::Tpm(e) => write!(f, "{e}"),
+            Self::Form => f.write_str("what this device has to say is longer than the service takes"),
+        }
+    }
+}
+
+impl std::error::Error for RoundError {}
+
+impl From<CallError> for RoundError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<tpm::Error> for RoundError {
+    fn from(error: tpm::Error) -> Self {
+        Self::Tpm(error)
+    }
+}
+
+impl From<RequestError> for RoundError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Tpm(e) => Self::Tpm(e),
+            RequestError::Form => Self::Form,
+        }
+    }
+}
+
+/// What a round needs.
+pub struct Round<'a> {
+    /// The TPM.
+    pub identity: &'a Identity,
+    /// Who is asked.
+    pub service: &'a Service,
+    /// Who resolves its name.
+    pub name_server: Ipv4Addr,
+    /// Whom to trust.
+    pub tls: Arc<ClientConfig>,
+    /// Who we are, if we know.
+    pub device: Option<DeviceId>,
+    /// The firmware's event log.
+    pub boot_log: &'a [u8],
+    /// The package log.
+    pub package_log: Vec<u8>,
+    /// Apps with a certificate: id and uid.
+    pub apps: Vec<(String, u32)>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Who we are.
+    pub device: DeviceId,
+    /// What the device's owner needs to claim it, while it has none.
+    pub claim_code: Option<Code>,
+    /// Verdict and certificates.
+    pub granted: Granted,
+}
+
+impl Round<'_> {
+    /// Does it.
+    ///
+    /// # Errors
+    /// See [`RoundError`].
+    pub async fn run(mut self) -> Result<Outcome, RoundError> {
+        let mut connection = Connection::open(self.service, self.name_server, self.tls.clone()).await?;
+        let (mut claim_code, known) = (None, self.device.take());
+        let device = match known {
+            Some(device) => device,
+            None => {
+                let enrolled = self.enrol(&mut connection).await?;
+                claim_code = enrolled.claim_code;
+                enrolled.device
+            }
+        };
+        let nonce: Nonce =
+            connection.post("/device/v1/nonces", &NonceRequest { device: device.clone() }).await?;
+        let evidence = self.evidence(device.clone(), nonce)?;
+        let granted = connection.post("/device/v1/attestations", &evidence).await?;
+        Ok(Outcome { device, claim_code, granted })
+    }
+
+    async fn enrol(&self, connection: &mut Connection) -> Result<Enrolled, RoundError> {
+        let (ek, ak) = self.identity.with(|tpm| Ok((tpm.ek()?, tpm.ak()?)))?;
+        let certificate = ek.certificate.map(|der| bytes(trimmed(der))).transpose()?;
+        let new = NewEnrolment {
+            ek_certificate: certificate,
+            ek_public: bytes(ek.public.bytes())?,
+            ak_public: bytes(ak.public.bytes())?,
+        };
+        let challenge: Challenge = connection.post("/device/v1/enrolments", &new).await?;
+        let (blob, secret) = (challenge.credential_blob.as_slice(), challenge.encrypted_secret.as_slice());
+        let opened = self.identity.with(|tpm| tpm.activate(blob, secret))?;
+        let path = format!("/device/v1/enrolments/{}", challenge.enrolment.as_str());
+        Ok(connection.post(&path, &Activation { secret: bytes(opened.as_slice())? }).await?)
+    }
+
+    fn evidence(&self, device: DeviceId, nonce: Nonce) -> Result<Evidence, RoundError> {
+        let asked = nonce.nonce.as_slice();
+        let mut subjects = vec![(CertificateSubject::Device, 0)];
+        for (id, uid) in &self.apps {
+            subjects.push((id.clone().try_into().map_err(|_| RoundError::Form)?, *uid));
+        }
+        let mut requests = Vec::new();
+        for (subject, uid) in subjects {
+            let id = Identity::key_id(subject.as_str(), uid);
+            requests.push(request(self.identity, subject, id, asked)?);
+        }
+        // The values after the quote: what is extended between the two is found out by the service, and we come again.
+        let (quoted, values) =
+            self.identity.with(|tpm| Ok((tpm.quote(asked, &QUOTED)?, tpm.read_pcrs(&QUOTED)?)))?;
+        let mut pcrs = BTreeMap::new();
+        for (number, value) in values {
+            pcrs.insert(Pcr::new(number).ok_or(RoundError::Form)?, bytes(value)?);
+        }
+        Ok(Evidence {
+            device,
+            nonce: nonce.nonce,
+            quote: bytes(quoted.attest)?,
+            signature: bytes(quoted.signature)?,
+            pcrs,
+            boot_log: bytes(self.boot_log.get(..BOOT_LOG_MAX).unwrap_or(self.boot_log))?,
+            package_log: bytes(self.package_log.as_slice())?,
+            requests: Few::new(requests).ok_or(RoundError::Form)?,
+        })
+    }
+}
+
+/// A certificate without what manufacturers put behind it to fill the TPM's place.
+fn trimmed(mut der: Vec<u8>) -> Vec<u8> {
+    // A sequence whose length is in two bytes, as of every certificate.
+    if let [0x30, 0x82, high, low, ..] = der[..] {
+        der.truncate(4 + usize::from(high) * 256 + usize::from(low));
+    }
+    der
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificate_is_cut_where_it_ends() {
+        let der = [&[0x30, 0x82, 0x01, 0x00][..], &[7; 256], &[0xff; 100]].concat();
+        assert_eq!(trimmed(der.clone()).len(), 260);
+        assert_eq!(trimmed(der[..100].to_vec()).len(), 100);
+        assert_eq!(trimmed(vec![1, 2, 3]), [1, 2, 3]);
+    }
+}
