@@ -7,6 +7,10 @@
 pub mod appraise;
 pub mod bootlog;
 pub mod digest;
+#[cfg(feature = "appraise")]
+pub mod ear;
+#[cfg(feature = "appraise")]
+pub mod ek;
 pub mod packages;
 #[cfg(feature = "appraise")]
 pub mod reference;

@@ -5,6 +5,7 @@ mod tools;
 
 use anyhow::Result;
 use evidence::Digest;
+use evidence::ek::{EkError, check_certificate};
 use evidence::tpm::{
     CheckError, Hierarchy, Public, Selection, check_certification, check_quote, make_credential,
 };
@@ -143,4 +144,33 @@ fn credential_for_an_rsa_key_is_opened_by_its_tpm() -> Result<()> {
 #[test]
 fn credential_for_an_ecc_key_is_opened_by_its_tpm() -> Result<()> {
     activate("ecc")
+}
+
+#[test]
+fn certificate_of_the_maker_is_taken_for_its_key_and_its_root_alone() -> Result<()> {
+    let (tpm, other) = (Tpm::start()?, Tpm::start()?);
+    let der = |from: &Tpm, name: &str| -> Result<Vec<u8>> {
+        from.tool(&format!("openssl x509 -in DIR/ca/{name}.pem -outform DER -out DIR/{name}.der"))?;
+        from.read(&format!("{name}.der"))
+    };
+    tpm.tool("tpm2_createek -G rsa -c DIR/ek.ctx -u DIR/ek.pub")?;
+    tpm.tool("tpm2_nvread -C o 0x1c00002 -o DIR/ek.der")?;
+    let (ek, certificate) = (tpm.public("ek.pub")?, tpm.read("ek.der")?);
+    let (root, issuer) = (der(&tpm, "swtpm-localca-rootca-cert")?, der(&tpm, "issuer")?);
+    let (roots, between) = ([root], [issuer]);
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs() + 60;
+    let check = |certificate: &[u8], ek, roots: &[Vec<u8>], at| {
+        check_certificate(certificate, ek, &between, roots, at)
+    };
+    check(&certificate, &ek, &roots, now)?;
+    assert!(matches!(check(&certificate, &ek, &[], now), Err(EkError::Chain(_))));
+    assert!(matches!(check(&certificate, &ek, &roots, 0), Err(EkError::Chain(_))), "before it was made");
+    let foreign = [der(&other, "swtpm-localca-rootca-cert")?];
+    assert!(matches!(check(&certificate, &ek, &foreign, now), Err(EkError::Chain(_))), "another maker's");
+    other.tool("tpm2_createek -G rsa -c DIR/ek.ctx -u DIR/ek.pub")?;
+    let foreign = other.public("ek.pub")?;
+    assert!(matches!(check(&certificate, &foreign, &roots, now), Err(EkError::Key)));
+    assert!(matches!(check(&roots[0], &ek, &roots, now), Err(EkError::Key)));
+    assert!(matches!(check(b"0", &ek, &roots, now), Err(EkError::Certificate)));
+    Ok(())
 }
