@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 21] = [
+const MAY: [(&str, &[&str]); 22] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -28,6 +28,7 @@ const MAY: [(&str, &[&str]); 21] = [
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),
     ("attestd/evidence", &[]),
+    ("service", &["service/api"]),
     ("cli", &["policy", "bus", "cli/boxed", "service/api"]),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
