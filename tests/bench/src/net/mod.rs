@@ -2,8 +2,10 @@
 //!
 //! On the host, over the loopback of a namespace: the firewall's own programs, put on a cgroup as `sandboxd` does, and
 //! `netd`'s own code that writes their tables. The same program, once in that cgroup and once outside of it, in turn.
+//! Over cables between namespaces: how long it takes until there is a network.
 //! On a device: what `netd` takes of memory with fifty apps.
 
+mod online;
 mod place;
 
 use std::path::Path;
@@ -28,6 +30,8 @@ const CONNECTS: u32 = 200;
 const BYTES: u32 = 64 << 20;
 /// Policies that come and go.
 const CYCLES: u16 = 1000;
+/// Rounds of what takes seconds.
+const ONLINE_ROUNDS: usize = 7;
 /// Apps on the device.
 const APPS: usize = 50;
 /// `netd`'s uid.
@@ -38,6 +42,7 @@ pub(crate) fn run(dir: &Path, rounds: usize) -> Result<()> {
     let place = Place::new(&compile(dir, "net-peer", include_str!("peer.c"))?)?;
     costs(&place, rounds)?;
     cycles(&place)?;
+    online::run(dir, rounds.min(ONLINE_ROUNDS))?;
     memory()
 }
 
