@@ -54,9 +54,12 @@ enum Action {
         /// Memory of the machine in MiB
         #[arg(long, default_value_t = 96)]
         memory: u32,
-        /// Start with a blank data disk
+        /// Start as another device: new board, blank data disk
         #[arg(long)]
         fresh: bool,
+        /// Without firmware and TPM: QEMU starts the kernel
+        #[arg(long)]
+        direct: bool,
         /// Word to add to the kernel's command line; may be repeated
         #[arg(long)]
         append: Vec<String>,
@@ -101,8 +104,9 @@ fn act(action: Action) -> Result<()> {
         Action::Store { network, image, apps } => {
             print!("{}", store::build(&apps, network.as_deref(), &image)?.to_text());
         }
-        Action::Run { memory, fresh, append, production } => {
-            let options = run::Options { memory_mib: memory, fresh, append, audience: audience(production) };
+        Action::Run { memory, fresh, direct, append, production } => {
+            let audience = audience(production);
+            let options = run::Options { memory_mib: memory, fresh, append, direct, audience };
             run::run(&tree, &options)?;
         }
         Action::Size => size::size(&tree)?,

@@ -27,6 +27,8 @@ pub const DATA_BYTES: u64 = 512 << 20;
 pub enum Console {
     /// A pipe: [`Running::console`].
     Pipe,
+    /// A pipe in each direction: [`Running::console`] and [`Running::keyboard`].
+    Terminal,
     /// A file, appended to.
     File(PathBuf),
 }
@@ -169,6 +171,10 @@ impl Machine {
         }
         match &self.console {
             Console::Pipe => command.args(["-chardev", "stdio,id=console,signal=off"]).stdout(Stdio::piped()),
+            Console::Terminal => command
+                .args(["-chardev", "stdio,id=console,signal=off"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
             Console::File(file) => {
                 command.args(["-chardev", &format!("file,id=console,append=on,path={}", escaped(file))])
             }
@@ -242,9 +248,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// The console's output, once, when the machine was started with [`Console::Pipe`].
+    /// The console's output, once, when the machine was started with [`Console::Pipe`] or [`Console::Terminal`].
     pub fn console(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
+    }
+
+    /// What is typed at the console, once, when the machine was started with [`Console::Terminal`].
+    pub fn keyboard(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// QEMU's process id.

@@ -1,12 +1,18 @@
 //! `make run`: build what is missing, boot, show the console, and end cleanly on Ctrl-C.
+//!
+//! The device is a folder, `device/` below [`Tree::out`]: its board and its data disk. A second run is the same device, one
+//! release further if the tree has changed.
 
 use crate::assemble::{self, Audience, Bootable};
+use crate::board::Board;
+use crate::chain::disk;
+use crate::chain::keys::Keys;
 use crate::paths::Tree;
 use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk, network_of_one};
 use crate::say;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
@@ -25,10 +31,12 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 pub struct Options {
     /// Memory of the machine, MiB.
     pub memory_mib: u32,
-    /// Throw the data disk of the last run away.
+    /// Another device than the last run's: new board, blank data disk.
     pub fresh: bool,
-    /// More words for the kernel's command line.
+    /// More words for the kernel's command line; signed like the rest of it.
     pub append: Vec<String>,
+    /// QEMU starts the kernel: no firmware, no TPM, nothing verified before the root.
+    pub direct: bool,
     /// Whom the image is for.
     pub audience: Audience,
 }
@@ -45,6 +53,12 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     let log = tree.out().join("console.log");
+    if !options.direct {
+        say(
+            "run",
+            "the firmware checks and starts what is on the disk; without KVM that takes some ten seconds",
+        );
+    }
     say("run", format_args!("booting; Ctrl-C switches the device off (console also in {})", log.display()));
     say("run", format_args!("once the device has its address, its page is at http://127.0.0.1:{page}/"));
     if options.audience == Audience::Developers {
@@ -77,23 +91,46 @@ fn free_port() -> std::io::Result<u16> {
 }
 
 fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Result<Running> {
-    let data = tree.out().join("data.img");
-    if options.fresh || !data.exists() {
+    let device = tree.out().join("device");
+    if options.fresh && device.exists() {
+        fs::remove_dir_all(&device).with_context(|| format!("removing {}", device.display()))?;
+    }
+    fs::create_dir_all(&device).with_context(|| format!("making {}", device.display()))?;
+    // What a device without a TPM stores is not sealed, and so is another disk.
+    let data = device.join(if options.direct { "data-direct.img" } else { "data.img" });
+    if !data.exists() {
         blank_disk(&data, DATA_BYTES)?;
     }
     // A path of the tree may be longer than a socket's may be.
     let qmp = std::env::temp_dir().join(format!("gabion-{}.qmp", std::process::id()));
-    let mut machine = Machine::new(bootable, &data, &qmp);
+    let mut machine = match options.direct {
+        true => {
+            let mut machine = Machine::new(bootable, &data, &qmp);
+            for word in &options.append {
+                machine.command_line.push(' ');
+                machine.command_line.push_str(word);
+            }
+            machine
+        }
+        false => {
+            let keys = Keys::of(tree)?;
+            let image = match options.audience {
+                Audience::Production => "system.img",
+                Audience::Developers => "system-developer.img",
+            };
+            let system = disk::build(tree, bootable, &keys, &options.append, &tree.out().join(image))?;
+            let board = Board::new(tree, &keys, &device)?;
+            board.flash(&system)?;
+            Machine::on_board(bootable, &board, &data, &qmp)
+        }
+    };
+    machine.resets = !options.direct;
     machine.memory_mib = options.memory_mib;
     if options.audience == Audience::Developers {
         machine.developer = Some(tree.out().join(SOCKET));
     }
     machine.die_with_thread = true;
     machine.extra.extend(network_of_one(page, PAGE_PORT));
-    for word in &options.append {
-        machine.command_line.push(' ');
-        machine.command_line.push_str(word);
-    }
     machine.spawn()
 }
 

@@ -10,6 +10,7 @@ use crate::command::{output, tool};
 use crate::paths::Tree;
 use anyhow::{Context, Result, bail};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -95,6 +96,8 @@ impl Swtpm {
             .arg(format!("dir={}", std::path::absolute(state)?.display()))
             .arg("--ctrl")
             .arg(format!("type=unixio,path={}", socket.display()))
+            // A Ctrl-C at the terminal is not for it: the device is switched off first.
+            .process_group(0)
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut swtpm = Self(command.spawn().context("cannot run swtpm; `make packages` installs it")?);

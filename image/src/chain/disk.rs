@@ -58,13 +58,14 @@ pub struct System {
     pub kernel_image: [u8; 32],
 }
 
-/// Makes the release of what `bootable` is of, at `disk` and beside it; kept if it was made of the same before.
+/// Makes the release of what `bootable` is of, at `disk` and beside it; kept if it was made of the same before. `words`
+/// are put on its command line besides.
 ///
 /// # Errors
 /// A part is missing or too large; the keys do not sign.
-pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, disk: &Path) -> Result<System> {
+pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], disk: &Path) -> Result<System> {
     let release = env!("CARGO_PKG_VERSION").to_owned();
-    let command_line = command_line(bootable)?;
+    let command_line = command_line(bootable, words)?;
     let read = |path: &str| {
         fs::read(path).with_context(|| format!("{path} is missing; `make packages` installs it"))
     };
@@ -134,11 +135,13 @@ pub const ROOT_OFFSET: u64 = GRAIN + ESP_BYTES;
 /// Where on the disk the EFI system partition begins, in bytes.
 pub const ESP_OFFSET: u64 = GRAIN;
 
-fn command_line(bootable: &Bootable) -> Result<String> {
+fn command_line(bootable: &Bootable, more: &[String]) -> Result<String> {
     let hash = &bootable.root.root_hash;
     let [root, tree] = halves(hash)?.map(|half| format!("PARTUUID={half}"));
     let root = bootable.root.dm_create_apart("root", 0, &root, &tree);
-    Ok(format!("{} GABION_ESP={ESP_DEVICE}", bootable.words(&root)))
+    let mut words = vec![bootable.words(&root), format!("GABION_ESP={ESP_DEVICE}")];
+    words.extend_from_slice(more);
+    Ok(words.join(" "))
 }
 
 /// The GUIDs of a root and its tree, as they are written.

@@ -65,16 +65,37 @@ pub fn names(disk: &Path, offset: u64, folder: &str) -> Result<Vec<String>> {
     Ok(listed.lines().filter_map(|line| line.rsplit('/').next()).map(str::to_owned).collect())
 }
 
-/// Puts a file in place of the one at `path`, on the partition that begins at `offset` of `disk`.
+/// Puts a file at `path`, in place of one that is there, on the partition that begins at `offset` of `disk`.
 ///
 /// # Errors
-/// It does not fit.
+/// It does not fit; there is no such folder.
 pub fn replace(disk: &Path, offset: u64, path: &str, content: &[u8]) -> Result<()> {
     let source = tempfile::NamedTempFile::new()?;
     fs::write(source.path(), content)?;
     let place = at_offset(disk, offset);
     output(tool("mcopy").args(["-o", "-i", &place]).arg(source.path()).arg(on_image(Path::new(path))))?;
     Ok(())
+}
+
+/// Makes a folder, on the partition that begins at `offset` of `disk`.
+///
+/// # Errors
+/// It is there; the one above it is not.
+pub fn make_folder(disk: &Path, offset: u64, path: &str) -> Result<()> {
+    let place = at_offset(disk, offset);
+    output(tool("mmd").args(["-D", "s", "-i", &place]).arg(on_image(Path::new(path))))?;
+    Ok(())
+}
+
+/// Reads the file at `path`, on the partition that begins at `offset` of `disk`.
+///
+/// # Errors
+/// There is none.
+pub fn read(disk: &Path, offset: u64, path: &str) -> Result<Vec<u8>> {
+    let to = tempfile::NamedTempFile::new()?;
+    let place = at_offset(disk, offset);
+    output(tool("mcopy").args(["-n", "-o", "-i", &place]).arg(on_image(Path::new(path))).arg(to.path()))?;
+    fs::read(to.path()).context("reading what mcopy made")
 }
 
 fn at_offset(disk: &Path, offset: u64) -> String {
@@ -110,6 +131,7 @@ mod tests {
             format(image, 16 << 20, &files).unwrap();
         }
         assert_eq!(names(&one, 0, KERNELS).unwrap(), ["gabion_0.1.0+3.efi"]);
+        assert_eq!(read(&one, 0, &kernel).unwrap(), [7; 100_000]);
         assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap(), "the two differ");
         replace(&one, 0, &kernel, &[8; 100]).unwrap();
         assert!(fs::read(&one).unwrap() != fs::read(&two).unwrap());
