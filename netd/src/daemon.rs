@@ -1,11 +1,8 @@
 //! The parts, joined: one thread, everything in one `LocalSet`.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +13,8 @@ use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
 use crate::config::{Config, ConfigError};
-use crate::dns::{self, Kind, Resolver};
+use crate::dns::{self, Resolver};
+use crate::names::Names;
 use crate::policies::Policies;
 use crate::serve::{self, Sources};
 use crate::state::NetState;
@@ -89,6 +87,8 @@ impl Netd {
     pub async fn run(self: Rc<Self>) -> io::Result<()> {
         spawn_local(dns::serve_udp(self.resolver.clone(), self.policies.apps.clone()));
         spawn_local(dns::serve_tcp(self.resolver.clone(), self.policies.apps.clone()));
+        let names = self.resolver.clone();
+        spawn_local(async move { names.follow().await });
         let flushing = self.clone();
         spawn_local(async move { flushing.desk.flush().await });
         let telling = self.clone();
@@ -270,28 +270,6 @@ impl Netd {
             due.tick().await;
             self.policies.sweep();
         }
-    }
-}
-
-/// The resolver for the part that keeps the time, which needs names before it has it.
-struct Names {
-    resolver: Rc<Resolver<Rc<Policies>>>,
-    time: watch::Receiver<time::TimeState>,
-}
-
-impl time::Lookup for Names {
-    fn lookup<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Vec<IpAddr>> + 'a>> {
-        Box::pin(async move {
-            let is_set = self.time.borrow().source == time::Source::Network;
-            let mut addresses = Vec::new();
-            for kind in [Kind::A, Kind::Aaaa] {
-                addresses.extend(match is_set {
-                    true => self.resolver.lookup(name, kind).await,
-                    false => self.resolver.lookup_early(name, kind).await,
-                });
-            }
-            addresses
-        })
     }
 }
 

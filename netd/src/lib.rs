@@ -10,6 +10,7 @@ pub mod dns;
 mod early;
 pub mod link;
 pub mod mdns;
+pub mod names;
 pub mod policies;
 pub mod rules;
 pub mod serve;

@@ -68,7 +68,7 @@ impl Because {
     /// No server said anything that can be used.
     pub fn failed(trouble: &Trouble) -> Self {
         let code = match trouble {
-            Trouble::NoServer => NOT_READY,
+            Trouble::NoServer | Trouble::Unsettled => NOT_READY,
             Trouble::Server(_, Fault::Unable) => UNABLE,
             Trouble::Server(..) => NETWORK,
         };

@@ -2,7 +2,8 @@
 //!
 //! What holds: of an address that an app is told, the firewall's table knew before. One question is asked upstream once,
 //! however many wait for it. Each app has so many questions under way at most, and all together so many. What servers said
-//! is theirs: when others are named, or another way to ask them, nothing of it is kept, nor comes in later.
+//! is theirs, and the network's they were on: when others are named, or another way to ask them, or the device is connected
+//! otherwise, nothing of it is kept, nor comes in later. (Two networks may have a server at the same address.)
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use super::turns::Turns;
 use super::upstream::{Said, Upstream};
 use super::{Kind, TTL_S};
 use crate::apps::AppPolicy;
-use crate::state::NetState;
+use crate::state::{Link, NetState};
 
 /// Questions of one app that are under way at once.
 const ONE_MAX: usize = 16;
@@ -35,8 +36,8 @@ const ALL_MAX: usize = 128;
 const GRACE_S: u32 = 5;
 /// How long a failure is remembered, seconds: whoever asks in a loop asks nobody else.
 const FAILED_S: u64 = 1;
-/// How often one question is asked anew because others are to be asked.
-const MOVES_MAX: usize = 3;
+/// How often one question is asked anew because others are to be asked. A link that comes up changes some times.
+const MOVES_MAX: usize = 8;
 
 /// What the resolver asks of the firewall.
 pub trait Learn {
@@ -113,6 +114,9 @@ pub enum Outcome {
 /// Whether servers answered the last time that one was asked, or why not; `None` before.
 pub type Health = Option<Result<(), Trouble>>;
 
+/// How the device is connected: links that are up, with their addresses and routers.
+type Ground = Vec<(u32, Vec<IpAddr>, Vec<IpAddr>)>;
+
 type Asking = watch::Receiver<Option<Result<Said, Trouble>>>;
 
 /// The resolver.
@@ -127,6 +131,7 @@ pub struct Resolver<L> {
     turns: Rc<Turns>,
     health: watch::Sender<Health>,
     upstream: RefCell<Rc<Upstream>>,
+    ground: RefCell<Ground>,
     began: Instant,
 }
 
@@ -149,6 +154,7 @@ impl<L: Learn> Resolver<L> {
             turns: Turns::new(ONE_MAX, ALL_MAX),
             health: watch::Sender::new(None),
             upstream: RefCell::new(Rc::new(Upstream::new(Vec::new(), Transport::Plain))),
+            ground: RefCell::default(),
             began: Instant::now(),
         })
     }
@@ -156,6 +162,19 @@ impl<L: Learn> Resolver<L> {
     /// How the servers do.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// Follows changes for ever: a cable that was pulled and plugged in elsewhere is another network, whether somebody asked
+    /// in between or not.
+    pub async fn follow(&self) {
+        let (mut settings, mut net) = (self.settings.clone(), self.net.clone());
+        loop {
+            self.upstream();
+            tokio::select! {
+                () = told(&mut settings) => {}
+                () = told(&mut net) => {}
+            }
+        }
     }
 
     /// Answers a box.
@@ -292,7 +311,7 @@ impl<L: Learn> Resolver<L> {
 
     /// Asks the servers as they are when they answer: what others said, or are about to say, does not count.
     async fn ask(&self, host: &str, kind: Kind) -> Result<Said, Trouble> {
-        let mut trouble = Trouble::NoServer;
+        let mut trouble = Trouble::Unsettled;
         for _ in 0..MOVES_MAX {
             let upstream = self.upstream();
             let heard = tokio::select! {
@@ -356,8 +375,10 @@ impl<L: Learn> Resolver<L> {
         } else {
             settings.servers.clone()
         };
+        let ground = ground(&self.net.borrow());
+        let is_other = self.ground.replace_with(|_| ground.clone()) != ground;
         let mut upstream = self.upstream.borrow_mut();
-        if !upstream.is(&servers, &settings.transport) {
+        if is_other || !upstream.is(&servers, &settings.transport) {
             self.cache.borrow_mut().clear();
             self.failed.borrow_mut().clear();
             self.health.send_if_modified(|health| health.take().is_some());
@@ -369,6 +390,12 @@ impl<L: Learn> Resolver<L> {
     fn now_s(&self) -> u64 {
         self.began.elapsed().as_secs()
     }
+}
+
+fn ground(net: &NetState) -> Ground {
+    let links = net.links.iter().filter(|link| link.up && !link.loopback);
+    let addresses = |link: &Link| link.addresses.iter().map(|(address, _)| *address).collect();
+    links.map(|link| (link.index, addresses(link), link.gateways.clone())).collect()
 }
 
 fn addresses(heard: Result<Said, Trouble>) -> Vec<IpAddr> {

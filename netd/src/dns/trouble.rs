@@ -11,6 +11,8 @@ use tokio_rustls::rustls;
 pub enum Trouble {
     /// Neither the configuration nor a link names a server.
     NoServer,
+    /// The network, or who is to be asked, was another again before anybody could answer.
+    Unsettled,
     /// What was wrong with one server, the most telling of all that were asked.
     Server(SocketAddr, Fault),
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoServer => f.write_str("no name server is known"),
+            Self::Unsettled => f.write_str("the network is changing"),
             Self::Server(server, fault) => write!(f, "name server {server}: {fault}"),
         }
     }

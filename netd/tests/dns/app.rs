@@ -81,6 +81,8 @@ pub(super) fn with_app<F: Future<Output = Result<()>>>(
         let apps = Rc::new(RefCell::new(Apps::from([(UID, policy)])));
         spawn_local(serve_udp(resolver.clone(), apps.clone()));
         spawn_local(serve_tcp(resolver.clone(), apps));
+        let follows = resolver.clone();
+        spawn_local(async move { follows.follow().await });
         // Both have their port now.
         tokio::task::yield_now().await;
         scene(Rc::new(App { settings, net, resolver, events, learnt })).await

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use netd::dns::Settings;
 use netd::dns::transport::Transport;
-use netd::state::NetState;
+use netd::state::{Link, NetState};
 use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Packet, RCODE, ResourceRecord};
 use tokio::net::UdpSocket;
@@ -83,6 +83,45 @@ fn names_that_former_servers_said_are_forgotten_when_a_link_names_others() -> Re
         site.dnsmasq(&[("a.example", &["192.0.2.2"])])?;
         name(SERVER);
         assert!(app.a("a.example").await?.has(&["192.0.2.2"]), "not what it said before");
+        Ok(())
+    })
+}
+
+/// Two networks that have a server at the same address, as those of most homes have.
+#[test]
+fn names_of_one_network_are_forgotten_in_another_with_a_server_at_the_same_address() -> Result<()> {
+    let mut site = Site::new()?;
+    site.dnsmasq(&[("a.example", &["192.0.2.1"])])?;
+    let by_links = Settings { servers: Vec::new(), transport: Transport::Plain };
+    with_app(&["a.example"], &[], by_links, |app| async move {
+        let on = |up: bool, address: [u8; 4]| {
+            let link = Link {
+                index: 2,
+                name: "cable".to_owned(),
+                hardware_address: None,
+                loopback: false,
+                up,
+                addresses: vec![(address.into(), 24)],
+                gateways: vec![SERVER],
+                missing: None,
+            };
+            app.net.send_replace(NetState {
+                links: vec![link],
+                name_servers: vec![SERVER],
+                ..NetState::default()
+            });
+        };
+        on(true, [10, 9, 0, 9]);
+        assert!(app.a("a.example").await?.has(&["192.0.2.1"]));
+        site.dnsmasq(&[("a.example", &["192.0.2.2"])])?;
+        assert!(app.a("a.example").await?.has(&["192.0.2.1"]), "the control: it is kept");
+        on(true, [10, 9, 0, 10]);
+        assert!(app.a("a.example").await?.has(&["192.0.2.2"]), "another address");
+        site.dnsmasq(&[("a.example", &["192.0.2.3"])])?;
+        on(false, [10, 9, 0, 10]);
+        tokio::task::yield_now().await;
+        on(true, [10, 9, 0, 10]);
+        assert!(app.a("a.example").await?.has(&["192.0.2.3"]), "the cable was pulled");
         Ok(())
     })
 }

@@ -7,8 +7,11 @@ use std::time::Duration;
 use anyhow::Result;
 use netd::dns::transport::Transport;
 use netd::dns::{Kind, Settings};
+use netd::names::Names;
+use netd::time::{Lookup, Source, TimeState};
 use simple_dns::RCODE;
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::time_provider::TimeProvider;
 
@@ -103,6 +106,12 @@ fn names_of_time_servers_are_found_before_the_clock_is_set_and_told_to_no_app() 
         tokio::time::resume();
         let reply = app.a("pool.example").await?;
         assert!(reply.fails(RCODE::ServerFailure, 23, "not valid yet"), "{reply:?}");
+        // The part that keeps the time asks so until it has it.
+        let time = watch::Sender::new(TimeState::default());
+        let names = Names { resolver: app.resolver.clone(), time: time.subscribe() };
+        assert_eq!(names.lookup("pool.example").await, found);
+        time.send_modify(|state| state.source = Source::Network);
+        assert!(names.lookup("pool.example").await.is_empty());
         // A clock that is early forgives no other fault, and none that is late.
         for settings in [
             settings("dns.example", Some(&roots), EARLY)?,
