@@ -23,7 +23,7 @@ const UID: u32 = 10_001;
 /// The name server of the box of [`UID`].
 const AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 64, 35, 41)), 53);
 /// Whatever takes as long does not end.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was learnt before an answer went out.
 #[derive(Clone, Default)]

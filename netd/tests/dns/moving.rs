@@ -12,8 +12,9 @@ use simple_dns::{CLASS, Packet, RCODE, ResourceRecord};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
-use super::app::with_app;
+use super::app::{PATIENCE, with_app};
 use super::site::{SERVER, Site, alone};
 
 /// A server that says for every name that it is at 192.0.2.`last`, when it is told to; which tells how many asked.
@@ -51,11 +52,11 @@ fn answer_of_a_former_server_is_told_to_nobody_and_not_kept() -> Result<()> {
         says(([127, 0, 0, 1], 5302).into(), 2, quick.clone(), quick_asked.clone()).await?;
         let asking = app.clone();
         let waiting = spawn_local(async move { asking.a("a.example").await });
-        slow_asked.notified().await;
+        timeout(PATIENCE, slow_asked.notified()).await?;
         app.settings.send_replace(settings(5302));
         slow.notify_one();
         // The question goes to the new server by itself.
-        quick_asked.notified().await;
+        timeout(PATIENCE, quick_asked.notified()).await?;
         quick.notify_one();
         let reply = waiting.await??;
         assert!(reply.has(&["192.0.2.2"]), "{reply:?}");
