@@ -132,6 +132,9 @@ fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("netlink", "config", ToNetd::Config("[dns]\n".into()).encode()),
         ("netlink", "refused", FromNetd::Refused(refusal).encode()),
         ("netlink", "taken", FromNetd::Taken(10_001).encode()),
+        ("netlink", "fault", FromNetd::Fault("line 1: no".into()).encode()),
+        ("netlink", "asked", ToNetd::Name { ask: 7, uid: 10_001, address: [192, 0, 2, 1].into() }.encode()),
+        ("netlink", "named", FromNetd::Name { ask: 7, host: "a.example".into() }.encode()),
     ]
 }
 
