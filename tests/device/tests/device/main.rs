@@ -10,6 +10,7 @@
 //! | `developer` | its host talks to it, and to one in production |
 //! | `denied` | apps do what they may not, and it is said who refused it |
 //! | `clock` | its battery is empty, and a time server lies |
+//! | `configured` | its network is configured, well and badly |
 //! | `crash` | its manager and its apps are killed |
 //! | `hostile` | apps take all they can get |
 //! | `ends` | apps end in every way there is |
@@ -26,6 +27,7 @@
 
 mod bus;
 mod clock;
+mod configured;
 mod crash;
 mod demo;
 mod denied;
