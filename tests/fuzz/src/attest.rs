@@ -1,6 +1,9 @@
 //! What the device's identity daemon reads, and what it and `sandboxd` say to each other.
 
+use std::io;
+
 use ::bus::attest_link::{FromAttestd, ToAttestd};
+use ::tpm::{Error, KeyId, MOST_BYTES, PolicyKey, Sealed, SignedPolicy, Tpm, Transport, answer, wire};
 
 use crate::encodes_to_itself;
 
@@ -8,4 +11,68 @@ use crate::encodes_to_itself;
 pub fn attestlink(bytes: &[u8]) {
     encodes_to_itself(bytes, ToAttestd::decode, ToAttestd::encode);
     encodes_to_itself(bytes, FromAttestd::decode, FromAttestd::encode);
+}
+
+/// A TPM that answers with what the fuzzer says, one answer after another, each after its length in two bytes.
+struct Scripted<'a> {
+    script: wire::Reader<'a>,
+}
+
+impl Transport for Scripted<'_> {
+    fn exchange(&mut self, command: &[u8], answer: &mut [u8; MOST_BYTES]) -> io::Result<usize> {
+        assert!((10..=MOST_BYTES).contains(&command.len()));
+        assert_eq!(command[2..6], u32::try_from(command.len()).unwrap_or(0).to_be_bytes());
+        let said = self.script.sized(MOST_BYTES).ok_or(io::ErrorKind::UnexpectedEof)?;
+        answer[..said.len()].copy_from_slice(said);
+        Ok(said.len())
+    }
+
+    fn pause(&mut self, _: u32) {}
+}
+
+type Act<'a> = &'a dyn Fn(&mut Tpm<Scripted<'_>>) -> Result<(), Error>;
+
+/// A TPM that is hostile from its first answer: without the key that sessions are salted to it makes us believe nothing but
+/// which certificate there is none of, and it can't keep us busy. Answers alone: nothing in them is beyond them.
+pub fn tpm(bytes: &[u8]) {
+    for (loads, sessions) in [(false, 0), (true, 0), (false, 1), (true, 1), (false, 3)] {
+        let Some(Ok(answer)) = answer::split(bytes, loads, sessions) else { continue };
+        assert_eq!(answer.sessions.len(), sessions);
+        assert_eq!(answer.handle.is_some(), loads);
+        let said: usize = answer.sessions.iter().map(|said| said.nonce.len() + said.hmac.len() + 5).sum();
+        let sizes = 10 + usize::from(loads) * 4 + if sessions > 0 { 4 } else { 0 };
+        assert_eq!(sizes + answer.parameters.len() + said, bytes.len());
+    }
+    let signed = SignedPolicy { pcrs: vec![11], policy: [0; 32], signature: Vec::new() };
+    let acts: [Act<'_>; 6] = [
+        &|tpm| tpm.ek().map(drop),
+        &|tpm| tpm.sign(KeyId::new("a.b.c", 1), &[7; 32]).map(drop),
+        &|tpm| tpm.activate(&[1; 68], &[2; 70]).map(drop),
+        &|tpm| tpm.read_counter(0x0180_0000).map(drop),
+        &|tpm| tpm.flush_leftovers(),
+        &|tpm| match Sealed::from_bytes(bytes) {
+            Some(sealed) => tpm.unseal(&sealed, std::slice::from_ref(&signed)).map(drop),
+            None => tpm.read_pcrs(&[0, 1, 2]).map(drop),
+        },
+    ];
+    for (number, act) in acts.iter().enumerate() {
+        let mut tpm = Tpm::open(Scripted { script: wire::Reader::new(bytes) });
+        let result = act(&mut tpm);
+        // It may say that it holds nothing. All else is authenticated.
+        assert!(result.is_err() || number == 4);
+    }
+}
+
+/// A sealed object and a policy key are what would be written for them.
+pub fn sealed(bytes: &[u8]) {
+    if let Some(sealed) = Sealed::from_bytes(bytes) {
+        assert_eq!(sealed.to_bytes(), bytes);
+        assert_eq!(PolicyKey::from_public(sealed.key().public()).as_ref(), Some(sealed.key()));
+    }
+    if let Some(key) = PolicyKey::from_der(bytes) {
+        assert_eq!(PolicyKey::from_public(key.public()).as_ref(), Some(&key));
+    }
+    if let Some((r, s)) = wire::Reader::whole(bytes, ::tpm::read_signature) {
+        assert!(bytes.len() <= 72 && r.len() + s.len() == 64);
+    }
 }

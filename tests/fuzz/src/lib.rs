@@ -30,7 +30,7 @@ pub mod time;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 34] = [
+pub const TARGETS: [(&str, Entry); 36] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -64,6 +64,8 @@ pub const TARGETS: [(&str, Entry); 34] = [
     ("network", net::network),
     ("netlink", net::netlink),
     ("attestlink", attest::attestlink),
+    ("tpm", attest::tpm),
+    ("sealed", attest::sealed),
     ("reports", sandboxd::reports),
 ];
 
