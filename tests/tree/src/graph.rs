@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 22] = [
+const MAY: [(&str, &[&str]); 23] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -24,6 +24,7 @@ const MAY: [(&str, &[&str]); 22] = [
     ("sdk/rust", &["bus"]),
     ("sdk/tls", &["sdk/rust", "bus"]),
     ("attestd/tpm", &[]),
+    ("attestd/luks", &[]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),
