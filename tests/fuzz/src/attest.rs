@@ -3,6 +3,7 @@
 use std::io;
 
 use ::bus::attest_link::{FromAttestd, ToAttestd};
+use ::luks::{HEADER_BYTES, Header, MOST_TOKEN};
 use ::tpm::{Error, KeyId, MOST_BYTES, PolicyKey, Sealed, SignedPolicy, Tpm, Transport, answer, wire};
 
 use crate::encodes_to_itself;
@@ -74,5 +75,22 @@ pub fn sealed(bytes: &[u8]) {
     }
     if let Some((r, s)) = wire::Reader::whole(bytes, ::tpm::read_signature) {
         assert!(bytes.len() <= 72 && r.len() + s.len() == 64);
+    }
+}
+
+/// A LUKS2 header: the text behind its checksums, which anybody can make, and the whole with two copies. What is taken is
+/// read again from what we write for it; a passphrase opens nothing, whatever the header says of its slots.
+pub fn luks(bytes: &[u8]) {
+    if let Ok(header) = Header::from_json(bytes) {
+        assert!(matches!(header.sector(), 512 | 4096));
+        assert!(header.token().is_none_or(|token| token.len() <= MOST_TOKEN));
+        if let Ok(again) = header.to_json() {
+            assert_eq!(Header::from_json(&again).ok(), Some(header));
+        }
+    }
+    let mut disk = bytes.to_vec();
+    disk.resize(disk.len().max(HEADER_BYTES), 0);
+    if let Ok(header) = ::luks::read(&mut io::Cursor::new(&disk)) {
+        assert!(header.uuid().len() < 40 && header.uuid().is_ascii());
     }
 }

@@ -66,6 +66,7 @@ pub const TARGETS: [(&str, Entry); 36] = [
     ("attestlink", attest::attestlink),
     ("tpm", attest::tpm),
     ("sealed", attest::sealed),
+    ("luks", attest::luks),
     ("reports", sandboxd::reports),
 ];
 
