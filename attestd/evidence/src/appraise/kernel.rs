@@ -7,7 +7,7 @@ use super::Appraisal;
 use super::Published;
 use super::vector::Claim;
 use crate::Digest;
-use crate::bootlog::BootLog;
+use crate::bootlog::{BootLog, Event};
 use std::collections::BTreeMap;
 
 const IMAGE_PCR: u32 = 11;
@@ -44,19 +44,35 @@ pub(super) fn image(
         }
         None => unknown(verdict, log, seen, nearest),
     }
-    let extras = values.get(&EXTRAS_PCR).copied().unwrap_or(Digest::ZERO);
-    if extras != Digest::ZERO {
-        let reason = "the kernel was given something that is not in its image (PCR 12): credentials, an extension or \
-                      another command line";
-        verdict.lower(Claim::Configuration, 96, reason.to_owned());
+    extras(verdict, log, values, nearest);
+}
+
+/// PCR 12: nothing, or the image's own command line, which systemd-boot hands to the stub and both of them measure as UTF-16.
+fn extras(
+    verdict: &mut Appraisal,
+    log: &BootLog,
+    values: &BTreeMap<u32, Digest>,
+    release: Option<&Published>,
+) {
+    let seen = values.get(&EXTRAS_PCR).copied().unwrap_or(Digest::ZERO);
+    let own = release.map(|release| utf16(&release.values.command_line));
+    let expected = [Some(Digest::ZERO), own.map(|own| Digest::ZERO.extended(&own))];
+    let expected: Vec<Digest> = expected.into_iter().flatten().collect();
+    let passed = expected.contains(&seen);
+    if !passed {
+        let mut given = log.of_pcr(EXTRAS_PCR).filter(|event| Some(event.digest) != own);
+        let what = given.next().map_or("what the log does not say".to_owned(), Event::text);
+        let reason = format!("the kernel was given something that is not in its image (PCR 12): {what}");
+        verdict.lower(Claim::Configuration, 96, reason);
     }
-    let none = vec![Digest::ZERO.to_string()];
-    verdict.measured(
-        "PCR 12 (given to the kernel besides)",
-        none,
-        extras.to_string(),
-        extras == Digest::ZERO,
-    );
+    let expected = expected.iter().map(ToString::to_string).collect();
+    verdict.measured("PCR 12 (given to the kernel besides)", expected, seen.to_string(), passed);
+}
+
+/// What is hashed of a command line: its final zero as well.
+fn utf16(text: &str) -> Digest {
+    let bytes: Vec<u8> = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    Digest::of(&bytes)
 }
 
 /// The release that somebody most likely tried to run: its kernel image was started, or it is the newest.

@@ -141,6 +141,13 @@ impl Event {
         }
     }
 
+    /// What a boot loader handed on, in quotes and cut to a line, if the digest proves it; else [`Event::title`].
+    #[must_use]
+    pub fn text(&self) -> String {
+        let proven = if self.is_described() { words::beginning(&self.data) } else { None };
+        proven.map_or_else(|| self.title(), |text| format!("\"{text}\""))
+    }
+
     fn locality(&self) -> Option<Meaning<'_>> {
         match self.data.strip_prefix(b"StartupLocality\0")? {
             // Others may start a TPM by no specification.

@@ -5,6 +5,8 @@ use crate::bytes::{Reader, Short};
 
 /// Longest name that is shown.
 const LENGTH_MAX: usize = 80;
+/// Longest text that is shown.
+const TEXT_MAX: usize = 160;
 /// Most nodes of a device path that are looked at.
 const NODES_MAX: usize = 32;
 
@@ -15,6 +17,15 @@ pub(super) fn utf16(data: &[u8]) -> Option<String> {
     let units = units.strip_suffix(&[0]).unwrap_or(&units);
     let text = String::from_utf16(units).ok()?;
     data.len().is_multiple_of(2).then(|| printable(&text))?
+}
+
+/// The beginning of UTF-16 text of any length, with what is not printable replaced.
+pub(super) fn beginning(data: &[u8]) -> Option<String> {
+    let units = data.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(u16::from_le_bytes);
+    let shown =
+        |unit| char::from_u32(u32::from(unit)).filter(|c| c.is_ascii_graphic() || *c == ' ').unwrap_or('?');
+    let text: String = units.take_while(|unit| *unit != 0).take(TEXT_MAX).map(shown).collect();
+    (data.len().is_multiple_of(2) && !text.is_empty()).then_some(text)
 }
 
 /// ASCII text.
