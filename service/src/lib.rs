@@ -1,10 +1,11 @@
 //! The Security Service: enrols devices, checks what they show of themselves, grants day-long certificates, and keeps who
 //! may do what with which device.
 //!
-//! `http` is the way in; `store` the state; `ca` the certificates; `verifier` what is asked of whoever understands TPMs.
+//! `http` is the way in; `store` the state; `ca` the certificates; `verifier` what is asked of whoever understands TPMs, `attest` who does.
 //! Everything that arrives may come from anybody: it is bounded and read strictly before it is looked at, and what it may
 //! do follows from credentials that the store knows.
 
+pub mod attest;
 pub mod ca;
 pub mod clock;
 pub mod limits;

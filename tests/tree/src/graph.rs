@@ -29,7 +29,7 @@ const MAY: [(&str, &[&str]); 23] = [
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),
     ("attestd/evidence", &[]),
-    ("service", &["service/api"]),
+    ("service", &["service/api", "attestd/evidence"]),
     ("cli", &["policy", "bus", "cli/boxed", "service/api"]),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
