@@ -8,10 +8,14 @@
 pub mod attest;
 pub mod ca;
 pub mod clock;
+pub mod http;
 pub mod limits;
+mod metrics;
 pub mod nonces;
 pub mod refusal;
+pub mod run;
 pub mod secrets;
+pub mod serve;
 pub mod store;
 pub mod tls;
 pub mod verifier;

@@ -4,6 +4,7 @@
 //! may refuse and must never panic. That a nonce is ours, fresh and unused, that the device is known, owned and not revoked,
 //! is settled before it is asked, or when its verdict is noted.
 
+use crate::ca::VerdictSigner;
 use service_api::device::{CertificateSubject, Evidence, NewEnrolment};
 use service_api::fleet::{GroupPolicy, NewRelease, Release};
 use service_api::records::Measurement;
@@ -29,8 +30,14 @@ pub struct Question<'a> {
     pub ak_public: &'a [u8],
     /// What its group's devices must be.
     pub policy: &'a GroupPolicy,
-    /// Releases that it may run: published, not withdrawn, allowed by the policy.
+    /// What the policy is called: `CATALOG/PRODUCT/GROUP`.
+    pub policy_name: &'a str,
+    /// The catalog's releases, those that are withdrawn or that the policy does not name too.
     pub releases: &'a [Release],
+    /// Now, in seconds since 1970.
+    pub at: u64,
+    /// Signs the verdict.
+    pub signer: &'a VerdictSigner,
 }
 
 /// What was made of evidence that is the device's own.
@@ -44,8 +51,11 @@ pub struct Appraisal {
     pub release: Option<Name>,
     /// Each thing that was measured.
     pub measurements: Vec<Measurement>,
-    /// Keys that are the TPM's, as the requests asked; empty unless it passed.
+    /// Keys that are the TPM's, as the requests asked; empty unless it passed. A request that does not hold is a reason
+    /// and fails the whole.
     pub keys: Vec<TpmKey>,
+    /// The verdict for programs: an EAT attestation result, signed.
+    pub ear: String,
 }
 
 /// A key that the attestation key vouches for, and whose owner asked for a certificate.
@@ -59,11 +69,16 @@ pub struct TpmKey {
 
 /// Understands TPMs.
 pub trait Verifier: Send + Sync + 'static {
-    /// Protects `secret` for the TPM of an enrolment.
+    /// Protects `secret` for the TPM of an enrolment, whose certificate has to hold `at` this second since 1970.
     ///
     /// # Errors
     /// Why these keys are not a TPM's, or not of the kinds that are taken.
-    fn challenge(&self, enrolment: &NewEnrolment, secret: &[u8; 32]) -> Result<Credential, Vec<String>>;
+    fn challenge(
+        &self,
+        enrolment: &NewEnrolment,
+        secret: &[u8; 32],
+        at: u64,
+    ) -> Result<Credential, Vec<String>>;
 
     /// Whether a release's reference values can be read.
     ///

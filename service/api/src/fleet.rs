@@ -252,3 +252,12 @@ pub struct Release {
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub reference_values: serde_json::Map<String, serde_json::Value>,
 }
+
+/// Withdraws a release, or takes that back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Withdrawal {
+    /// Whether no device may run it any more.
+    pub withdrawn: bool,
+}

@@ -3,7 +3,7 @@
 //! A random master key seals every other; a key made from the passphrase seals the master. So the passphrase can be changed
 //! without touching another key, and the database, which has the issuing keys, is worth nothing without this file.
 
-use super::{Authority, CaError, authority_params, issuer_of, new_key, signing_key};
+use super::{Authority, CaError, VerdictSigner, authority_params, issuer_of, new_key, signing_key};
 use crate::secrets::{self, Sealer};
 use rcgen::{CertificateParams, DnType, Issuer, KeyUsagePurpose};
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,10 @@ impl AuthorityFile {
         let master: [u8; 32] = master.try_into().map_err(|_| CaError::Key)?;
         let sealer = Sealer::new(&master)?;
         let root_key = sealer.open("root", self.root_key.as_slice())?;
-        let verdicts = signing_key(&sealer.open("verdicts", self.verdicts_key.as_slice())?)?;
+        let verdicts = VerdictSigner {
+            key: signing_key(&sealer.open("verdicts", self.verdicts_key.as_slice())?)?,
+            key_id: secrets::sha256(self.verdicts_certificate.as_slice()),
+        };
         Ok(Authority {
             root: issuer_of(self.root_certificate.as_slice(), &root_key)?,
             root_certificate: self.root_certificate.as_slice().to_vec(),

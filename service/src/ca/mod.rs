@@ -108,7 +108,7 @@ impl fmt::Debug for CatalogIssuer {
 pub struct Authority {
     root_certificate: Vec<u8>,
     root: Issuer<'static, KeyPair>,
-    verdicts: EcdsaKeyPair,
+    verdicts: VerdictSigner,
     verdicts_certificate: Vec<u8>,
     sealer: Sealer,
     master: [u8; 32],
@@ -186,21 +186,28 @@ impl Authority {
         Ok((certificate.der().to_vec(), key.serialize_der()))
     }
 
-    /// Signs a verdict, as a compact JWS (ES256). Its header has the chain, so whoever trusts the root can check it.
-    ///
-    /// # Errors
-    /// No chance.
-    pub fn sign_verdict(&self, payload: &serde_json::Value) -> Result<String, CaError> {
-        let chain = [standard_base64(&self.verdicts_certificate), standard_base64(&self.root_certificate)];
-        let header = serde_json::json!({"alg": "ES256", "typ": "JWT", "x5c": chain});
-        let signed = format!(
-            "{}.{}",
-            base64url(header.to_string().as_bytes()),
-            base64url(payload.to_string().as_bytes())
-        );
-        let random = ring::rand::SystemRandom::new();
-        let signature = self.verdicts.sign(&random, signed.as_bytes()).map_err(|_| CaError::Key)?;
-        Ok(format!("{signed}.{}", base64url(signature.as_ref())))
+    /// What signs verdicts.
+    pub fn verdict_signer(&self) -> &VerdictSigner {
+        &self.verdicts
+    }
+
+    /// The certificate of the key that signs verdicts, by the root, DER.
+    pub fn verdicts_certificate(&self) -> &[u8] {
+        &self.verdicts_certificate
+    }
+}
+
+/// The key that signs verdicts.
+pub struct VerdictSigner {
+    /// ECDSA P-256 with SHA-256, signatures of 64 bytes as JWS has them.
+    pub key: EcdsaKeyPair,
+    /// Its name in a token's header (`kid`): SHA-256 of its certificate.
+    pub key_id: String,
+}
+
+impl fmt::Debug for VerdictSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VerdictSigner")
     }
 }
 
@@ -283,13 +290,10 @@ fn date(seconds: i64) -> Result<OffsetDateTime, CaError> {
     OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| CaError::Certificate(rcgen::Error::Time))
 }
 
-fn base64url(bytes: &[u8]) -> String {
-    service_api::Bytes::<{ usize::MAX / 2 }>::new(bytes).unwrap_or_default().encode()
-}
-
-/// Base64 with padding, as `x5c` wants it (RFC 7515, 4.1.6).
+/// Base64 with padding (RFC 4648 §4).
 fn standard_base64(bytes: &[u8]) -> String {
-    let text = base64url(bytes).replace('-', "+").replace('_', "/");
+    let text = service_api::Bytes::<{ usize::MAX / 2 }>::new(bytes).unwrap_or_default().encode();
+    let text = text.replace('-', "+").replace('_', "/");
     let padding = (4 - text.len() % 4) % 4;
     text + &"=".repeat(padding)
 }

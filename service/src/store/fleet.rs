@@ -48,7 +48,7 @@ pub async fn add_catalog(
 }
 
 /// Keeps others from changing what belongs to the catalog as a whole until this transaction ends.
-pub(super) async fn lock(connection: &mut AnyConnection, catalog: &Name) -> Result<(), Refusal> {
+pub(crate) async fn lock(connection: &mut AnyConnection, catalog: &Name) -> Result<(), Refusal> {
     let found = sqlx::query("UPDATE catalog SET description = description WHERE name = $1")
         .bind(catalog.as_str())
         .execute(connection)

@@ -164,6 +164,15 @@ impl Store {
         Ok(answer)
     }
 
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), Refusal> {
+        sqlx::query("SELECT 1").execute(&mut *self.read().await?).await?;
+        Ok(())
+    }
+
     /// Waits until what is being written is, and closes.
     pub async fn close(&self) {
         if let Some(writer) = &self.writer {

@@ -57,6 +57,31 @@ pub async fn invite(
     Ok(())
 }
 
+/// Invitations of a catalog that wait.
+const INVITATIONS_MAX: i64 = 1_000;
+
+/// Whether somebody may be invited into a catalog: a code makes its bearer the person it names, wherever that person has a
+/// role. So a catalog invites only people that no other catalog has, and that are not the operator.
+///
+/// # Errors
+/// Another has them, or too many are invited.
+pub async fn may_be_invited(
+    connection: &mut AnyConnection,
+    catalog: &Name,
+    subject: &Subject,
+) -> Result<(), Refusal> {
+    super::fleet::lock(connection, catalog).await?;
+    only_here(connection, catalog, subject).await?;
+    let (waiting,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM invitation WHERE catalog = $1")
+        .bind(catalog.as_str())
+        .fetch_one(connection)
+        .await?;
+    if waiting >= INVITATIONS_MAX {
+        return Err(Refusal::new(Kind::Conflict, "too many invitations wait"));
+    }
+    Ok(())
+}
+
 /// Uses a code up, and begins a session for who it was made for.
 ///
 /// # Errors
@@ -90,6 +115,10 @@ pub async fn redeem(
     .execute(&mut *connection)
     .await?;
     let catalog: Option<Name> = catalog.map(checked).transpose()?;
+    if let Some(catalog) = &catalog {
+        // Two catalogs that invited the same new name at once: the first to come in has it, see `may_be_invited`.
+        only_here(connection, catalog, &subject).await?;
+    }
     if let (Some(catalog), Some(role)) = (&catalog, &role) {
         sqlx::query(
             "INSERT INTO member (catalog, subject, role) VALUES ($1, $2, $3)
@@ -113,6 +142,24 @@ pub async fn redeem(
     };
     audit::note(connection, change).await?;
     Ok(subject)
+}
+
+async fn only_here(connection: &mut AnyConnection, catalog: &Name, subject: &Subject) -> Result<(), Refusal> {
+    let (elsewhere,): (i64,) = sqlx::query_as(
+        "SELECT (SELECT COUNT(*) FROM member WHERE subject = $1 AND catalog <> $2)
+              + (SELECT COUNT(*) FROM person WHERE subject = $1 AND operator = 1)",
+    )
+    .bind(subject.as_str())
+    .bind(catalog.as_str())
+    .fetch_one(connection)
+    .await?;
+    if elsewhere == 0 {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Kind::Conflict,
+        "this person is known outside of the catalog; give them another name here",
+    ))
 }
 
 async fn begin(
