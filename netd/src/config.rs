@@ -26,6 +26,8 @@ pub struct Config {
     pub time: time::Settings,
     /// Whether the device is announced on its links.
     pub announce: bool,
+    /// What DHCP servers are told the device is called; nothing if `None`.
+    pub host_name: Option<String>,
 }
 
 /// How one link is connected.
@@ -61,6 +63,7 @@ struct Claimed {
     dns: ClaimedDns,
     time: ClaimedTime,
     mdns: ClaimedMdns,
+    dhcp: ClaimedDhcp,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +97,12 @@ struct ClaimedMdns {
     announce: bool,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ClaimedDhcp {
+    host_name: Option<String>,
+}
+
 impl FromStr for Config {
     type Err = ConfigError;
 
@@ -106,6 +115,7 @@ impl FromStr for Config {
             dns: names(claimed.dns)?,
             time: clock(claimed.time)?,
             announce: claimed.mdns.announce,
+            host_name: claimed.dhcp.host_name.map(host_name).transpose()?,
         })
     }
 }
@@ -134,6 +144,19 @@ fn link(claimed: ClaimedLink) -> Result<LinkConfig, ConfigError> {
     }
     let dhcp4 = claimed.dhcp4.unwrap_or(!addresses.iter().any(|(address, _)| address.is_ipv4()));
     Ok(LinkConfig { matches, dhcp4, addresses, gateway: claimed.gateway })
+}
+
+/// One label of a name (RFC 1123, 2.1), as servers may put it into their DNS.
+fn host_name(text: String) -> Result<String, ConfigError> {
+    let good = (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if good {
+        Ok(text)
+    } else {
+        Err(ConfigError(format!("dhcp.host_name: {text:?} is no name, such as pump-7")))
+    }
 }
 
 fn matched(text: &str) -> Result<Match, ConfigError> {
@@ -259,12 +282,14 @@ mod tests {
     fn config_of_every_kind_is_read() {
         let text = "[[link]]\nmatch = \"eth0\"\naddresses = [\"192.0.2.7/24\", \"2001:db8::7/64\"]\ngateway = \"192.0.2.1\"\n\
                     [[link]]\nmatch = \"52:54:00:12:34:56\"\ndhcp4 = true\n[dns]\nservers = [\"192.0.2.53\", \"192.0.2.53:5353\"]\n\
-                    [time]\nservers = [\"ntp.example.com\", \"192.0.2.1\"]\nnts = [\"nts.example.com\"]\n[mdns]\nannounce = true\n";
+                    [time]\nservers = [\"ntp.example.com\", \"192.0.2.1\"]\nnts = [\"nts.example.com\"]\n[mdns]\nannounce = true\n\
+                    [dhcp]\nhost_name = \"pump-7\"\n";
         let config: Config = text.parse().unwrap();
         let eth0 = config.link("eth0", None).unwrap();
         assert_eq!((eth0.dhcp4, eth0.addresses.len(), eth0.gateway.is_some()), (false, 2, true));
         assert!(config.link("eth9", Some([0x52, 0x54, 0, 0x12, 0x34, 0x56])).unwrap().dhcp4);
         assert!(config.link("eth9", None).is_none() && config.announce);
+        assert_eq!(config.host_name.as_deref(), Some("pump-7"));
         assert_eq!(config.dns.servers.iter().map(SocketAddr::port).collect::<Vec<_>>(), [53, 5353]);
         assert_eq!(config.time.servers.len(), 2);
         assert_eq!(config.time.nts, ["nts.example.com"]);
@@ -287,6 +312,8 @@ mod tests {
                 "no certificate",
             ),
             ("[time]\nservers = [\"*\"]\n", "time.servers"),
+            ("[dhcp]\nhost_name = \"pump.7\"\n", "pump.7"),
+            ("[dhcp]\nhost_name = \"-\"\n", "host_name"),
             ("[mdns\n", "line 1"),
         ] {
             assert!(fault(text).contains(said), "{text}: {}", fault(text));

@@ -331,7 +331,7 @@ fn what_left_the_configuration_while_nobody_looked_is_removed() -> Result<()> {
 }
 
 #[test]
-fn address_by_dhcp_outlives_its_client_and_is_asked_for_again() -> Result<()> {
+fn address_by_dhcp_outlives_its_client_and_is_asked_for_again_by_name() -> Result<()> {
     let mut site = Site::new()?;
     let log = site.folder.path().join("log");
     let facility = format!("--log-facility={}", log.display());
@@ -346,7 +346,7 @@ fn address_by_dhcp_outlives_its_client_and_is_asked_for_again() -> Result<()> {
         }
     })?;
     let before = std::fs::read_to_string(&log)?;
-    beside("", |mut seen, _| async move {
+    beside("[dhcp]\nhost_name = \"pump-7\"\n", |mut seen, _| async move {
         let link = until(&mut seen, "at once", |link, _| leased(link).is_some()).await?;
         assert_eq!(leased(&link), first, "it is still there");
         until(&mut seen, "confirmed", |_, net| !net.name_servers.is_empty()).await?;
@@ -356,6 +356,7 @@ fn address_by_dhcp_outlives_its_client_and_is_asked_for_again() -> Result<()> {
     let all = std::fs::read_to_string(&log)?;
     let (asked, since) = (before.matches("DHCPDISCOVER").count(), all.matches("DHCPDISCOVER").count());
     ensure!(asked == since && all.matches("DHCPACK").count() == 2, "{all}");
+    ensure!(!before.contains("pump-7") && all.contains("pump-7"), "{all}");
     Ok(())
 }
 

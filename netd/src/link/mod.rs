@@ -27,6 +27,7 @@ use tokio::time::sleep;
 
 use crate::config::{Config, LinkConfig};
 use crate::state::{Link, NetState, Stage};
+use dhcp::wire::Client;
 use dhcp::{Held, Lessee, run as ask};
 use kernel::{Address, Kernel, Origin, Route, Seen};
 use routers::{Heard, Routers};
@@ -40,15 +41,17 @@ const LINKS_MAX: usize = 32;
 
 /// A link that asks by DHCP.
 struct Asking {
+    /// Who asks.
+    client: Client,
     carrier: watch::Sender<bool>,
     held: watch::Receiver<Held>,
-    client: JoinHandle<()>,
+    asker: JoinHandle<()>,
     watcher: JoinHandle<()>,
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.client.abort();
+        self.asker.abort();
         self.watcher.abort();
     }
 }
@@ -126,7 +129,7 @@ impl Links {
             let link = &seen.link;
             let wanted = config.link(&link.name, link.hardware_address).unwrap_or(&unsaid);
             // What the kernel refuses one link is no matter of the others.
-            if let Err(e) = self.settle_one(seen, wanted).await {
+            if let Err(e) = self.settle_one(seen, wanted, config.host_name.as_deref()).await {
                 eprintln!("net: {}: {e}", link.name);
                 failed = true;
             }
@@ -149,13 +152,18 @@ impl Links {
         Ok((state, failed))
     }
 
-    async fn settle_one(&mut self, seen: &Seen, wanted: &LinkConfig) -> Result<(), rtnetlink::Error> {
+    async fn settle_one(
+        &mut self,
+        seen: &Seen,
+        wanted: &LinkConfig,
+        host_name: Option<&str>,
+    ) -> Result<(), rtnetlink::Error> {
         let index = seen.link.index;
         if !seen.link.up {
             // One without a carrier is up already, and this changes nothing.
             self.kernel.up(index).await?;
         }
-        let (held, renewed) = self.held(seen, wanted);
+        let (held, renewed) = self.held(seen, wanted, host_name);
         for address in seen.addresses.iter().filter(|address| !stays(address, wanted, &held)) {
             self.kernel.drop_address(index, address.at).await?;
         }
@@ -201,14 +209,17 @@ impl Links {
     }
 
     /// What the link has by DHCP, and whether that is news.
-    fn held(&mut self, seen: &Seen, wanted: &LinkConfig) -> (Held, bool) {
+    fn held(&mut self, seen: &Seen, wanted: &LinkConfig, host_name: Option<&str>) -> (Held, bool) {
         let link = &seen.link;
         let Some(mac) = link.hardware_address.filter(|_| wanted.dhcp4) else {
             self.asking.remove(&link.index);
             return (Held::Nothing, false);
         };
+        let client = Client { mac, host_name: host_name.map(str::to_owned) };
         let news = self.news.clone();
-        let asking = self.asking.entry(link.index).or_insert_with(|| begin(seen, mac, news));
+        // Another name, or hardware address: another client, which finds the address on the link.
+        self.asking.retain(|index, asking| *index != link.index || asking.client == client);
+        let asking = self.asking.entry(link.index).or_insert_with(|| begin(seen, client, news));
         asking.carrier.send_if_modified(|up| std::mem::replace(up, link.up) != link.up);
         let renewed = asking.held.has_changed().unwrap_or(false);
         (asking.held.borrow_and_update().clone(), renewed)
@@ -251,22 +262,23 @@ fn say_changes(before: &NetState, now: &NetState) {
     }
 }
 
-fn begin(seen: &Seen, mac: [u8; 6], news: Rc<Notify>) -> Asking {
+fn begin(seen: &Seen, client: Client, news: Rc<Notify>) -> Asking {
     let found = seen.addresses.iter().find_map(|address| match address.at {
         (IpAddr::V4(at), _) if address.origin == Some(Origin::Leased) => Some((at, address.left_s)),
         _ => None,
     });
     let (carrier, carried) = watch::channel(false);
     let (holds, held) = watch::channel(if found.is_some() { Held::Found } else { Held::Nothing });
-    let lessee = Lessee { index: seen.link.index, name: seen.link.name.clone(), mac, found };
-    let client = spawn_local(ask(lessee, carried, holds));
+    let lessee =
+        Lessee { index: seen.link.index, name: seen.link.name.clone(), client: client.clone(), found };
+    let asker = spawn_local(ask(lessee, carried, holds));
     let mut watched = held.clone();
     let watcher = spawn_local(async move {
         while watched.changed().await.is_ok() {
             news.notify_one();
         }
     });
-    Asking { carrier, held, client, watcher }
+    Asking { client, carrier, held, asker, watcher }
 }
 
 /// What stands between this link and hosts elsewhere, as far as a link can say.

@@ -53,6 +53,7 @@ pub fn answer(bytes: &[u8]) {
 
 /// What a DHCP server sends, one message after the other: what is in use is what was granted, for as long as that.
 pub fn lease(bytes: &[u8]) {
+    let client = wire::Client { mac: MAC, host_name: Some("pump-7".to_owned()) };
     let (mut machine, mut used, mut now_ms) = (Machine::default(), None, 0);
     machine.carrier(true, now_ms, 1);
     for (message, random) in bytes.chunks(320).zip(2..) {
@@ -73,7 +74,7 @@ pub fn lease(bytes: &[u8]) {
                     used = Some(lease);
                 }
                 Action::Drop(address) => assert_eq!(used.take().map(|lease| lease.address), Some(address)),
-                Action::Send(ask, _) => assert!(wire::write(&ask, machine.xid(), MAC, 0).len() >= 300),
+                Action::Send(ask, _) => assert!(wire::write(&ask, machine.xid(), &client, 0).len() >= 300),
                 Action::Probe(_) | Action::Announce(_) => {}
             }
         }

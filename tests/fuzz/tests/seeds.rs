@@ -107,7 +107,8 @@ fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     answer[2] |= 0x80;
     answer[7] = 1;
     answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
-    let mut offer = dhcp::wire::write(&dhcp::wire::Ask::Discover, 7, [2, 0, 0, 0, 0, 1], 0);
+    let client = dhcp::wire::Client { mac: [2, 0, 0, 0, 0, 1], host_name: None };
+    let mut offer = dhcp::wire::write(&dhcp::wire::Ask::Discover, 7, &client, 0);
     (offer[0], offer[19], offer[242]) = (2, 7, 2);
     offer[16..19].copy_from_slice(&[192, 0, 2]);
     // After the kind: who grants it. (What was there is passed over.)

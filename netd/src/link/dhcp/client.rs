@@ -19,7 +19,7 @@ use tokio::time::{Instant as Due, sleep, sleep_until};
 
 use super::frame::{self, CLIENT, FRAME_MAX, SERVER};
 use super::machine::{Action, Machine};
-use super::wire::{self, Ask, Lease};
+use super::wire::{self, Ask, Client, Lease};
 use crate::link::arp;
 use bus_tokio::watched;
 
@@ -36,8 +36,8 @@ pub struct Lessee {
     pub index: u32,
     /// Its name for the kernel.
     pub name: String,
-    /// Its hardware address.
-    pub mac: [u8; 6],
+    /// Who it is for servers.
+    pub client: Client,
     /// An address that the link has by DHCP from before, and the seconds that are left of it.
     pub found: Option<(Ipv4Addr, u32)>,
 }
@@ -137,11 +137,11 @@ impl Ears<'_> {
         tokio::select! {
             frame = receive(self.answers.as_ref(), &mut bytes) => {
                 let message = frame::message(frame)?;
-                wire::read(message, machine.xid(), self.lessee.mac).map(Heard::Reply)
+                wire::read(message, machine.xid(), self.lessee.client.mac).map(Heard::Reply)
             }
             frame = receive(arp, &mut short) => {
                 let (address, ours) = machine.watched()?;
-                arp::disputes(frame, self.lessee.mac, address, ours).then_some(Heard::Disputed)
+                arp::disputes(frame, self.lessee.client.mac, address, ours).then_some(Heard::Disputed)
             }
         }
     }
@@ -152,9 +152,9 @@ impl Ears<'_> {
             Action::Probe(address) => {
                 // Who answers is heard: the socket is there before the question.
                 self.open(Some((address, false)));
-                self.send(&arp::probe(self.lessee.mac, address));
+                self.send(&arp::probe(self.lessee.client.mac, address));
             }
-            Action::Announce(address) => self.send(&arp::announcement(self.lessee.mac, address)),
+            Action::Announce(address) => self.send(&arp::announcement(self.lessee.client.mac, address)),
             Action::Use(lease) => {
                 let left_s = machine.left_s(now_ms).unwrap_or(lease.lease_s);
                 let end = Instant::now() + Duration::from_secs(left_s.into());
@@ -167,12 +167,12 @@ impl Ears<'_> {
     }
 
     fn ask(&self, ask: &Ask, to: Option<Ipv4Addr>, machine: &Machine, now_ms: u64) {
-        let message = wire::write(ask, machine.xid(), self.lessee.mac, machine.secs(now_ms));
+        let message = wire::write(ask, machine.xid(), &self.lessee.client, machine.secs(now_ms));
         if to.is_some_and(|server| unicast(&self.lessee.name, server, &message).is_ok()) {
             return;
         }
         let source = if let Ask::Renew(address) = ask { *address } else { Ipv4Addr::UNSPECIFIED };
-        self.send(&frame::broadcast(&message, self.lessee.mac, source));
+        self.send(&frame::broadcast(&message, self.lessee.client.mac, source));
     }
 
     /// What can not be sent is sent again when it is due. Any packet socket of the link sends frames of any kind.

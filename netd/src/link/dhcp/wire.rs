@@ -22,6 +22,7 @@ mod code {
     pub(super) const MASK: u8 = 1;
     pub(super) const ROUTER: u8 = 3;
     pub(super) const NAME_SERVERS: u8 = 6;
+    pub(super) const HOST_NAME: u8 = 12;
     pub(super) const MTU: u8 = 26;
     pub(super) const TIME_SERVERS: u8 = 42;
     pub(super) const ADDRESS: u8 = 50;
@@ -120,8 +121,18 @@ pub enum Ask {
     },
 }
 
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The link's hardware address.
+    pub mac: [u8; 6],
+    /// What the device is called, at most 63 bytes, if that is told.
+    pub host_name: Option<String>,
+}
+
 /// The message as bytes. `secs` is the time since we began to ask.
-pub fn write(ask: &Ask, xid: u32, mac: [u8; 6], secs: u16) -> Vec<u8> {
+pub fn write(ask: &Ask, xid: u32, client: &Client, secs: u16) -> Vec<u8> {
+    let mac = client.mac;
     let mut bytes = vec![REQUEST, ETHERNET, 6, 0];
     bytes.extend(xid.to_be_bytes());
     bytes.extend(secs.to_be_bytes());
@@ -156,6 +167,9 @@ pub fn write(ask: &Ask, xid: u32, mac: [u8; 6], secs: u16) -> Vec<u8> {
         let wanted =
             [code::MASK, code::ROUTES, code::ROUTER, code::NAME_SERVERS, code::TIME_SERVERS, code::MTU];
         option(code::WANTED, &wanted);
+        if let Some(name) = &client.host_name {
+            option(code::HOST_NAME, name.as_bytes());
+        }
     }
     bytes.push(255);
     bytes.resize(bytes.len().max(MESSAGE_MIN), 0);
@@ -302,7 +316,7 @@ mod tests {
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
     fn reply(kind: u8, address: [u8; 4], more: &[(u8, &[u8])]) -> Vec<u8> {
-        let mut bytes = write(&Ask::Discover, 7, MAC, 0);
+        let mut bytes = write(&Ask::Discover, 7, &client(None), 0);
         bytes[0] = REPLY;
         bytes[16..20].copy_from_slice(&address);
         bytes.truncate(HEADER + 4);
@@ -321,13 +335,30 @@ mod tests {
         }
     }
 
+    fn client(host_name: Option<&str>) -> Client {
+        Client { mac: MAC, host_name: host_name.map(str::to_owned) }
+    }
+
+    #[test]
+    fn question_tells_the_host_name_if_there_is_one() {
+        let option = b"\x0c\x06pump-7";
+        let tells = |ask: &Ask, name| {
+            write(ask, 7, &client(name), 0).windows(option.len()).any(|window| window == option)
+        };
+        assert!(
+            tells(&Ask::Discover, Some("pump-7"))
+                && tells(&Ask::Reboot([192, 0, 2, 7].into()), Some("pump-7"))
+        );
+        assert!(!tells(&Ask::Discover, None));
+    }
+
     #[test]
     fn answer_to_our_question_is_taken_and_no_other() {
         let bytes = reply(kind::OFFER, [192, 0, 2, 7], &[]);
         assert!(matches!(read(&bytes, 7, MAC), Some(Reply::Offer(_))));
         assert_eq!(read(&bytes, 8, MAC), None);
         assert_eq!(read(&bytes, 7, [2, 0, 0, 0, 0, 2]), None);
-        assert_eq!(read(&write(&Ask::Discover, 7, MAC, 0), 7, MAC), None, "our own question");
+        assert_eq!(read(&write(&Ask::Discover, 7, &client(None), 0), 7, MAC), None, "our own question");
         assert_eq!(read(&reply(kind::NAK, [0; 4], &[]), 7, MAC), Some(Reply::Nak));
     }
 
