@@ -99,6 +99,13 @@ pub enum FromNetd {
         /// A host of the app's manifest; empty if none led it there.
         host: String,
     },
+    /// Whether a link is to have IPv6: a setting of the kernel's in `/proc/sys`, which is no part of netd's box.
+    Ipv6 {
+        /// The kernel's name of the link, not the loopback's.
+        link: String,
+        /// Whether it is to.
+        on: bool,
+    },
 }
 
 /// What was refused.
@@ -161,8 +168,15 @@ impl FromNetd {
             }
             Self::Store(text) => text.len() <= CONFIG_MAX,
             Self::Fault(text) | Self::Name { host: text, .. } => is_text(text, TEXT_MAX),
+            Self::Ipv6 { link, .. } => is_link(link),
         })
     }
+}
+
+/// The name of one link, which is a part of a path: not those that mean several, and no way out.
+fn is_link(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    (1..16).contains(&name.len()) && plain && !matches!(name, "." | ".." | "all" | "default" | "lo")
 }
 
 /// Any text as one line for people, as they are sent here: what does not fit is cut, what can not be shown is a `?`.
@@ -199,8 +213,17 @@ mod tests {
             }
         }
         let name = FromNetd::Name { ask: 7, host: "web.example".to_owned() };
-        for message in [FromNetd::Hello, FromNetd::Taken(7), FromNetd::Refused(refusal()), name] {
+        let ipv6 = FromNetd::Ipv6 { link: "eth0.7".to_owned(), on: false };
+        for message in [FromNetd::Hello, FromNetd::Taken(7), FromNetd::Refused(refusal()), name, ipv6] {
             assert_eq!(FromNetd::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
+    fn message_about_what_is_no_single_link_is_none() {
+        for link in ["", ".", "..", "all", "default", "lo", "a/b", "a b", "sixteen-is-long."] {
+            let message = FromNetd::Ipv6 { link: link.to_owned(), on: true };
+            assert_eq!(FromNetd::decode(&message.encode()), None, "{link}");
         }
     }
 

@@ -37,6 +37,8 @@ pub struct LinkConfig {
     pub matches: Match,
     /// Whether it asks for an IPv4 address.
     pub dhcp4: bool,
+    /// Whether it has IPv6 at all.
+    pub ipv6: bool,
     /// Fixed addresses with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
     /// The router of the IPv4 default route, or of IPv6's.
@@ -72,8 +74,18 @@ struct ClaimedLink {
     r#match: String,
     dhcp4: Option<bool>,
     #[serde(default)]
+    ipv6: ClaimedIpv6,
+    #[serde(default)]
     addresses: Vec<String>,
     gateway: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ClaimedIpv6 {
+    #[default]
+    Auto,
+    Off,
 }
 
 #[derive(Default, Deserialize)]
@@ -142,8 +154,12 @@ fn link(claimed: ClaimedLink) -> Result<LinkConfig, ConfigError> {
             claimed.r#match
         )));
     }
+    let ipv6 = claimed.ipv6 == ClaimedIpv6::Auto;
+    if let Some((address, _)) = addresses.iter().find(|(address, _)| !ipv6 && address.is_ipv6()) {
+        return Err(ConfigError(format!("link {}: address {address}, and ipv6 is off", claimed.r#match)));
+    }
     let dhcp4 = claimed.dhcp4.unwrap_or(!addresses.iter().any(|(address, _)| address.is_ipv4()));
-    Ok(LinkConfig { matches, dhcp4, addresses, gateway: claimed.gateway })
+    Ok(LinkConfig { matches, dhcp4, ipv6, addresses, gateway: claimed.gateway })
 }
 
 /// One label of a name (RFC 1123, 2.1), as servers may put it into their DNS.
@@ -257,7 +273,13 @@ fn bounded<T>(key: &str, list: Vec<T>) -> Result<Vec<T>, ConfigError> {
 impl Default for LinkConfig {
     /// What every link gets of which nothing is said.
     fn default() -> Self {
-        Self { matches: Match::Name(String::new()), dhcp4: true, addresses: Vec::new(), gateway: None }
+        Self {
+            matches: Match::Name(String::new()),
+            dhcp4: true,
+            ipv6: true,
+            addresses: Vec::new(),
+            gateway: None,
+        }
     }
 }
 
@@ -281,13 +303,14 @@ mod tests {
     #[test]
     fn config_of_every_kind_is_read() {
         let text = "[[link]]\nmatch = \"eth0\"\naddresses = [\"192.0.2.7/24\", \"2001:db8::7/64\"]\ngateway = \"192.0.2.1\"\n\
-                    [[link]]\nmatch = \"52:54:00:12:34:56\"\ndhcp4 = true\n[dns]\nservers = [\"192.0.2.53\", \"192.0.2.53:5353\"]\n\
+                    [[link]]\nmatch = \"52:54:00:12:34:56\"\ndhcp4 = true\nipv6 = \"off\"\n[dns]\nservers = [\"192.0.2.53\", \"192.0.2.53:5353\"]\n\
                     [time]\nservers = [\"ntp.example.com\", \"192.0.2.1\"]\nnts = [\"nts.example.com\"]\n[mdns]\nannounce = true\n\
                     [dhcp]\nhost_name = \"pump-7\"\n";
         let config: Config = text.parse().unwrap();
         let eth0 = config.link("eth0", None).unwrap();
         assert_eq!((eth0.dhcp4, eth0.addresses.len(), eth0.gateway.is_some()), (false, 2, true));
-        assert!(config.link("eth9", Some([0x52, 0x54, 0, 0x12, 0x34, 0x56])).unwrap().dhcp4);
+        let eth9 = config.link("eth9", Some([0x52, 0x54, 0, 0x12, 0x34, 0x56])).unwrap();
+        assert!(eth0.ipv6 && eth9.dhcp4 && !eth9.ipv6);
         assert!(config.link("eth9", None).is_none() && config.announce);
         assert_eq!(config.host_name.as_deref(), Some("pump-7"));
         assert_eq!(config.dns.servers.iter().map(SocketAddr::port).collect::<Vec<_>>(), [53, 5353]);
@@ -305,6 +328,8 @@ mod tests {
                 "198.51.100.1",
             ),
             ("[[link]]\nmatch = \"a/b\"\n", "a/b"),
+            ("[[link]]\nmatch = \"a\"\nipv6 = \"no\"\n", "off"),
+            ("[[link]]\nmatch = \"a\"\nipv6 = \"off\"\naddresses = [\"fd00::7/64\"]\n", "fd00::7"),
             ("[dns]\ntls_name = \"dns.example\"\n", "without servers"),
             ("[dns]\ntls_roots = \"x\"\n", "without tls_name"),
             (

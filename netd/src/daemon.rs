@@ -117,7 +117,8 @@ impl Netd {
         let links = self.clone();
         spawn_local(async move {
             let (config, net) = (links.told.config.subscribe(), links.net.clone());
-            said("links", link::run(config, net).await);
+            let ipv6 = |link: &str, on| links.desk.send(&FromNetd::Ipv6 { link: link.to_owned(), on });
+            said("links", link::run(config, net, ipv6).await);
         });
         let keeping = self.clone();
         spawn_local(async move { keeping.keep_time().await });

@@ -108,11 +108,17 @@ fn beside<F: Future<Output = Result<()>>>(
     LocalSet::new().block_on(&runtime, async {
         let state = watch::Sender::new(NetState::default());
         let seen = state.subscribe();
-        let links = spawn_local(link::run(config.subscribe(), state));
+        let links = spawn_local(link::run(config.subscribe(), state, ipv6));
         let told = scene(seen, config.clone()).await;
         links.abort();
         told
     })
+}
+
+/// What sandboxd does, in the test's own namespace.
+fn ipv6(link: &str, on: bool) {
+    let setting = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+    std::fs::write(setting, if on { "0" } else { "1" }).unwrap();
 }
 
 /// Waits until the cable is as wanted.
@@ -306,6 +312,25 @@ fn name_server_of_a_router_is_known_and_again_after_a_restart_and_not_without_a_
         until(&mut seen, "pulled", |_, net| net.name_servers.is_empty()).await?;
         site.plug(true)?;
         until(&mut seen, "plugged in", |_, net| net.name_servers == [server]).await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn ipv6_that_is_off_is_off_and_comes_back() -> Result<()> {
+    let mut site = Site::new()?;
+    site.plug(true)?;
+    site.dnsmasq(&["--enable-ra", "--dhcp-range=fd09::,ra-only,64"])?;
+    let has_ipv6 = |link: &Link| {
+        link.addresses.iter().any(|(at, _)| at.is_ipv6()) || link.gateways.iter().any(IpAddr::is_ipv6)
+    };
+    beside("", |mut seen, config| async move {
+        let both = |link: &Link, _: &NetState| leased(link).is_some() && link.gateways.len() == 2;
+        until(&mut seen, "both", both).await?;
+        config.send_replace("[[link]]\nmatch = \"cable\"\nipv6 = \"off\"\n".parse()?);
+        until(&mut seen, "off", |link, _| !has_ipv6(link) && leased(link).is_some()).await?;
+        config.send_replace(Config::default());
+        until(&mut seen, "on again", both).await?;
         Ok(())
     })
 }

@@ -62,6 +62,11 @@ pub fn reserve(ports: impl IntoIterator<Item = u16>) -> io::Result<()> {
     fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", ports.join(","))
 }
 
+/// Whether a link has IPv6. `link` is the name of one, and no path.
+pub fn ipv6(link: &str, on: bool) -> io::Result<()> {
+    fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), if on { "0" } else { "1" })
+}
+
 /// Which app serves which port is the firewall's to say, so no port is kept for root. Nobody is led elsewhere by a
 /// redirect. The source of a packet has to lie where a route back leads (answers of DHCP servers come by another way, see
 /// netd's `link`). Programs of the firewall are compiled with their constants blinded.

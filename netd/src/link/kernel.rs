@@ -11,7 +11,9 @@ use futures_util::TryStreamExt;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage,
+};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
@@ -39,6 +41,8 @@ pub enum Origin {
 pub struct Seen {
     /// What all others are told of it.
     pub link: Link,
+    /// Whether it may have IPv6.
+    pub ipv6: bool,
     /// Its addresses, those included that can not be used yet.
     pub addresses: Vec<Address>,
     /// Its routes that are ours.
@@ -82,7 +86,8 @@ impl Kernel {
         let mut messages = self.0.link().get().execute();
         while let Some(message) = messages.try_next().await? {
             let link = read_link(&message);
-            links.extend(link.map(|link| Seen { link, addresses: Vec::new(), routes: Vec::new() }));
+            let ipv6 = has_ipv6(&message);
+            links.extend(link.map(|link| Seen { link, ipv6, addresses: Vec::new(), routes: Vec::new() }));
         }
         let mut messages = self.0.address().get().execute();
         while let Some(message) = messages.try_next().await? {
@@ -261,6 +266,18 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
         gateways: Vec::new(),
         missing: None,
     })
+}
+
+fn has_ipv6(message: &LinkMessage) -> bool {
+    let families = message.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::AfSpecUnspec(families) => Some(families),
+        _ => None,
+    });
+    let inet6 = families.flatten().filter_map(|family| match family {
+        AfSpecUnspec::Inet6(inet6) => Some(inet6),
+        _ => None,
+    });
+    !inet6.flatten().any(|said| matches!(said, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 != 0))
 }
 
 /// Not one that IPv6 still looks for on the link, or found there.

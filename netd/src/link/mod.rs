@@ -56,11 +56,15 @@ impl Drop for Asking {
     }
 }
 
-/// Looks after links for ever. Must run in a `LocalSet`.
+/// Looks after links for ever. Must run in a `LocalSet`. `ipv6` switches a link's IPv6, soon: that is not ours to do.
 ///
 /// # Errors
 /// No netlink socket can be had.
-pub async fn run(mut config: watch::Receiver<Config>, state: watch::Sender<NetState>) -> io::Result<()> {
+pub async fn run(
+    mut config: watch::Receiver<Config>,
+    state: watch::Sender<NetState>,
+    ipv6: impl Fn(&str, bool),
+) -> io::Result<()> {
     let groups = [
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,
@@ -81,7 +85,7 @@ pub async fn run(mut config: watch::Receiver<Config>, state: watch::Sender<NetSt
     let now_ms = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     loop {
         let now = config.borrow_and_update().clone();
-        let again = match links.settle(&now, now_ms()).await {
+        let again = match links.settle(&now, now_ms(), &ipv6).await {
             Ok((net, failed)) => {
                 say_changes(&state.borrow(), &net);
                 state.send_if_modified(|old| {
@@ -119,8 +123,13 @@ struct Links {
 }
 
 impl Links {
-    /// Brings every link to what it is to be: what is there then, and whether something was refused.
-    async fn settle(&mut self, config: &Config, now_ms: u64) -> Result<(NetState, bool), rtnetlink::Error> {
+    /// Brings every link to what it is to be: what is there then, and whether something is to be tried again.
+    async fn settle(
+        &mut self,
+        config: &Config,
+        now_ms: u64,
+        ipv6: &impl Fn(&str, bool),
+    ) -> Result<(NetState, bool), rtnetlink::Error> {
         let links = self.kernel.links().await?;
         self.asking.retain(|index, _| links.iter().any(|seen| seen.link.index == *index));
         let unsaid = LinkConfig::default();
@@ -128,6 +137,11 @@ impl Links {
         for seen in links.iter().filter(|seen| !seen.link.loopback).take(LINKS_MAX) {
             let link = &seen.link;
             let wanted = config.link(&link.name, link.hardware_address).unwrap_or(&unsaid);
+            if seen.ipv6 != wanted.ipv6 {
+                // Until it is: who does it may be away just now.
+                ipv6(&link.name, wanted.ipv6);
+                failed = true;
+            }
             // What the kernel refuses one link is no matter of the others.
             if let Err(e) = self.settle_one(seen, wanted, config.host_name.as_deref()).await {
                 eprintln!("net: {}: {e}", link.name);

@@ -246,6 +246,11 @@ impl Daemon {
                 }
                 Some(FromNetd::Fault(text)) => self.net_config_fault(&text),
                 Some(FromNetd::Name { ask, host }) => self.net_named(ask, &host),
+                Some(FromNetd::Ipv6 { link, on }) => {
+                    if let Err(e) = network::ipv6(&link, on) {
+                        console::say(format_args!("can not switch IPv6 of {link}: {e}"));
+                    }
+                }
                 None => console::say("event netd-nonsense: netd sent what is no message"),
             }
         }

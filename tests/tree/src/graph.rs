@@ -20,7 +20,10 @@ const MAY: [(&str, &[&str]); 23] = [
     ("bus/devport", &["bus", "sys"]),
     ("netd/firewall", &["sys"]),
     ("netd", &["policy", "sys", "bus", "bus/tokio", "netd/firewall"]),
-    ("attestd", &["bus", "sys", "bus/tokio", "attestd/evidence", "attestd/tpm", "attestd/luks", "service/api"]),
+    (
+        "attestd",
+        &["bus", "sys", "bus/tokio", "attestd/evidence", "attestd/tpm", "attestd/luks", "service/api"],
+    ),
     ("sdk/rust", &["bus"]),
     ("sdk/tls", &["sdk/rust", "bus"]),
     ("attestd/tpm", &[]),

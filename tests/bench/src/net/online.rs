@@ -226,7 +226,7 @@ async fn joined(report: &Report) -> Result<()> {
     };
     let mut known = outputs.state.subscribe();
     let mut seen = net.subscribe();
-    let links = spawn_local(link::run(config.subscribe(), net));
+    let links = spawn_local(link::run(config.subscribe(), net, |_, _| ()));
     let clock =
         spawn_local(async move { time::run(inputs, &outputs, &mut Model::default(), &NoNames).await });
     report.send(Instant::now())?;
