@@ -97,7 +97,7 @@ fn tpm_socket(qmp: &Path) -> PathBuf {
 /// Debian's firmware with parts taken out, made once.
 fn board_firmware(tree: &Tree) -> Result<PathBuf> {
     let path = tree.out().join("firmware.fd");
-    let stamp = Stamp::new("firmware 1").text(firmware::recipe()).path(Path::new(firmware::DEBIAN))?;
+    let stamp = Stamp::new("firmware 2").text(firmware::recipe()).path(Path::new(firmware::DEBIAN))?;
     if !stamp.fits(&path) {
         fs::write(&path, firmware::build()?).with_context(|| format!("writing {}", path.display()))?;
         stamp.keep(&path)?;

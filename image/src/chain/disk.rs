@@ -8,7 +8,7 @@
 
 use super::keys::Keys;
 use super::pcr::Pcr;
-use super::{again, esp, gpt, guid, hex, pe, reference, sha256, uki};
+use super::{again, esp, gpt, guid, hex, pe, reference, sha256, uki, variables};
 use crate::assemble::{Audience, Bootable};
 use crate::paths::Tree;
 use crate::stamp::Stamp;
@@ -50,12 +50,20 @@ pub struct System {
     pub root_hash: String,
     /// Root hash of the app store.
     pub apps_hash: String,
+    /// What PCR 7 will be, on a board with the same keys.
+    pub pcr7: Pcr,
     /// What PCR 11 will be.
     pub pcr11: Pcr,
+    /// What PCR 12 will be.
+    pub pcr12: Pcr,
     /// Authenticode hash of the boot loader.
     pub loader: [u8; 32],
     /// Authenticode hash of the kernel image.
     pub kernel_image: [u8; 32],
+    /// Authenticode hash of what resets the board.
+    pub again: [u8; 32],
+    /// The keys that a board trusts, as `variables::key_hashes` has them.
+    pub secure_boot: [(&'static str, [u8; 32]); 4],
 }
 
 /// Makes the release of what `bootable` is of, at `disk` and beside it; kept if it was made of the same before. `words`
@@ -79,6 +87,7 @@ pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], di
         kernel: &kernel,
     };
     let image = uki::build(&stub, &parts, keys)?;
+    let pcr12 = Pcr::of_command_line(&command_line);
     let system = System {
         disk: disk.to_path_buf(),
         kernel: disk.with_extension("efi"),
@@ -91,11 +100,15 @@ pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], di
         command_line,
         root_hash: bootable.root.root_hash.clone(),
         apps_hash: bootable.apps.root_hash.clone(),
+        pcr7: image.pcr7,
         pcr11: image.pcr11,
+        pcr12,
         loader: pe::authenticode(&loader)?,
         kernel_image: image.authenticode,
+        again: pe::authenticode(&again::program()?)?,
+        secure_boot: variables::key_hashes(keys)?,
     };
-    let stamp = Stamp::new("system 1")
+    let stamp = Stamp::new("system 2")
         .text(keys.identity()?)
         .text(hex(&system.loader))
         .text(hex(&system.kernel_image))

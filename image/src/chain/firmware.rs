@@ -3,14 +3,15 @@
 //! OVMF is built for machines of every kind: it has a shell, a set-up menu, keyboards, a network to start from. A device
 //! has no use for them, and each is a way around the device's own chain or into the firmware. Debian does not build one
 //! without; so the files of those parts are turned into padding in the firmware's volume of drivers, whose compressed form
-//! is put back in its place. What is left is shorter, so it fits, and is decompressed and started sooner.
+//! is put back in its place; and one name in the boot manager, by which it would hear what is typed on the serial console.
+//! What is left is shorter, so it fits, and is decompressed and started sooner.
 //!
 //! What holds: no application is left in the volume (shell and set-up menu are the only ones), and everything that is
 //! named here was there: a firmware that has changed is looked at again. The firmware is measured into PCR 0 as it is.
 //!
 //! Formats: UEFI Platform Initialization 1.7, volume 3.
 
-use super::{field, guid};
+use super::{field, guid, utf16};
 use crate::command::{output, tool};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -130,6 +131,7 @@ fn stripped(mut firmware: Vec<u8>) -> Result<Vec<u8>> {
     let packed = firmware.get(place.clone()).context("a section outside of the firmware")?;
     let mut drivers = lzma(packed, &["--decompress", "--single-stream"])?;
     remove(&mut drivers)?;
+    disown_keyboards(&mut drivers)?;
     let mut packed = lzma(&drivers, &["--compress", "--lzma1=preset=9e,dict=16MiB"])?;
     // `xz` writes that it does not know the length; the firmware asks for it before it begins.
     field::put(&mut packed, 5, &(drivers.len() as u64).to_le_bytes()).context("no LZMA header")?;
@@ -161,10 +163,8 @@ fn compressed(firmware: &[u8]) -> Result<Range<usize>> {
 /// Turns the files that are not wanted into padding.
 fn remove(drivers: &mut [u8]) -> Result<()> {
     let mut missing: Vec<&str> = REMOVED.iter().flat_map(|(_, names)| names.iter().copied()).collect();
-    let volumes: Vec<_> =
-        sections(drivers, 0..drivers.len()).into_iter().filter(|section| section.kind == VOLUME).collect();
-    for volume in volumes {
-        for file in files(drivers, volume.content)? {
+    for volume in volumes(drivers) {
+        for file in files(drivers, volume)? {
             let name = name(drivers, &file);
             if let Some(at) = missing.iter().position(|wanted| Some(*wanted) == name.as_deref()) {
                 missing.swap_remove(at);
@@ -176,6 +176,35 @@ fn remove(drivers: &mut [u8]) -> Result<()> {
     }
     ensure!(missing.is_empty(), "the firmware has no longer: {}", missing.join(", "));
     Ok(())
+}
+
+/// Makes the boot manager keep its list of keyboards under a name that nobody reads.
+///
+/// OVMF puts the serial console back into `ConIn` at each start, whatever the variable held: what is typed there opens the
+/// boot loader's menu, in which a person turns its timeout off for good. The driver that decides which devices are
+/// keyboards reads `ConIn` still, as it is in the board's variables (`variables`).
+fn disown_keyboards(drivers: &mut [u8]) -> Result<()> {
+    let (listed, unread) = (utf16("ConIn"), utf16("NoKey"));
+    let mut places = Vec::new();
+    for volume in volumes(drivers) {
+        for file in files(drivers, volume)? {
+            if name(drivers, &file).as_deref() == Some("BdsDxe") {
+                let content = drivers.get(file.content.clone()).context("a file outside of its volume")?;
+                let found = content.windows(listed.len()).enumerate().filter(|(_, window)| *window == listed);
+                places.extend(found.map(|(at, _)| file.content.start + at));
+            }
+        }
+    }
+    match places[..] {
+        [place] => field::put(drivers, place, &unread).context("a name outside of the volume"),
+        _ => bail!("the boot manager names its keyboards {} times instead of once", places.len()),
+    }
+}
+
+/// Where the volumes are in what was compressed.
+fn volumes(drivers: &[u8]) -> Vec<Range<usize>> {
+    let sections = sections(drivers, 0..drivers.len()).into_iter();
+    sections.filter(|section| section.kind == VOLUME).map(|section| section.content).collect()
 }
 
 /// A padding file of the same length: free of content, with a sum over its header that makes it 0.
@@ -280,9 +309,7 @@ mod tests {
     }
 
     fn named(drivers: &[u8]) -> Vec<String> {
-        let volumes =
-            sections(drivers, 0..drivers.len()).into_iter().filter(|section| section.kind == VOLUME);
-        let files = volumes.flat_map(|volume| files(drivers, volume.content).unwrap());
+        let files = volumes(drivers).into_iter().flat_map(|volume| files(drivers, volume).unwrap());
         files.filter_map(|file| name(drivers, &file)).collect()
     }
 
@@ -296,6 +323,9 @@ mod tests {
         let left: Vec<&String> = before.iter().filter(|name| !removed.contains(&name.as_str())).collect();
         assert_eq!(after.iter().collect::<Vec<_>>(), left);
         assert!(after.iter().any(|name| name == "BdsDxe"));
+        // The boot manager's is gone, the reader's is there.
+        let listed = |drivers: &[u8]| drivers.windows(12).filter(|window| *window == utf16("ConIn")).count();
+        assert_eq!(listed(&drivers(&ours)), 1);
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! name, then with the hash of its content. What follows on the device (nothing, with us) would be extended after that.
 
 use super::keys::Keys;
-use super::{hex, sha256};
+use super::{hex, sha256, utf16};
 use anyhow::Result;
 
 /// The sections that the stub of systemd 252 measures, in its order (`src/fundamental/tpm-pcr.c`). Later ones measure
 /// `.uname` and `.sbat` besides: a prediction that is not for the stub in use opens no data, and the tests notice.
 pub const MEASURED: [&str; 7] = [".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey"];
-/// The PCR of the kernel image (UAPI Group, Linux TPM PCR registry).
+/// The PCR of the Secure Boot policy: keys, and which of them let the boot loader in (UAPI Group, Linux TPM PCR registry).
+pub const SECURE_BOOT: u8 = 7;
+/// The PCR of the kernel image.
 pub const KERNEL_IMAGE: u8 = 11;
 
 /// A PCR of the SHA-256 bank.
@@ -34,39 +36,51 @@ impl Pcr {
             pcr.extended(&sha256(&[name.as_bytes(), &[0]])).extended(&sha256(&[content]))
         })
     }
-
-    /// The digest of a session's policy after `TPM2_PolicyPCR` with PCR `number` alone, which has this value
-    /// (TPM 2.0 part 3, 23.7).
-    pub fn policy(&self, number: u8) -> [u8; 32] {
-        const POLICY_PCR: u32 = 0x017f;
-        const SHA256: u16 = 0x000b;
-        let mut selected = [0; 3];
-        if let Some(byte) = selected.get_mut(usize::from(number / 8)) {
-            *byte |= 1 << (number % 8);
-        }
-        sha256(&[
-            &[0; 32],
-            &POLICY_PCR.to_be_bytes(),
-            // One selection: the bank, three bytes of bits.
-            &1_u32.to_be_bytes(),
-            &SHA256.to_be_bytes(),
-            &[3],
-            &selected,
-            &sha256(&[&self.0]),
-        ])
+    /// PCR 12 once the kernel runs: the stub measures the command line it hands over, in UTF-16 with its end, and would
+    /// measure what it took besides the image (credentials, extensions).
+    pub fn of_command_line(command_line: &str) -> Self {
+        Self::ZERO.extended(&sha256(&[&utf16(command_line)]))
     }
 }
 
-/// The content of `.pcrsig`, as systemd reads and writes it (`systemd-measure sign`): who trusts the key opens the data in
-/// the state that PCR 11 then has.
+/// The digest of a session's policy after `TPM2_PolicyPCR` with these PCRs, in the order of their numbers (TPM 2.0 part 3,
+/// 23.7).
+pub fn policy(state: &[(u8, Pcr)]) -> [u8; 32] {
+    const POLICY_PCR: u32 = 0x017f;
+    const SHA256: u16 = 0x000b;
+    let mut selected = [0; 3];
+    for (number, _) in state {
+        if let Some(byte) = selected.get_mut(usize::from(number / 8)) {
+            *byte |= 1 << (number % 8);
+        }
+    }
+    let values: Vec<&[u8]> = state.iter().map(|(_, pcr)| &pcr.0[..]).collect();
+    sha256(&[
+        &[0; 32],
+        &POLICY_PCR.to_be_bytes(),
+        // One selection: the bank, three bytes of bits.
+        &1_u32.to_be_bytes(),
+        &SHA256.to_be_bytes(),
+        &[3],
+        &selected,
+        &sha256(&values),
+    ])
+}
+
+/// The content of `.pcrsig`, in systemd's format (`systemd-measure sign`): who trusts the key opens the data when the PCRs
+/// have these values, and in no other state.
+///
+/// PCR 11 alone would not do: whoever gets a board to start a program of theirs, Secure Boot off, extends what the signed
+/// image would have been. PCR 7 says who was in charge before.
 ///
 /// # Errors
 /// The keys do not sign.
-pub fn signed_policy(keys: &Keys, pcr: &Pcr) -> Result<String> {
-    let policy = pcr.policy(KERNEL_IMAGE);
+pub fn signed_policy(keys: &Keys, state: &[(u8, Pcr)]) -> Result<String> {
+    let policy = policy(state);
+    let numbers: Vec<u8> = state.iter().map(|(number, _)| *number).collect();
     let signature = base64(&keys.sign_policy(&policy)?);
     let (key, policy) = (keys.policy_fingerprint()?, hex(&policy));
-    let entry = serde_json::json!({ "pcrs": [KERNEL_IMAGE], "pkfp": key, "pol": policy, "sig": signature });
+    let entry = serde_json::json!({ "pcrs": numbers, "pkfp": key, "pol": policy, "sig": signature });
     Ok(serde_json::json!({ "sha256": [entry] }).to_string())
 }
 
@@ -111,7 +125,7 @@ mod tests {
     #[test]
     fn policy_is_what_tpm2_tools_say() {
         assert_eq!(
-            hex(&Pcr::ZERO.policy(11)),
+            hex(&policy(&[(11, Pcr::ZERO)])),
             "fd32fa22c52cfc8e1a0c29eb38519f87084cab0b04b0d8f020a4d38b2f4e223e"
         );
     }

@@ -4,8 +4,8 @@
 //! initrd: the root is found and verified by the words of the command line alone.
 
 use super::keys::Keys;
-use super::pcr::{self, Pcr};
-use super::pe;
+use super::pcr::{self, KERNEL_IMAGE, Pcr, SECURE_BOOT};
+use super::{pe, variables};
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -30,6 +30,8 @@ pub struct Parts<'a> {
 pub struct Uki {
     /// The file.
     pub file: Vec<u8>,
+    /// What PCR 7 will be, on a board with these keys.
+    pub pcr7: Pcr,
     /// What PCR 11 will be.
     pub pcr11: Pcr,
     /// What the firmware measures of it into PCR 4.
@@ -50,12 +52,13 @@ pub fn build(stub: &[u8], parts: &Parts<'_>, keys: &Keys) -> Result<Uki> {
         (".linux", parts.kernel),
     ];
     let pcr11 = Pcr::of_kernel_image(&sections);
-    let policy = pcr::signed_policy(keys, &pcr11)?;
+    let pcr7 = variables::secure_boot_pcr(keys)?;
+    let policy = pcr::signed_policy(keys, &[(SECURE_BOOT, pcr7), (KERNEL_IMAGE, pcr11)])?;
     // Not measured: it could not contain its own hash.
     let [osrel, cmdline, uname, key, linux] = sections;
     let all = [osrel, cmdline, uname, key, (".pcrsig", policy.as_bytes()), linux];
     let file = keys.sign(&pe::with_sections(stub, &all)?)?;
-    Ok(Uki { pcr11, authenticode: pe::authenticode(&file)?, file })
+    Ok(Uki { pcr7, pcr11, authenticode: pe::authenticode(&file)?, file })
 }
 
 /// `os-release` of a release, as the Boot Loader Specification and systemd's updater sort by it.
@@ -108,7 +111,8 @@ mod tests {
         assert_eq!(part(".linux"), b"kernel");
         let policy: serde_json::Value = serde_json::from_slice(part(".pcrsig")).unwrap();
         let entry = &policy["sha256"][0];
-        assert_eq!(entry["pol"], hex(&uki.pcr11.policy(11)));
+        assert_eq!(entry["pcrs"], serde_json::json!([7, 11]));
+        assert_eq!(entry["pol"], hex(&pcr::policy(&[(7, uki.pcr7), (11, uki.pcr11)])));
         assert_eq!(entry["pkfp"], keys.policy_fingerprint().unwrap());
     }
 }

@@ -4,13 +4,14 @@
 //! it. A real board's maker enrols the same lists through the firmware, once.
 //!
 //! Boot entries: the loader on our system partition, and behind it `again`. What the firmware finds by itself it adds
-//! behind these, where it never comes to. `ConIn` names a device that no board has, which is how OVMF is told that what
-//! is typed on the serial console is not for it, nor for what it starts.
+//! behind these, where it comes to only when neither starts. `ConIn` names a device that no board has: so none is a
+//! keyboard, of the firmware or of what it starts (`firmware` sees to it that it stays so).
 
 use super::esp::{AGAIN, LOADER};
 use super::gpt::GRAIN;
 use super::keys::{Keys, OWNER};
-use super::{field, guid, utf16};
+use super::pcr::Pcr;
+use super::{field, guid, sha256, utf16};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -85,6 +86,43 @@ fn variables(keys: &Keys, system: SystemPartition) -> Result<Vec<Variable>> {
         of("ErrOut", GLOBAL, ALWAYS, console),
         of("ConIn", GLOBAL, ALWAYS, path(&[node(1, 4, &[&guid(NOBODY)?])?])),
     ])
+}
+
+/// What PCR 7 is on a board with such a store, once it has started a boot loader that the key in db signed: TCG PC Client
+/// Platform Firmware Profile, 3.3.4.8, as edk2 does it.
+///
+/// # Errors
+/// The keys cannot be read.
+pub fn secure_boot_pcr(keys: &Keys) -> Result<Pcr> {
+    let list = |name| key_list(&keys.certificate(name)?);
+    let separator = sha256(&[&[0; 4]]);
+    let events = [
+        measured("SecureBoot", GLOBAL, &[1])?,
+        measured("PK", GLOBAL, &list("pk")?)?,
+        measured("KEK", GLOBAL, &list("kek")?)?,
+        measured("db", DATABASE, &list("db")?)?,
+        measured("dbx", DATABASE, &[])?,
+        separator,
+        // Who let it in; for the kernel image, which the same key signed, it is not said again.
+        measured("db", DATABASE, &signature_data(&keys.certificate("db")?)?)?,
+    ];
+    Ok(events.iter().fold(Pcr::ZERO, |pcr, event| pcr.extended(event)))
+}
+
+/// SHA-256 of what is in each of the variables that PCR 7 is made of, by their names.
+///
+/// # Errors
+/// The keys cannot be read.
+pub fn key_hashes(keys: &Keys) -> Result<[(&'static str, [u8; 32]); 4]> {
+    let hash = |name| anyhow::Ok(sha256(&[&key_list(&keys.certificate(name)?)?]));
+    Ok([("PK", hash("pk")?), ("KEK", hash("kek")?), ("db", hash("db")?), ("dbx", sha256(&[]))])
+}
+
+/// The digest of an `EFI_VARIABLE` event: of a `UEFI_VARIABLE_DATA`.
+fn measured(name: &str, vendor: &str, data: &[u8]) -> Result<[u8; 32]> {
+    let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let lengths = [(name.len() / 2) as u64, data.len() as u64].map(u64::to_le_bytes).concat();
+    Ok(sha256(&[&guid(vendor)?, &lengths, &name, data]))
 }
 
 /// An `EFI_SIGNATURE_LIST` of one certificate: what PK, KEK and db hold, and what the firmware measures of them.

@@ -7,6 +7,7 @@
 //! A line in, lines out: each line of an answer begins with `| `, and the last one is `ok` or `error WHY`. The
 //! terminal's echo has no such beginning and is ignored by the other side.
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File, OpenOptions};
@@ -97,8 +98,10 @@ fn answer(words: &[&str], ports: &mut Ports) -> io::Result<String> {
         ["ping"] => Ok("pong".to_owned()),
         ["ps"] => processes(),
         ["cat", path] => fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ")),
+        ["hex", path] => fs::read(path).map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
         ["ls", path] => names(path),
         ["size", path] => fs::metadata(path).map(|about| about.len().to_string()),
+        ["securityfs"] => securityfs().map(|()| String::new()),
         ["mkdir", path] => fs::create_dir(path).map(|()| String::new()),
         ["write", path, text] => fs::write(path, text).map(|()| String::new()),
         ["kill", pid, signal] => send(pid, signal).map(|()| String::new()),
@@ -109,9 +112,15 @@ fn answer(words: &[&str], ports: &mut Ports) -> io::Result<String> {
             Ok(String::new())
         }
         _ => Err(io::Error::other(
-            "ping, ps, cat, ls, size, mkdir PATH, write PATH WORD, kill PID SIGNAL, take PORT,PORT, seize PID PORT,PORT or release",
+            "ping, ps, cat, hex, ls, size, securityfs, mkdir PATH, write PATH WORD, kill PID SIGNAL, take PORT,PORT, seize PID PORT,PORT or release",
         )),
     }
+}
+
+/// Mounts it where it belongs; the device itself has no use for it.
+fn securityfs() -> io::Result<()> {
+    let none: Option<&str> = None;
+    Ok(mount(none, "/sys/kernel/security", Some("securityfs"), MsFlags::MS_RDONLY, none)?)
 }
 
 /// Kills a process, and takes the ports before its successor has them.

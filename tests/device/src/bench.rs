@@ -1,6 +1,7 @@
 //! Where a device is put together, and what stays of it when it is off.
 
 use crate::app::App;
+use crate::chain::Tamper;
 use crate::device::Device;
 use crate::images::{self, Kind, Member, Wanted};
 use crate::site::Site;
@@ -34,6 +35,8 @@ pub struct Bench {
     pub(crate) card: Option<Vec<String>>,
     pub(crate) network: Option<String>,
     pub(crate) clock: Option<String>,
+    pub(crate) board: Option<Tamper>,
+    pub(crate) resets: bool,
     idle: bool,
 }
 
@@ -55,6 +58,8 @@ impl Bench {
             card: None,
             network: None,
             clock: None,
+            board: None,
+            resets: false,
             idle: false,
         }
     }
@@ -117,6 +122,23 @@ impl Bench {
     /// With a battery-backed clock that shows this, `2020-02-02T02:02:02`, UTC, at each boot.
     pub fn clock(mut self, shows: &str) -> Self {
         self.clock = Some(shows.to_owned());
+        self
+    }
+
+    /// On the reference board, by the real chain: firmware, boot loader, signed kernel image, TPM.
+    pub fn board(self) -> Self {
+        self.tampered(|_| Ok(()))
+    }
+
+    /// The same with a board, or its disk, that somebody has had in their hands.
+    pub fn tampered(mut self, tamper: Tamper) -> Self {
+        self.board = Some(tamper);
+        self
+    }
+
+    /// A reset starts it again, instead of ending the test's machine.
+    pub fn resets(mut self) -> Self {
+        self.resets = true;
         self
     }
 

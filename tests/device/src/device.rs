@@ -1,11 +1,13 @@
 //! A running device under test: its console, its agent, its power.
 
 use crate::bench::Parts;
+use crate::chain;
 use crate::console::Console;
 use crate::images;
 use crate::off::Off;
 use crate::site::CARD;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use image::chain::disk::System;
 use image::paths::Tree;
 use image::qemu::{Machine, Running};
 use std::fs::File;
@@ -34,7 +36,11 @@ impl Device {
             parts.bench.card = Some(site.card()?);
         }
         let at = |name: &str| parts.place.path().join(name);
-        let mut machine = Machine::new(&parts.bootable, &at("data.img"), &at("qmp"));
+        let mut machine = match parts.bench.board {
+            Some(tamper) => chain::machine(&parts, tamper)?,
+            None => Machine::new(&parts.bootable, &at("data.img"), &at("qmp")),
+        };
+        machine.resets = parts.bench.resets;
         machine.memory_mib = parts.bench.memory_mib;
         machine.agent = Some(at("agent"));
         machine.developer = parts.bench.port.then(|| at("device.sock"));
@@ -61,8 +67,19 @@ impl Device {
         let source = machine.console().context("the console is a pipe")?;
         let log = File::options().append(true).open(&parts.log)?;
         let console = Console::collect(source, log);
+        if let Some(keyboard) = machine.keyboard() {
+            chain::type_at(keyboard, console.clone());
+        }
         let agent = connect(&parts.place.path().join("agent"))?;
         Ok(Self { console, machine, agent, agent_ready: false, parts })
+    }
+
+    /// The release on its board.
+    ///
+    /// # Errors
+    /// It is on no board.
+    pub fn system(&self) -> Result<System> {
+        chain::system(&self.parts)
     }
 
     /// What it has said.

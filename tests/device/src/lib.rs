@@ -5,6 +5,7 @@
 //! | [`app`] | small apps, written where the test is |
 //! | [`images`] | the system with the test agent, and an app store per test |
 //! | [`bench`] | putting a device together; one at a time, since QEMU's interpreter takes all processors, and one that waits |
+//! | [`chain`] | on its board, by the real chain; and what somebody may have done to that |
 //! | [`device`] | it runs |
 //! | `mutant` | damaged images: the package checker's own |
 //! | `foreign` | a varlink client that others wrote, as an app |
@@ -18,6 +19,7 @@
 
 pub mod app;
 pub mod bench;
+pub mod chain;
 pub mod console;
 pub mod device;
 mod foreign;

@@ -6,6 +6,7 @@ use crate::console::Console;
 use crate::device::Device;
 use crate::images;
 use anyhow::{Context, Result};
+use image::chain::{disk, esp};
 use image::command::{output, tool};
 use image::paths::Tree;
 use std::fs;
@@ -50,6 +51,15 @@ impl Off {
         let (user, mode) =
             behind("User:").zip(behind("Mode:")).context("debugfs told neither owner nor mode")?;
         Ok(format!("{user} {mode}"))
+    }
+
+    /// The kernel images on its board's disk, with their attempts.
+    ///
+    /// # Errors
+    /// It was on no board.
+    pub fn kernels(&self) -> Result<Vec<String>> {
+        let disk = self.parts.place.path().join("board/system.img");
+        esp::names(&disk, disk::ESP_OFFSET, esp::KERNELS)
     }
 
     /// Writes a file of its data disk anew.

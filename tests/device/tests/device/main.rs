@@ -3,6 +3,7 @@
 //! | module | what is done to the device |
 //! |---|---|
 //! | `power` | it is switched off and on |
+//! | `chain` | it is started by its firmware, and somebody has altered what that finds |
 //! | `demo` | nothing: it runs what is shipped |
 //! | `bus` | apps call each other and the system, and some mean ill |
 //! | `programs` | Debian's programs do their work |
@@ -26,6 +27,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod bus;
+mod chain;
 mod clock;
 mod configured;
 mod crash;
