@@ -193,11 +193,11 @@ impl State {
 
     fn unlock(&self, fds: Vec<OwnedFd>) {
         match unlock::unlock(&self.identity, fds) {
-            Ok(unlock::Opened { key, offset, header: None }) => {
-                self.link.send(&FromAttestd::Unlocked(*key, offset));
+            Ok(unlock::Opened { key, offset, sector_bytes, header: None }) => {
+                self.link.send(&FromAttestd::Unlocked(key, offset, sector_bytes));
             }
-            Ok(unlock::Opened { key, offset, header: Some(header) }) => {
-                self.link.send_with(&FromAttestd::Formatted(*key, offset), vec![header]);
+            Ok(unlock::Opened { key, offset, sector_bytes, header: Some(header) }) => {
+                self.link.send_with(&FromAttestd::Formatted(key, offset, sector_bytes), vec![header]);
             }
             Err(e) => self.link.send(&FromAttestd::Locked(printable(&e.to_string()))),
         }

@@ -10,7 +10,7 @@
 //! | `packages` | what is measured; pure but for the register |
 //! | `kept` | what survives a restart |
 //! | `reports` | what the service should hear of; pure |
-//! | `unlock` | the key of the data device |
+//! | `unlock`, `pcrsig` | the key of the data device, and in which states it comes |
 //! | `serve` | `os.gabion.Certificate` |
 //! | `state`, `daemon` | all of it, joined |
 
@@ -23,6 +23,7 @@ pub mod kept;
 pub mod lookup;
 pub mod pace;
 pub mod packages;
+pub mod pcrsig;
 pub mod reports;
 pub mod request;
 pub mod round;

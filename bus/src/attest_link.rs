@@ -36,6 +36,9 @@ pub const KEPT_MAX: u64 = 1 << 20;
 const TEXT_MAX: usize = 320;
 /// Bytes at the beginning of the data device that hold its LUKS2 header and key slots.
 pub const HEADER_MAX: u64 = 2 << 20;
+/// What a data device begins with while it is being sealed, so that one that was cut short is known from one that holds
+/// something.
+pub const SEALING: &[u8; 16] = b"GABION-SEALING-1";
 /// Bytes of a volume key: two of AES-256, for XTS.
 pub const VOLUME_KEY: usize = 64;
 
@@ -117,10 +120,10 @@ pub enum FromAttestd {
     Measured(u32),
     /// The app can not be measured, and why.
     Unmeasured(u32, String),
-    /// The data device's volume key, and where the data begins, bytes.
-    Unlocked([[u8; 32]; 2], u64),
+    /// The data device's volume key, where the data begins, bytes, and how many bytes are encrypted as one.
+    Unlocked([[u8; 32]; 2], u64, u32),
     /// The same for a device that was blank; what has to be written to its beginning comes as a sealed memfd.
-    Formatted([[u8; 32]; 2], u64),
+    Formatted([[u8; 32]; 2], u64, u32),
     /// The data device can not be unlocked, and why.
     Locked(String),
     /// The one address that attestd has to reach, `HOST:PORT/tcp`; empty for none.
@@ -189,7 +192,7 @@ mod tests {
                 assert_eq!(ToAttestd::decode(&bytes[..n]), None);
             }
         }
-        let key = FromAttestd::Unlocked([[1; 32], [2; 32]], 16 << 20);
+        let key = FromAttestd::Unlocked([[1; 32], [2; 32]], 16 << 20, 4096);
         for message in [FromAttestd::Hello, key, FromAttestd::Record("{}".to_owned())] {
             assert_eq!(FromAttestd::decode(&message.encode()), Some(message));
         }

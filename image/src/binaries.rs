@@ -61,7 +61,13 @@ fn build_as(tree: &Tree, sets: &[&[&str]], profile: &str, features: &[&str]) -> 
 
 /// The programs of every root image.
 pub fn system(tree: &Tree) -> Result<Binaries> {
-    build(tree, &[&["gabion-init"], &["gabion-sandboxd", "gabion-appsd", "gabion-busd", "gabion-netd"]])
+    build(
+        tree,
+        &[
+            &["gabion-init"],
+            &["gabion-sandboxd", "gabion-appsd", "gabion-busd", "gabion-netd", "gabion-attestd"],
+        ],
+    )
 }
 
 /// The programs of developer images: built apart, so that the others are the same bytes as in any image.

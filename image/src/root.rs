@@ -4,6 +4,8 @@
 //! plans, which were checked here by the same `policy` that they decode them with.
 
 use crate::binaries::Binaries;
+use crate::chain::keys::Keys;
+use crate::paths::Tree;
 use crate::stage;
 use crate::stamp::{Stamp, sorted_entries};
 use crate::verity::{self, Verified};
@@ -13,6 +15,8 @@ use policy::Board;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The box that has the TPM.
+const ATTESTD: &str = "os.gabion.attest";
 /// Mount points of the device's own file systems.
 const DIRECTORIES: [&str; 7] = ["dev", "proc", "sys", "run", "tmp", "data", "apps"];
 const UUID: &str = "67616269-6f6e-4000-8000-726f6f740000";
@@ -47,7 +51,8 @@ pub fn system_boxes(folders: &[PathBuf], binaries: &Binaries) -> Result<Vec<Syst
 pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<Verified> {
     let init = binaries.path("init");
     let sandboxd = binaries.path("sandboxd");
-    let mut stamp = Stamp::new("root 2").path(&init)?.path(&sandboxd)?;
+    let key = Keys::of(&Tree::here()?)?.policy_key()?;
+    let mut stamp = Stamp::new("root 3").path(&init)?.path(&sandboxd)?.text(String::from_utf8_lossy(&key));
     for system in boxes {
         // The plan, not its source: a change in `policy` alone can change it.
         stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.contents)?;
@@ -70,7 +75,7 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
     }
     template::format(&staged.join("usr/share/gabion/data.ext4"))?;
     stage::normalise(&staged)?;
-    erofs::format(&staged, UUID, image)?;
+    erofs::format_small(&staged, UUID, image)?;
     let verified = verity::append(image, UUID)?;
     fs::write(&words, verified.to_text())?;
     stamp.keep(image)?;
@@ -83,6 +88,10 @@ pub fn add_box(system: &Path, member: &SystemBox) -> Result<()> {
     let root = system.join(plan.id.as_str());
     let program = plan.argv.first().map(|path| root.join(path.trim_start_matches('/'))).unwrap_or_default();
     stage::directories(&root, &stage::BOX_DIRECTORIES)?;
+    if plan.id.as_str() == ATTESTD {
+        // Which key signs the states in which the data opens: whoever could choose it could have the data sealed to his own.
+        stage::write(&root.join("etc/pcr.pub"), Keys::of(&Tree::here()?)?.policy_key()?)?;
+    }
     let whole = member.contents.is_dir();
     stage::copy(&member.contents, if whole { &root } else { &program })?;
     if !program.is_file() {
@@ -106,7 +115,6 @@ fn compile(manifest: &Path) -> Result<policy::Plan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paths::Tree;
     use std::collections::BTreeSet;
 
     /// What a developer sees of the bus is all of it, and it is listed where it can be read.

@@ -89,6 +89,8 @@ choice! {
         Devport = "devport",
         /// Managing the device's network and clock.
         Net = "net",
+        /// Talking to the TPM, to the service, and on the bus.
+        Attest = "attest",
     }
 }
 
@@ -99,7 +101,8 @@ pub struct SystemGrant {
     pub capabilities: u64,
     /// Whether the box shares the device's pid namespace.
     pub host_pids: bool,
-    /// Whether the box lives in the device's network namespace, with no port refused to it: it manages the network.
+    /// Whether the box lives in the device's network namespace, with no port refused to it by Landlock: it manages the
+    /// network, or netd's firewall says whom it reaches.
     pub network: bool,
     /// Whether the box is started only once another box uses an interface that it provides.
     pub on_demand: bool,

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bus::attest_link::{HEADER_MAX, VOLUME_KEY};
+use bus::attest_link::{HEADER_MAX, SEALING, VOLUME_KEY};
 use bus::bulk::{self, Sealed};
 use sys::dm::{Crypt, DeviceMapper};
 use sys::ext4;
@@ -23,6 +23,16 @@ const SECTOR: u64 = 512;
 const IMAGES_MAX: usize = 4;
 const IMAGE_MAX: u64 = 64 << 20;
 
+/// What attestd says of the data device.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    pub(crate) key: [[u8; 32]; 2],
+    /// Where the data begins, bytes.
+    pub(crate) offset: u64,
+    /// What is encrypted as one, bytes.
+    pub(crate) sector_bytes: u32,
+}
+
 /// The first bytes of `device`, where the LUKS2 header and its key slots are, as a sealed memfd.
 pub(crate) fn header(device: &Path) -> io::Result<OwnedFd> {
     let mut bytes = Vec::new();
@@ -30,27 +40,34 @@ pub(crate) fn header(device: &Path) -> io::Result<OwnedFd> {
     bulk::seal(c"luks-header", &bytes)
 }
 
-/// Writes a new header to the beginning of `device`, the first sector last: a power cut leaves a device without a header,
-/// which is formatted again, or one with a whole one.
+/// Writes a new header to the beginning of `device`: a mark, all but the first sector, and that at last, each on the medium
+/// before the next. A power cut leaves a device with the mark, which is sealed anew, or with a whole header.
 pub(crate) fn format(device: &Path, header: OwnedFd) -> io::Result<()> {
     let bytes = Sealed::open(header, HEADER_MAX)?.read()?;
     let (first, rest) = bytes.split_at_checked(SECTOR as usize).ok_or(io::ErrorKind::InvalidData)?;
     let disk = OpenOptions::new().write(true).open(device)?;
+    disk.write_all_at(SEALING, 0).and_then(|()| disk.sync_all())?;
     disk.write_all_at(rest, SECTOR).and_then(|()| disk.sync_all())?;
     disk.write_all_at(first, 0).and_then(|()| disk.sync_all())
 }
 
 /// Makes the kernel's view of the data behind `offset`; gives its device. One that a sandboxd before us left half-way is
 /// taken away first.
-pub(crate) fn open(device: &Path, key: [[u8; 32]; 2], offset: u64) -> io::Result<PathBuf> {
+pub(crate) fn open(device: &Path, volume: &Volume) -> io::Result<PathBuf> {
+    let Volume { key, offset, sector_bytes } = volume;
+    if !matches!(sector_bytes, 512 | 4096) || !offset.is_multiple_of(4096) {
+        return Err(io::Error::other("its sectors are neither of 512 nor of 4096 bytes"));
+    }
     let disk = File::open(device)?;
-    let sectors = (ext4::device_bytes(&disk)? / SECTOR).checked_sub(offset / SECTOR).filter(|n| *n > 0);
-    let sectors = sectors.ok_or_else(|| io::Error::other("the device is smaller than its header says"))?;
+    // A multiple of both sizes.
+    let bytes = ext4::device_bytes(&disk)?.checked_sub(*offset).map(|n| n / 4096 * 4096).filter(|n| *n > 0);
+    let bytes = bytes.ok_or_else(|| io::Error::other("the device is smaller than its header says"))?;
     let mut whole = [0; VOLUME_KEY];
     whole.iter_mut().zip(key.as_flattened()).for_each(|(to, from)| *to = *from);
     let path = device.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     let mapper = DeviceMapper::open()?;
-    let crypt = Crypt { device: path, offset: offset / SECTOR, sectors, key: &whole };
+    let (offset, sectors) = (offset / SECTOR, bytes / SECTOR);
+    let crypt = Crypt { device: path, offset, sectors, sector_bytes: *sector_bytes, key: &whole };
     let made = mapper.create_crypt(NAME, &crypt).or_else(|_| {
         mapper.remove(NAME)?;
         mapper.create_crypt(NAME, &crypt)

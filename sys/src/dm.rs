@@ -52,6 +52,8 @@ pub struct Crypt<'a> {
     pub offset: u64,
     /// How long it is, 512-byte sectors.
     pub sectors: u64,
+    /// Bytes that are encrypted as one: 512 or 4096. Tweaks count in units of 512 all the same, as `cryptsetup` has it.
+    pub sector_bytes: u32,
     /// The key.
     pub key: &'a [u8; 64],
 }
@@ -157,7 +159,7 @@ impl Request {
             let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
             put(&[digit(byte >> 4), digit(byte & 15)])?;
         }
-        put(format!(" 0 {} {}", crypt.device, crypt.offset).as_bytes())
+        put(format!(" 0 {} {} 1 sector_size:{}", crypt.device, crypt.offset, crypt.sector_bytes).as_bytes())
     }
 
     fn target(&mut self, kind: &[u8], sectors: u64) -> io::Result<()> {
@@ -224,11 +226,13 @@ mod tests {
     fn request_for_crypt_has_the_key_in_hex() {
         let mut request = Request::new("data", 0).unwrap();
         let key = [0xa5; 64];
-        request.crypt(&Crypt { device: "8:1", offset: 32768, sectors: 99, key: &key }).unwrap();
+        request
+            .crypt(&Crypt { device: "8:1", offset: 32768, sectors: 99, sector_bytes: 4096, key: &key })
+            .unwrap();
         let raw = bytes(&request);
         assert_eq!(raw[HEADER + 8..HEADER + 16], 99_u64.to_ne_bytes());
         assert_eq!(&raw[HEADER + 24..HEADER + 30], b"crypt\0");
-        let table = format!("aes-xts-plain64 {} 0 8:1 32768\0", "a5".repeat(64));
+        let table = format!("aes-xts-plain64 {} 0 8:1 32768 1 sector_size:4096\0", "a5".repeat(64));
         assert_eq!(&raw[HEADER + SPEC..HEADER + SPEC + table.len()], table.as_bytes());
     }
 

@@ -152,7 +152,8 @@ fn command_line(bootable: &Bootable, more: &[String]) -> Result<String> {
     let hash = &bootable.root.root_hash;
     let [root, tree] = halves(hash)?.map(|half| format!("PARTUUID={half}"));
     let root = bootable.root.dm_create_apart("root", 0, &root, &tree);
-    let mut words = vec![bootable.words(&root), format!("GABION_ESP={ESP_DEVICE}")];
+    let mut words =
+        vec![bootable.words(&root), format!("GABION_ESP={ESP_DEVICE}"), "GABION_TPM=1".to_owned()];
     words.extend_from_slice(more);
     Ok(words.join(" "))
 }

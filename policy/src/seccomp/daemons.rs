@@ -15,6 +15,7 @@ pub(super) fn allowed(filter: SystemFilter, rules: &mut Rules) {
         SystemFilter::Apps => apps(rules),
         SystemFilter::Devport => devport(rules),
         SystemFilter::Net => net(rules),
+        SystemFilter::Attest => attest(rules),
     }
 }
 
@@ -106,6 +107,23 @@ fn net(rules: &mut Rules) {
     let commands = [1, 2, 3, 4, 15, 24].map(|command| [is(0, command)]);
     let commands: Vec<&[_]> = commands.iter().map(<[_; 1]>::as_slice).collect();
     rules.when(("SYS_bpf", libc::SYS_bpf), "on tables that it holds", &commands);
+}
+
+/// The identity daemon: the TPM's device and nothing else is opened; sockets to the service, to the name server and to the
+/// bus; descriptors that it was handed are read, and memory is handed back.
+fn attest(rules: &mut Rules) {
+    bus(rules);
+    rules.always(calls![
+        SYS_openat SYS_read SYS_readv SYS_pread64 SYS_writev SYS_eventfd2 SYS_fcntl SYS_bind SYS_connect SYS_getsockname
+        SYS_getpeername SYS_getsockopt SYS_sendto SYS_sendmsg SYS_recvfrom SYS_shutdown SYS_uname SYS_memfd_create
+        SYS_pwrite64 SYS_statx
+    ]);
+    let option = [is_not(2, libc::SO_LINGER as u32)];
+    rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "options of its sockets, but to linger", &[&option]);
+    rules.when(("SYS_ioctl", libc::SYS_ioctl), "not to wait for a socket", &[&[is(1, 0x5421)]]);
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| [is(0, family as u32)]);
+    let families: Vec<&[_]> = families.iter().map(<[_; 1]>::as_slice).collect();
+    rules.when(("SYS_socket", libc::SYS_socket), "to the bus, the service, and the name server", &families);
 }
 
 fn unix_socket(rules: &mut Rules) {

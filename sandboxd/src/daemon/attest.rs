@@ -17,6 +17,7 @@ use super::start::closed_device;
 use crate::outbox::Outbox;
 use crate::poller::Ready;
 use crate::reports::Reports;
+use crate::sealed::Volume;
 use crate::{attestfiles, clock, console, sealed, store, system, verity};
 
 /// What an app names that gets a certificate.
@@ -159,17 +160,12 @@ impl Daemon {
         self.attest_send(&ToAttestd::Unlock, fds);
     }
 
-    fn attest_unlocked(
-        &mut self,
-        key: [[u8; 32]; 2],
-        offset: u64,
-        header: Option<OwnedFd>,
-    ) -> io::Result<()> {
+    fn attest_unlocked(&mut self, volume: Volume, header: Option<OwnedFd>) -> io::Result<()> {
         let Some(device) = closed_device(&self.config).filter(|_| self.locked) else { return Ok(()) };
         let device = device.to_owned();
         let made = header.is_some();
         let opened = header.map_or(Ok(()), |header| sealed::format(&device, header));
-        match opened.and_then(|()| sealed::open(&device, key, offset)) {
+        match opened.and_then(|()| sealed::open(&device, &volume)) {
             Ok(mapped) => {
                 if made {
                     console::say(format_args!("first boot: sealed {} to this board", device.display()));
@@ -233,9 +229,13 @@ impl Daemon {
                         console::say(format_args!("can not forget what the service has: {e}"));
                     }
                 }
-                Some(FromAttestd::Unlocked(key, offset)) => self.attest_unlocked(key, offset, None)?,
-                Some(FromAttestd::Formatted(key, offset)) => match fds.pop() {
-                    Some(header) => self.attest_unlocked(key, offset, Some(header))?,
+                Some(FromAttestd::Unlocked(key, offset, sector_bytes)) => {
+                    self.attest_unlocked(Volume { key, offset, sector_bytes }, None)?;
+                }
+                Some(FromAttestd::Formatted(key, offset, sector_bytes)) => match fds.pop() {
+                    Some(header) => {
+                        self.attest_unlocked(Volume { key, offset, sector_bytes }, Some(header))?
+                    }
                     None => console::say("event attestd-nonsense: a formatted device without its header"),
                 },
                 Some(FromAttestd::Locked(why)) => {

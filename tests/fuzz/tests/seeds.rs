@@ -80,7 +80,7 @@ fn attest() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("attestlink", "app", ToAttestd::App(app).encode()),
         ("attestlink", "report", ToAttestd::Report(report.unwrap_or_default()).encode()),
         ("attestlink", "record", FromAttestd::Record("{}".into()).encode()),
-        ("attestlink", "unlocked", FromAttestd::Unlocked([[1; 32], [2; 32]], 2 << 20).encode()),
+        ("attestlink", "unlocked", FromAttestd::Unlocked([[1; 32], [2; 32]], 2 << 20, 4096).encode()),
         ("reports", "two", reports.text().into()),
     ]
 }
