@@ -261,7 +261,14 @@ impl<L: Learn> Resolver<L> {
     /// is. What is heard so is told to nobody else, and not kept.
     pub async fn lookup_early(&self, host: &str, kind: Kind) -> Vec<IpAddr> {
         let upstream = self.upstream();
-        addresses(upstream.ask(host, kind, Certificates::PerhapsEarly).await)
+        if !upstream.has_certificates() {
+            return self.lookup(host, kind).await;
+        }
+        let heard = upstream.ask(host, kind, Certificates::PerhapsEarly).await;
+        if Rc::ptr_eq(&upstream, &self.upstream()) {
+            self.note(&heard);
+        }
+        addresses(heard)
     }
 
     /// From the cache, from whoever asks for the same already, or from a server.
@@ -332,10 +339,11 @@ impl<L: Learn> Resolver<L> {
     }
 
     fn note(&self, heard: &Result<Said, Trouble>) {
+        let has_answered = matches!(*self.health.borrow(), Some(Ok(())));
         let health = match heard {
             Ok(_) => Ok(()),
-            // It answers; of this name it can not say anything.
-            Err(Trouble::Server(_, Fault::Unable)) => return,
+            // It answers; of this name it can not say anything. If it never could, it is of no use.
+            Err(Trouble::Server(_, Fault::Unable)) if has_answered => return,
             Err(trouble) => Err(trouble.clone()),
         };
         self.health.send_if_modified(|known| {

@@ -66,6 +66,11 @@ impl Upstream {
         self.servers == servers && self.transport == *transport
     }
 
+    /// Whether servers are known by certificates.
+    pub(super) fn has_certificates(&self) -> bool {
+        matches!(self.transport, Transport::Tls(..))
+    }
+
     /// Asks for the addresses of a name.
     pub(super) async fn ask(
         &self,

@@ -61,9 +61,9 @@ pub(super) fn reason(stage: Stage, net: &NetState, known: Known<'_>) -> String {
                 .to_owned()
         }
         Stage::Names => match known.names {
-            Some(Err(trouble)) => {
-                format!("names: {trouble}; check the way to it, and `[dns]` of the configuration")
-            }
+            Some(Err(trouble)) => format!(
+                "names: no name server answers ({trouble}); check the way to it, and [dns] of the configuration"
+            ),
             Some(Ok(())) | None => "names: no name server answers; check the way to them".to_owned(),
         },
         Stage::Time => {

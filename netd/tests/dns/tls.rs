@@ -100,6 +100,7 @@ fn names_of_time_servers_are_found_before_the_clock_is_set_and_told_to_no_app() 
         assert!(app.resolver.lookup("pool.example", Kind::A).await.is_empty());
         let found = app.resolver.lookup_early("pool.example", Kind::A).await;
         assert_eq!(found, ["192.0.2.123".parse::<std::net::IpAddr>()?]);
+        assert_eq!(*app.resolver.health().borrow(), Some(Ok(())));
         // Neither the answer nor the connection is there for an app.
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(3)).await;
@@ -120,6 +121,7 @@ fn names_of_time_servers_are_found_before_the_clock_is_set_and_told_to_no_app() 
         ] {
             app.settings.send_replace(settings);
             assert!(app.resolver.lookup_early("pool.example", Kind::A).await.is_empty());
+            assert!(matches!(*app.resolver.health().borrow(), Some(Err(_))), "whoever asks why is told");
         }
         Ok(())
     })
