@@ -19,6 +19,7 @@ mod error;
 mod keys;
 mod nv;
 mod pcr;
+pub mod pcrsig;
 pub mod policy_key;
 pub mod public;
 mod response_code;

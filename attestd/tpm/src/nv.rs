@@ -141,7 +141,7 @@ impl<T: Transport> Tpm<T> {
         self.with_session(|tpm, session| {
             let mut sessions = [Use { session, attributes: 0 }];
             tpm.protected(&call, &mut sessions, |reader| {
-                reader.sized(size.into()).filter(|bytes| bytes.len() == size.into()).map(<[u8]>::to_vec)
+                reader.sized(size.into()).filter(|bytes| bytes.len() == usize::from(size)).map(<[u8]>::to_vec)
             })
         })
     }

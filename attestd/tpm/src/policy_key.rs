@@ -3,6 +3,9 @@
 //! Two kinds are read, from the one DER encoding that each of them has (RFC 5280, `SubjectPublicKeyInfo`): P-256, and RSA
 //! with 2048 bits and the exponent 65537, which is what `systemd-measure` signs with.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::command::Command;
 use crate::constants::{ALG_ECC, ALG_ECDSA, ALG_NULL, ALG_RSA, ALG_RSASSA, ALG_SHA256, ECC_NIST_P256};
 use crate::crypto::{self, Digest};
@@ -25,6 +28,9 @@ const RSA_TAIL: [u8; 5] = [0x02, 0x03, 0x01, 0x00, 0x01];
 /// `SIGN_ENCRYPT`, `DECRYPT` and `USER_WITH_AUTH`, as systemd loads such keys: the attributes are part of the name.
 const ATTRIBUTES: u32 = 0x4_0000 | 0x2_0000 | 0x40;
 
+/// The longest PEM that is read.
+const MOST_PEM: usize = 4096;
+
 /// A public key that signs policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyKey {
@@ -43,6 +49,33 @@ impl PolicyKey {
         let modulus = bytes.strip_prefix(&RSA_HEAD)?.strip_suffix(&RSA_TAIL)?;
         // An integer whose first bit is 1, or it had fewer than 2048.
         (modulus.len() == 256 && modulus.first()? & 0x80 != 0).then(|| Self::rsa(modulus))
+    }
+
+    /// Reads `SubjectPublicKeyInfo` in PEM, as it is in a kernel image's section `.pcrpkey`; what is behind it are the zeros
+    /// of a section.
+    #[must_use]
+    pub fn from_pem(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text.get(..MOST_PEM.min(text.len()))?).ok()?;
+        let text = text.trim_end_matches('\0').trim_end();
+        let body =
+            text.strip_prefix("-----BEGIN PUBLIC KEY-----\n")?.strip_suffix("-----END PUBLIC KEY-----")?;
+        let body: String = body.lines().collect();
+        Self::from_der(&STANDARD.decode(body).ok()?)
+    }
+
+    /// By what systemd knows it: SHA-256 of the key's bits alone, in DER.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let last =
+            |bytes: usize| self.public.get(self.public.len().saturating_sub(bytes)..).unwrap_or_default();
+        if self.is_rsa {
+            // Of `SubjectPublicKeyInfo` what is inside the bit string.
+            let head = RSA_HEAD.get(24..).unwrap_or_default();
+            return crypto::sha256(&[head, last(256), &RSA_TAIL]);
+        }
+        // Both coordinates, with the size of the second between them.
+        let (x, y) = (last(66).get(..32).unwrap_or_default(), last(32));
+        crypto::sha256(&[&[4], x, y])
     }
 
     /// Reads `TPMT_PUBLIC` as [`PolicyKey::public`] gives it.

@@ -117,3 +117,29 @@ fn object_is_refused_to_programs_without_its_policy() -> Result<()> {
     assert_eq!(swtpm.run("tpm2_unseal -p session:session.ctx -c object.ctx")?, "a secret");
     Ok(())
 }
+
+/// What `systemd-measure` predicts and signs for a kernel image opens a secret once that has been measured.
+#[test]
+fn state_that_systemd_measure_signed_opens_the_secret() -> Result<()> {
+    let swtpm = Swtpm::start()?;
+    swtpm.run("openssl genpkey -quiet -algorithm RSA -out key.pem")?;
+    swtpm.run("openssl pkey -in key.pem -pubout -out key.pub")?;
+    let key = PolicyKey::from_pem(&swtpm.read("key.pub")?).context("a key")?;
+    swtpm.write("kernel", b"a kernel")?;
+    let measure = "/lib/systemd/systemd-measure";
+    // It computes the policy in a trial session of a TPM.
+    let image = format!("--linux=kernel --bank=sha256 --tpm2-device={}", swtpm.tcti());
+    let signed = swtpm.run(&format!(
+        "{measure} sign {image} --private-key=key.pem --public-key=key.pub --json=short --phase=:"
+    ))?;
+    let policies = tpm::pcrsig::read(signed.as_bytes(), &key).context("states")?;
+    assert_eq!(policies.len(), 1, "{signed}");
+    let mut tpm = swtpm.open()?;
+    let sealed = tpm.seal(b"a secret", &key)?;
+    assert!(matches!(tpm.unseal(&sealed, &policies), Err(Error::NoSignedPolicy)));
+    // As systemd-stub measures: the section's name with its zero, then what is in it.
+    tpm.extend(11, &sha256(&[b".linux\0"]))?;
+    tpm.extend(11, &sha256(&[b"a kernel"]))?;
+    assert_eq!(*tpm.unseal(&sealed, &policies)?, b"a secret");
+    Ok(())
+}

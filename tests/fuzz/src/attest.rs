@@ -4,7 +4,9 @@ use std::io;
 
 use ::bus::attest_link::{FromAttestd, ToAttestd};
 use ::luks::{HEADER_BYTES, Header, MOST_TOKEN};
-use ::tpm::{Error, KeyId, MOST_BYTES, PolicyKey, Sealed, SignedPolicy, Tpm, Transport, answer, wire};
+use ::tpm::{
+    Error, KeyId, MOST_BYTES, PolicyKey, Sealed, SignedPolicy, Tpm, Transport, answer, pcrsig, wire,
+};
 
 use crate::encodes_to_itself;
 
@@ -64,7 +66,25 @@ pub fn tpm(bytes: &[u8]) {
     }
 }
 
-/// A sealed object and a policy key are what would be written for them.
+/// A key that signs policies, on P-256: 7 and 8 in each byte of its coordinates.
+const KEY: [u8; 86] = {
+    let mut bytes = [7; 86];
+    let head = *b"\0\x23\0\x0b\0\x06\0\x40\0\0\0\x10\0\x10\0\x03\0\x10\0\x20";
+    let mut at = 0;
+    while at < 20 {
+        bytes[at] = head[at];
+        at += 1;
+    }
+    (bytes[52], bytes[53]) = (0, 32);
+    at = 54;
+    while at < 86 {
+        bytes[at] = 8;
+        at += 1;
+    }
+    bytes
+};
+
+/// A sealed object, a policy key and what it has signed are what would be written for them.
 pub fn sealed(bytes: &[u8]) {
     if let Some(sealed) = Sealed::from_bytes(bytes) {
         assert_eq!(sealed.to_bytes(), bytes);
@@ -72,6 +92,15 @@ pub fn sealed(bytes: &[u8]) {
     }
     if let Some(key) = PolicyKey::from_der(bytes) {
         assert_eq!(PolicyKey::from_public(key.public()).as_ref(), Some(&key));
+    }
+    if let Some(key) = PolicyKey::from_pem(bytes) {
+        assert_eq!(PolicyKey::from_public(key.public()).as_ref(), Some(&key));
+    }
+    if let Some(states) = PolicyKey::from_public(&KEY).and_then(|key| pcrsig::read(bytes, &key)) {
+        assert!(states.len() <= 64);
+        assert!(
+            states.iter().all(|state| (1..=24).contains(&state.pcrs.len()) && state.signature.len() <= 512)
+        );
     }
     if let Some((r, s)) = wire::Reader::whole(bytes, ::tpm::read_signature) {
         assert!(bytes.len() <= 72 && r.len() + s.len() == 64);

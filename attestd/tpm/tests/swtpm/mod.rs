@@ -107,13 +107,18 @@ impl Swtpm {
         std::fs::read(self.path(name)).context(name.to_string())
     }
 
+    /// Where it is, for programs on tpm2-tss.
+    pub(crate) fn tcti(&self) -> String {
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
     /// Runs a program in the directory, on this TPM, and gives what it says. Words are separated by spaces.
     pub(crate) fn run(&self, line: &str) -> Result<String> {
         let mut words = line.split(' ');
         let output = Command::new(words.next().context("a program")?)
             .args(words)
             .current_dir(self.folder.path())
-            .env("TPM2TOOLS_TCTI", format!("swtpm:host=127.0.0.1,port={}", self.port))
+            .env("TPM2TOOLS_TCTI", self.tcti())
             .env("TSS2_LOG", "all+NONE")
             .output()?;
         ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
