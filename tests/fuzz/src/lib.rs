@@ -30,7 +30,7 @@ pub mod time;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 36] = [
+pub const TARGETS: [(&str, Entry); 37] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
