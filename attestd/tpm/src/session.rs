@@ -50,6 +50,9 @@ impl Session {
     }
 
     /// `TPMS_AUTH_COMMAND` for the command with this `cpHash`.
+    ///
+    /// A session that encrypts is always the first of its command: the first one's HMAC would have to cover its nonce too
+    /// (part 1, clause 19.6.5), and the TPM refuses a command where it does not.
     pub(crate) fn authorise(&self, command: &Digest, attributes: u8) -> Vec<u8> {
         let attributes = attributes | SESSION_CONTINUE;
         let hmac = crypto::hmac(&*self.key, &[command, &self.ours, &self.theirs, &[attributes]]);
