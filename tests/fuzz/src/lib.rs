@@ -10,6 +10,7 @@
 //! | [`package`] | what an app's author packs |
 //! | [`time`] | what time servers answer |
 //! | [`mdns`] | what anybody on the link says |
+//! | [`evidence`] | what a device shows of itself to whoever checks it |
 //! | [`attest`] | what has to do with the device's identity |
 //! | [`net`] | what else the network daemon reads |
 //!
@@ -18,6 +19,7 @@
 
 pub mod attest;
 pub mod bus;
+pub mod evidence;
 pub mod init;
 pub mod mdns;
 pub mod net;
@@ -30,7 +32,7 @@ pub mod time;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 37] = [
+pub const TARGETS: [(&str, Entry); 41] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -68,6 +70,10 @@ pub const TARGETS: [(&str, Entry); 37] = [
     ("sealed", attest::sealed),
     ("luks", attest::luks),
     ("reports", sandboxd::reports),
+    ("bootlog", evidence::bootlog),
+    ("packagelog", evidence::packagelog),
+    ("statement", evidence::statement),
+    ("reference", evidence::reference),
 ];
 
 /// Whatever is a message encodes to itself, no longer.
