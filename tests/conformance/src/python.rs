@@ -1,32 +1,46 @@
-//! The Python package `varlink`, fetched once.
+//! Python packages that others wrote, each set fetched once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
-/// Also the name of the folder, so that another version is another folder.
-const PACKAGE: &str = "python-varlink-31.0.0";
+/// The package `varlink`. The name of the folder, so that another version is another folder, and the list.
+const VARLINK: (&str, &str) = ("python-varlink-31.0.0", "requirements.txt");
+/// The package `jwt`, with what it checks signatures by.
+const JWT: (&str, &str) = ("python-jwt-2.15.1", "jwt.txt");
 
-/// A Python that has the package.
+/// A Python that has the package `varlink`.
 ///
 /// # Errors
 /// There is no Python, or the package could not be fetched; with what it said.
 pub fn python() -> Result<Command> {
-    let mut command = Command::new("python3");
-    command.arg("-u").env("PYTHONPATH", folder()?);
-    Ok(command)
+    Ok(with(&folder()?))
 }
 
-/// Where the package is, a folder `varlink` in it.
+/// A Python that has the package `jwt`.
+///
+/// # Errors
+/// There is no Python, or the package could not be fetched; with what it said.
+pub fn with_jwt() -> Result<Command> {
+    Ok(with(&fetched(JWT)?))
+}
+
+fn with(folder: &Path) -> Command {
+    let mut command = Command::new("python3");
+    command.arg("-u").env("PYTHONPATH", folder);
+    command
+}
+
+/// Where the package `varlink` is, a folder of that name in it.
 ///
 /// # Errors
 /// It could not be fetched.
 pub fn folder() -> Result<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| fetched().map_err(|error| format!("{error:#}")));
+    let folder = FOLDER.get_or_init(|| fetched(VARLINK).map_err(|error| format!("{error:#}")));
     folder.clone().map_err(anyhow::Error::msg)
 }
 
@@ -35,12 +49,12 @@ pub fn scripts() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("python")
 }
 
-fn fetched() -> Result<PathBuf> {
+fn fetched((package, list): (&str, &str)) -> Result<PathBuf> {
     let cache = match env::var_os("GABION_CACHE") {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".cache/gabion"),
     };
-    let folder = cache.join(PACKAGE);
+    let folder = cache.join(package);
     if folder.is_dir() {
         return Ok(folder);
     }
@@ -50,7 +64,7 @@ fn fetched() -> Result<PathBuf> {
     let target = fresh.path().join("package");
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target"]).arg(&target);
-    pip.arg("--requirement").arg(scripts().join("requirements.txt"));
+    pip.arg("--requirement").arg(scripts().join(list));
     let output = pip.output().context("python3")?;
     ensure!(output.status.success(), "pip: {}", String::from_utf8_lossy(&output.stderr));
     if let Err(error) = fs::rename(&target, &folder) {
