@@ -239,6 +239,31 @@ fn program_that_extends_pcr_11_as_the_kernel_image_would_is_refused() -> Result<
 }
 
 #[test]
+fn driver_of_an_expansion_card_is_a_warning_unless_the_release_names_it() -> Result<()> {
+    let mut device = Device::real()?;
+    let digest = Digest::of(b"driver");
+    let at = device.find(|event| event.pcr == 2)?;
+    let driver = Event { number: 0, pcr: 2, kind: kind::BOOT_DRIVER, digest, data: Vec::new() };
+    device.events.insert(at, driver);
+    let device = device.started()?;
+    let verdict = device.judged(&[published()?], &Policy::default());
+    assert_eq!(verdict.status(), Tier::Warning);
+    said(&verdict, "came with an expansion card: EFI image of no file")?;
+    let mut release = published()?;
+    release.values.images.insert(digest);
+    assert_eq!(device.judged(&[release.clone()], &Policy::default()).status(), Tier::Affirming);
+    let own = device.values.get(&2).copied().context("no PCR 2")?;
+    release.values.images.clear();
+    release.values.firmware = BTreeMap::from([("2".to_owned(), BTreeSet::from([own]))]);
+    let verdict = device.judged(&[release.clone()], &Policy::default());
+    assert_eq!((verdict.status(), verdict.vector.value(Claim::Hardware)), (Tier::Affirming, 2));
+    release.values.firmware = BTreeMap::from([("2".to_owned(), BTreeSet::from([Digest::ZERO]))]);
+    let verdict = device.judged(&[release], &Policy::default());
+    assert!(!verdict.passes());
+    said(&verdict, "PCR 2 is not of a known firmware")
+}
+
+#[test]
 fn kernel_command_line_altered_is_refused_and_named() -> Result<()> {
     let mut device = Device::real()?;
     let name = Digest::of(b".cmdline\0");

@@ -1,4 +1,5 @@
-//! What the firmware measured: Secure Boot (PCR 7), the images that it started (PCR 4), its own code (PCRs 0 to 3).
+//! What the firmware measured: Secure Boot (PCR 7), the images that it started (PCR 4), its own code and that of cards
+//! (PCRs 0 to 3).
 //!
 //! An event counts for what its digest proves (`bootlog`); one that is not understood in PCR 4 or 7 is a fault, because it
 //! may be anything.
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const SECURE_BOOT_PCR: u32 = 7;
 const IMAGES_PCR: u32 = 4;
+const CARDS_PCR: u32 = 2;
 /// `EFI_GLOBAL_VARIABLE`, which SecureBoot, PK and KEK are in.
 const GLOBAL: [u8; 16] =
     [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
@@ -173,6 +175,23 @@ pub(super) fn images(
 fn of_release(values: &ReferenceValues) -> impl Iterator<Item = (Digest, &'static str)> {
     let others = values.images.iter().map(|image| (*image, "other EFI image"));
     [(values.boot_loader, "boot loader"), (values.kernel_image, "kernel image")].into_iter().chain(others)
+}
+
+/// What ran from expansion cards (PCR 2), which Secure Boot lets do so only if its database allows it. A release that names
+/// values of PCR 2 is taken at those.
+pub(super) fn cards(verdict: &mut Appraisal, log: &BootLog, values: Option<&ReferenceValues>) {
+    let Some(values) = values.filter(|values| !values.firmware.contains_key("2")) else { return };
+    for event in log.of_pcr(CARDS_PCR) {
+        let expected =
+            matches!(event.meaning(), Meaning::Separator(true)) || values.images.contains(&event.digest);
+        if !expected {
+            let what = event.title();
+            let reason =
+                format!("code that no release names came with an expansion card: {what} ({})", event.digest);
+            verdict.lower(Claim::Hardware, 32, reason);
+            verdict.measured(what, Vec::new(), event.digest.to_string(), true);
+        }
+    }
 }
 
 /// The firmware's own code and configuration have known values, where the reference values say any.

@@ -157,6 +157,7 @@ pub fn appraise(evidence: Evidence<'_>, published: &[Published], policy: &Policy
             let values = release.map(|release| &release.values);
             firmware::secure_boot(&mut verdict, &log, values, policy);
             firmware::images(&mut verdict, &log, values, published);
+            firmware::cards(&mut verdict, &log, values);
             firmware::code(&mut verdict, evidence.values, values);
             kernel::image(&mut verdict, &log, evidence.values, release, published);
         }
