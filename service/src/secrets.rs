@@ -11,7 +11,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 /// Rounds of PBKDF2-HMAC-SHA256 from the passphrase to its key (OWASP's number of 2023).
-const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(599_999);
+pub const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(599_999);
 /// Without letters and digits that are taken for each other.
 const SPOKEN: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -119,13 +119,13 @@ impl Sealer {
         Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| SecretError::Sealed)?)))
     }
 
-    /// By a passphrase. Slow on purpose.
+    /// By a passphrase. Slow on purpose, by [`ROUNDS`].
     ///
     /// # Errors
     /// Never, for a key of this length.
-    pub fn of_passphrase(passphrase: &str, salt: &[u8; 16]) -> Result<Self, SecretError> {
+    pub fn of_passphrase(passphrase: &str, salt: &[u8; 16], rounds: NonZeroU32) -> Result<Self, SecretError> {
         let mut key = [0; 32];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ROUNDS, salt, passphrase.as_bytes(), &mut key);
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, passphrase.as_bytes(), &mut key);
         Self::new(&key)
     }
 

@@ -1,6 +1,6 @@
 //! What the service asks of whoever understands TPMs: a challenge for an enrolment, a verdict on evidence.
 //!
-//! The verifier has no state, no clock and no network: what it is given decides. It runs on bytes that anybody sent, so it
+//! The verifier has no state and no network: what it is given decides, and for the makers' certificates the time. It runs on bytes that anybody sent, so it
 //! may refuse and must never panic. That a nonce is ours, fresh and unused, that the device is known, owned and not revoked,
 //! is settled before it is asked, or when its verdict is noted.
 
@@ -69,16 +69,11 @@ pub struct TpmKey {
 
 /// Understands TPMs.
 pub trait Verifier: Send + Sync + 'static {
-    /// Protects `secret` for the TPM of an enrolment, whose certificate has to hold `at` this second since 1970.
+    /// Protects `secret` for the TPM of an enrolment.
     ///
     /// # Errors
     /// Why these keys are not a TPM's, or not of the kinds that are taken.
-    fn challenge(
-        &self,
-        enrolment: &NewEnrolment,
-        secret: &[u8; 32],
-        at: u64,
-    ) -> Result<Credential, Vec<String>>;
+    fn challenge(&self, enrolment: &NewEnrolment, secret: &[u8; 32]) -> Result<Credential, Vec<String>>;
 
     /// Whether a release's reference values can be read.
     ///

@@ -8,12 +8,14 @@ use evidence::bootlog::BootLog;
 use evidence::tpm::{KeyKind, Selection};
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use service::attest::{Makers, TpmVerifier};
+use service::ca::AuthorityFile;
 use service::clock::Clock;
 use service::verifier::{Appraisal, Question, Verifier};
 use service_api::device::{CertificateRequest, CertificateSubject, Evidence, NewEnrolment, Pcr};
 use service_api::fleet::{GroupPolicy, NewRelease, Release};
 use service_api::{Bytes, Few};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use tools::Tpm;
 
 const BOOT_LOG: &[u8] = include_bytes!("../../attestd/evidence/tests/data/boot.log");
@@ -152,7 +154,19 @@ fn asked(
     evidence: &Evidence,
     releases: &[Release],
 ) -> Result<Appraisal, Vec<String>> {
-    verifier.appraise(Question { evidence, ak_public: ak, policy: &GroupPolicy::default(), releases })
+    let names = ["localhost".to_owned()];
+    let file =
+        AuthorityFile::make(&names, "passphrase", NonZeroU32::MIN, 0).map_err(|why| vec![why.to_string()])?;
+    let authority = file.open("passphrase").map_err(|why| vec![why.to_string()])?;
+    verifier.appraise(Question {
+        evidence,
+        ak_public: ak,
+        policy: &GroupPolicy::default(),
+        policy_name: "one/pump/field",
+        releases,
+        at: 1,
+        signer: authority.verdict_signer(),
+    })
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::verifier::{Appraisal, Credential, Question, TpmKey, Verifier};
 use evidence::Digest;
 use evidence::appraise::{self, Policy, Published};
+use evidence::ear;
 use evidence::reference::ReferenceValues;
 use evidence::tpm::{Public, Selection, check_quote, make_credential};
 use ring::rand::SystemRandom;
@@ -77,13 +78,31 @@ impl Verifier for TpmVerifier {
         } else {
             Vec::new()
         };
+        let ear = self.ear(&verdict, question)?;
         Ok(Appraisal {
             passed: verdict.passes(),
             release: verdict.release.clone().and_then(|name| Name::try_from(name).ok()),
             measurements: verdict.measurements.into_iter().map(measurement).collect(),
             reasons: verdict.reasons,
             keys,
+            ear,
         })
+    }
+}
+
+impl TpmVerifier {
+    fn ear(&self, verdict: &appraise::Appraisal, question: Question<'_>) -> Result<String, Reasons> {
+        let device: Option<Digest> =
+            crate::secrets::unhex(question.evidence.device.as_str()).and_then(|id| Digest::from_slice(&id));
+        let context = ear::Context {
+            issued_at: question.at,
+            device: &device.ok_or_else(|| reason("the device's id is no digest"))?,
+            nonce: question.evidence.nonce.as_slice(),
+            policy: question.policy_name,
+            build: env!("CARGO_PKG_VERSION"),
+        };
+        let signer = question.signer;
+        ear::sign(verdict, &context, &signer.key, &signer.key_id, &self.random).map_err(reason)
     }
 }
 

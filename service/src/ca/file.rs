@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Mutex;
@@ -27,6 +28,8 @@ pub struct AuthorityFile {
     pub names: Vec<String>,
     /// Of the passphrase.
     salt: Bytes<16>,
+    /// How slow it is.
+    rounds: NonZeroU32,
     /// Sealed by the passphrase.
     master: Bytes<128>,
     /// DER.
@@ -81,11 +84,11 @@ impl<E: Into<CaError>> From<E> for FileError {
 }
 
 impl AuthorityFile {
-    /// Makes a root, and a key for verdicts that it certifies.
+    /// Makes a root, and a key for verdicts that it certifies. The passphrase takes `rounds`: [`secrets::ROUNDS`].
     ///
     /// # Errors
     /// No chance, or a name that is none.
-    pub fn make(names: &[String], passphrase: &str, now: i64) -> Result<Self, FileError> {
+    pub fn make(names: &[String], passphrase: &str, rounds: NonZeroU32, now: i64) -> Result<Self, FileError> {
         let (salt, master) = (secrets::random()?, secrets::random()?);
         let sealer = Sealer::new(&master)?;
         let root_key = new_key()?;
@@ -97,7 +100,8 @@ impl AuthorityFile {
         Ok(Self {
             names: names.to_vec(),
             salt: bytes(&salt)?,
-            master: bytes(&Sealer::of_passphrase(passphrase, &salt)?.seal("master", &master)?)?,
+            rounds,
+            master: bytes(&Sealer::of_passphrase(passphrase, &salt, rounds)?.seal("master", &master)?)?,
             root_certificate: bytes(&root_certificate)?,
             root_key: bytes(&sealed_root)?,
             verdicts_certificate: bytes(verdicts.der())?,
@@ -111,7 +115,8 @@ impl AuthorityFile {
     /// The passphrase is another, or the file was altered.
     pub fn open(&self, passphrase: &str) -> Result<Authority, FileError> {
         let salt: [u8; 16] = self.salt.as_slice().try_into().map_err(|_| CaError::Key)?;
-        let master = Sealer::of_passphrase(passphrase, &salt)?.open("master", self.master.as_slice())?;
+        let master =
+            Sealer::of_passphrase(passphrase, &salt, self.rounds)?.open("master", self.master.as_slice())?;
         let master: [u8; 32] = master.try_into().map_err(|_| CaError::Key)?;
         let sealer = Sealer::new(&master)?;
         let root_key = sealer.open("root", self.root_key.as_slice())?;

@@ -58,7 +58,7 @@ pub(super) async fn enrol(
 ) -> Result<Created<Challenge>, Refusal> {
     let secret: [u8; 32] = secrets::random()?;
     let untrusted = |reasons| Refusal::with_reasons(Kind::Untrusted, reasons);
-    let credential = service.verifier.challenge(&new, &secret, service.seconds()).map_err(untrusted)?;
+    let credential = service.verifier.challenge(&new, &secret).map_err(untrusted)?;
     let enrolment = secrets::code()?;
     let (id, digest) = (secrets::digest_of(&enrolment), secrets::sha256(&secret));
     let (device, expires) = (credential.device, service.now() + ENROLMENT_S);

@@ -219,7 +219,8 @@ async fn insert(
     table: &str,
     row: Map<String, Value>,
 ) -> Result<Option<()>, DumpError> {
-    let plain = |name: &String| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let plain =
+        |name: &String| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if !row.keys().all(plain) {
         return Ok(None);
     }

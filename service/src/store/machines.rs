@@ -2,6 +2,7 @@
 
 use super::checked;
 use crate::refusal::{Kind, Refusal};
+use crate::secrets;
 use service_api::people::{Machine, NewMachine, Role};
 use service_api::{Bytes, Name};
 use sqlx::AnyConnection;
@@ -15,7 +16,7 @@ pub async fn add(connection: &mut AnyConnection, catalog: &Name, new: &NewMachin
         .bind(catalog.as_str())
         .bind(new.name.as_str())
         .bind(new.role.as_str())
-        .bind(new.certificate_sha256.encode())
+        .bind(secrets::hex(new.certificate_sha256.as_slice()))
         .execute(connection)
         .await?;
     Ok(())
@@ -48,7 +49,9 @@ pub async fn list(connection: &mut AnyConnection, catalog: &Name) -> Result<Vec<
         Ok(Machine {
             name: checked(name)?,
             role: Role::from_word(&role).ok_or_else(super::damaged)?,
-            certificate_sha256: Bytes::decode(&certificate).ok_or_else(super::damaged)?,
+            certificate_sha256: secrets::unhex(&certificate)
+                .and_then(Bytes::new)
+                .ok_or_else(super::damaged)?,
         })
     };
     rows.into_iter().map(machine).collect()

@@ -1,0 +1,295 @@
+//! The commands and their options.
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use service::attest::{Makers, TpmVerifier};
+use service::ca::{Authority, AuthorityFile};
+use service::clock::Clock;
+use service::http::Service;
+use service::limits::{Limits, Rate};
+use service::run::{Own, Running};
+use service::secrets;
+use service::store::{Store, people};
+use service_api::{Code, Subject};
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+
+/// The longest passphrase file, and file of certificates, that is read.
+const FILE_MAX: u64 = 1 << 20;
+/// How long the operator's code waits.
+const CODE_S: i64 = 86_400;
+const AUTHORITY: &str = "authority.json";
+
+/// The Security Service of Gabion devices.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Command {
+    /// Say more in the log.
+    #[arg(long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Make the authority and the tables, and a code for the first administrator.
+    Init {
+        #[command(flatten)]
+        state: State,
+        /// What devices and people call the service: host names and addresses.
+        #[arg(long = "name", required = true)]
+        names: Vec<String>,
+        /// Who the first administrator is.
+        #[arg(long, default_value = "operator")]
+        operator: String,
+    },
+    /// Make another code for an operator, who may make catalogs.
+    Code {
+        #[command(flatten)]
+        state: State,
+        /// Who.
+        #[arg(long, default_value = "operator")]
+        operator: String,
+    },
+    /// Serve, until SIGTERM or SIGINT.
+    Run(Box<Run>),
+    /// Bring the tables to this program's version.
+    Migrate {
+        #[command(flatten)]
+        state: State,
+    },
+    /// Write everything to a folder, which is made.
+    Backup {
+        #[command(flatten)]
+        state: State,
+        /// Where to.
+        folder: PathBuf,
+    },
+    /// Read a backup back, into a state that is not there yet.
+    Restore {
+        #[command(flatten)]
+        state: State,
+        /// Where from.
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct State {
+    /// The folder with the authority, and SQLite's file unless --database says another.
+    #[arg(long, env = "GABION_SERVICE_STATE", default_value = "/var/lib/gabion-service")]
+    state: PathBuf,
+    /// sqlite:… or postgres://…
+    #[arg(long, env = "GABION_SERVICE_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+    /// A file with the passphrase that the authority's keys are sealed with.
+    #[arg(long, env = "GABION_SERVICE_PASSPHRASE_FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    state: State,
+    /// Where the world finds the service.
+    #[arg(long, default_value = "[::]:8443")]
+    listen: SocketAddr,
+    /// Where /metrics, /healthz and /readyz are, in plain HTTP; not for the world.
+    #[arg(long)]
+    inside: Option<SocketAddr>,
+    /// A certificate chain (PEM) to show instead of one of the service's own root.
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Its key (PEM, PKCS#8).
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Requests without credentials that one address may make at once.
+    #[arg(long, default_value_t = 120)]
+    burst: u32,
+    /// And a second, in the long run.
+    #[arg(long, default_value_t = 20)]
+    rate: u32,
+    /// Certificates (PEM) of the makers whose TPMs are believed to be TPMs.
+    #[arg(long, required_unless_present = "any_tpm")]
+    tpm_makers: Option<PathBuf>,
+    /// Believe every key to be a TPM's: for boards whose TPM has no certificate. A program may enrol as a device then.
+    #[arg(long, conflicts_with = "tpm_makers")]
+    any_tpm: bool,
+}
+
+impl Command {
+    /// What the log has.
+    pub(crate) fn log_level(&self) -> tracing::Level {
+        if self.verbose { tracing::Level::DEBUG } else { tracing::Level::INFO }
+    }
+
+    /// Does it.
+    pub(crate) async fn run(self) -> Result<()> {
+        match self.act {
+            Act::Init { state, names, operator } => init(&state, &names, &operator).await,
+            Act::Code { state, operator } => code(&state.open().await?, &operator).await,
+            Act::Run(options) => run(*options).await,
+            Act::Migrate { state } => migrate(&state).await,
+            Act::Backup { state, folder } => backup(&state, &folder).await,
+            Act::Restore { state, folder } => restore(&state, &folder).await,
+        }
+    }
+}
+
+impl State {
+    fn address(&self) -> String {
+        let file = || format!("sqlite://{}?mode=rwc", self.state.join("state.sqlite").display());
+        self.database.clone().unwrap_or_else(file)
+    }
+
+    fn authority_path(&self) -> PathBuf {
+        self.state.join(AUTHORITY)
+    }
+
+    fn passphrase(&self) -> Result<String> {
+        let path = self.passphrase_file.as_ref().context("--passphrase-file is missing")?;
+        let mut text = String::new();
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        file.take(FILE_MAX).read_to_string(&mut text).context("reading the passphrase")?;
+        let passphrase = text.trim_end_matches(['\r', '\n']).to_owned();
+        ensure!(passphrase.len() >= 12, "a passphrase has at least 12 characters");
+        Ok(passphrase)
+    }
+
+    fn make_folder(&self) -> Result<()> {
+        let make = || std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state);
+        make().with_context(|| format!("making {}", self.state.display()))
+    }
+
+    async fn open(&self) -> Result<Store> {
+        Store::open(&self.address()).await.context("opening the database")
+    }
+
+    fn authority(&self) -> Result<(AuthorityFile, Authority)> {
+        let path = self.authority_path();
+        let file = AuthorityFile::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let authority = file.open(&self.passphrase()?)?;
+        Ok((file, authority))
+    }
+}
+
+async fn init(state: &State, names: &[String], operator: &str) -> Result<()> {
+    let passphrase = state.passphrase()?;
+    state.make_folder()?;
+    ensure!(!state.authority_path().exists(), "{} is there already", state.authority_path().display());
+    let file = AuthorityFile::make(names, &passphrase, secrets::ROUNDS, Clock::System.now())?;
+    let (store, _) = Store::migrate(&state.address()).await.context("making the tables")?;
+    file.write(&state.authority_path())?;
+    let root = state.state.join("root.pem");
+    std::fs::write(&root, file.root_pem()).with_context(|| format!("writing {}", root.display()))?;
+    println!("Devices, brokers and tools trust {}", root.display());
+    code(&store, operator).await
+}
+
+async fn code(store: &Store, operator: &str) -> Result<()> {
+    let subject: Subject = operator.parse()?;
+    let code: Code = secrets::spoken_code()?;
+    let (digest, expires) = (secrets::digest_of(&code), Clock::System.now() + CODE_S);
+    let kept = store.write(move |connection| {
+        Box::pin(async move { people::invite(connection, &digest, &subject, None, expires).await })
+    });
+    kept.await.map_err(|refusal| refusal.problem())?;
+    store.close().await;
+    println!("One-time code for {operator}, good for a day: {}", code.as_str());
+    Ok(())
+}
+
+async fn run(options: Run) -> Result<()> {
+    let (file, authority) = options.state.authority()?;
+    let store = options.state.open().await?;
+    let own = match (&options.certificate, &options.key) {
+        (Some(certificate), Some(key)) => given(certificate, key)?,
+        _ => Own::Made(file.names.clone()),
+    };
+    let verifier = Box::new(TpmVerifier::new(makers(options.tpm_makers.as_deref())?, Clock::System));
+    let limits = Limits::new(Rate { burst: options.burst, per_second: options.rate });
+    let service = Service::new(store, authority, verifier, Clock::System, limits);
+    let running = Running::start(service, own, options.listen, options.inside).await?;
+    tracing::info!(address = %running.address, inside = ?running.inside, "serving");
+    println!("listening on {}", running.address);
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => (),
+        _ = int.recv() => (),
+    }
+    tracing::info!("ending");
+    running.stop().await;
+    Ok(())
+}
+
+/// The command line has either the file, or the word that anybody's will do.
+fn makers(path: Option<&Path>) -> Result<Makers> {
+    let Some(path) = path else {
+        tracing::warn!("every key is believed to be a TPM's");
+        return Ok(Makers::Anybody);
+    };
+    Makers::read(&read(path)?).with_context(|| format!("reading {}", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    file.take(FILE_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn given(certificate: &Path, key: &Path) -> Result<Own> {
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?).collect::<Result<Vec<_>, _>>();
+    let chain = chain.with_context(|| format!("reading {}", certificate.display()))?;
+    ensure!(!chain.is_empty(), "{} has no certificate", certificate.display());
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&read(key)?).context("reading the key")?;
+    let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
+    Ok(Own::Given(chain, key.secret_pkcs8_der().to_vec()))
+}
+
+async fn migrate(state: &State) -> Result<()> {
+    let (store, from) = Store::migrate(&state.address()).await?;
+    store.close().await;
+    println!("the tables were of version {from} and are of version {}", service::store::VERSION);
+    Ok(())
+}
+
+async fn backup(state: &State, folder: &Path) -> Result<()> {
+    let store = state.open().await?;
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("making {}", folder.display()))?;
+    let file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join("state.jsonl"))?;
+    let mut buffer = BufWriter::new(file);
+    let rows = store.dump(&mut buffer).await?;
+    buffer.into_inner()?.sync_all()?;
+    AuthorityFile::read(&state.authority_path())?.write(&folder.join(AUTHORITY))?;
+    store.close().await;
+    println!("{rows} rows");
+    Ok(())
+}
+
+async fn restore(state: &State, folder: &Path) -> Result<()> {
+    state.make_folder()?;
+    ensure!(!state.authority_path().exists(), "{} is there already", state.authority_path().display());
+    let authority = AuthorityFile::read(&folder.join(AUTHORITY))?;
+    // A backup whose passphrase nobody has is worth nothing: better known now.
+    authority.open(&state.passphrase()?)?;
+    let (store, _) = Store::migrate(&state.address()).await?;
+    let rows = store.restore(BufReader::new(File::open(folder.join("state.jsonl"))?)).await?;
+    authority.write(&state.authority_path())?;
+    let mut root = File::create(state.state.join("root.pem"))?;
+    root.write_all(authority.root_pem().as_bytes())?;
+    store.close().await;
+    println!("{rows} rows");
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The API from outside: over TLS on loopback, on SQLite and on PostgreSQL.
+
+mod support;
+
+mod scenarios {
+    pub(super) mod bodies;
+    pub(super) mod fleet;
+    pub(super) mod lifecycle;
+    pub(super) mod people;
+}
+
+use anyhow::{Context as _, Result};
+use scenarios::{bodies, fleet, lifecycle, people};
+use support::postgres::Postgres;
+use support::{Site, runtime, sqlite};
+
+/// Each scenario, once: on SQLite a test of its own, on PostgreSQL all on one cluster, each in its own database.
+macro_rules! scenarios {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() -> Result<()> {
+                let folder = tempfile::tempdir()?;
+                runtime()?.block_on(async {
+                    let site = Site::start(&sqlite(folder.path())).await?;
+                    $module::$name(&site).await?;
+                    site.running.stop().await;
+                    Ok(())
+                })
+            }
+        )*
+
+        #[test]
+        fn everything_holds_on_postgresql() -> Result<()> {
+            let cluster = Postgres::start(false)?;
+            runtime()?.block_on(async {
+                $(
+                    let site = Site::start(&cluster.database()?).await?;
+                    $module::$name(&site).await.context(stringify!($name))?;
+                    site.running.stop().await;
+                )*
+                Ok(())
+            })
+        }
+    };
+}
+
+scenarios!(
+    people::role_of_each_caller_decides_on_each_path,
+    people::code_is_good_once_and_for_a_day,
+    people::refresh_token_used_twice_ends_the_session,
+    people::last_administrator_stays,
+    people::name_known_elsewhere_cannot_be_invited,
+    people::machine_is_known_by_its_certificate,
+    fleet::change_is_in_the_audit_log_with_before_and_after,
+    fleet::group_with_devices_stays,
+    lifecycle::device_goes_from_enrolment_to_reports,
+    lifecycle::claim_needs_the_proof_of_this_device,
+    lifecycle::transfer_takes_the_device_and_its_certificates_away,
+    lifecycle::nonce_is_used_once_and_in_time,
+    lifecycle::evidence_that_fails_is_shown_to_the_owner,
+    lifecycle::revoked_certificate_is_on_the_list_and_refused,
+    bodies::body_that_is_wrong_is_a_problem_with_reasons,
+    bodies::document_describes_every_path,
+    bodies::backup_restored_is_the_same_state,
+);

@@ -1,0 +1,124 @@
+//! HTTP/1.1 over TLS, as plainly as can be: one connection a request, so that nothing is shared that a test did not ask for.
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// Somebody with or without credentials.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: SocketAddr,
+    tls: TlsConnector,
+    token: Option<String>,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    /// Who trusts `root`, perhaps with a certificate chain and its key (DER).
+    pub(crate) fn new(
+        address: SocketAddr,
+        root: &[u8],
+        own: Option<(Vec<Vec<u8>>, Vec<u8>)>,
+    ) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.to_vec().into())?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots);
+        let config = match own {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let chain = chain.into_iter().map(Into::into).collect();
+                builder.with_client_auth_cert(chain, PrivatePkcs8KeyDer::from(key).into())?
+            }
+        };
+        Ok(Self { address, tls: TlsConnector::from(Arc::new(config)), token: None })
+    }
+
+    /// The same with a token.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
+        self.send("GET", path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Result<Answer> {
+        self.send("POST", path, Some(&body)).await
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let body = body.map(Value::to_string);
+        self.raw(method, path, "application/json", body.as_deref().map(str::as_bytes)).await
+    }
+
+    /// Any body at all.
+    pub(crate) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Answer> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        if let Some(token) = &self.token {
+            head += &format!("Authorization: Bearer {token}\r\n");
+        }
+        if let Some(body) = body {
+            head += &format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+        }
+        let request = [head.as_bytes(), b"\r\n", body.unwrap_or_default()].concat();
+        let stream = TcpStream::connect(self.address).await?;
+        let mut stream = self.tls.connect(ServerName::try_from("localhost")?, stream).await?;
+        // A refusal may come before the body went through.
+        let sent = stream.write_all(&request).await;
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer).await;
+        Answer::of(&answer).with_context(|| format!("{method} {path}: {sent:?}, {read:?}"))
+    }
+}
+
+impl Answer {
+    fn of(bytes: &[u8]) -> Result<Self> {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").context("no head")?;
+        let head = String::from_utf8(bytes[..end].to_vec())?;
+        let status = head.split(' ').nth(1).context("no status")?.parse()?;
+        if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+            bail!("chunked");
+        }
+        Ok(Self { status, head, body: bytes[end + 4..].to_vec() })
+    }
+
+    /// The body, if the status is this one.
+    pub(crate) fn json(&self, status: u16) -> Result<Value> {
+        if self.status != status {
+            bail!("{} instead of {status}: {}", self.status, String::from_utf8_lossy(&self.body));
+        }
+        if self.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&self.body).context("no JSON")
+    }
+
+    /// The reasons, if it is refused by this status.
+    pub(crate) fn refused(&self, status: u16) -> Result<String> {
+        let problem = self.json(status)?;
+        anyhow::ensure!(self.head.contains("application/problem+json"), "{}", self.head);
+        anyhow::ensure!(problem["status"] == status && problem["title"].is_string(), "{problem}");
+        Ok(problem["reasons"].to_string())
+    }
+}
