@@ -69,8 +69,9 @@ pub fn ipv6(link: &str, on: bool) -> io::Result<()> {
 
 /// Which app serves which port is the firewall's to say, so no port is kept for root. Nobody is led elsewhere by a
 /// redirect. The source of a packet has to lie where a route back leads (answers of DHCP servers come by another way, see
-/// netd's `link`). Programs of the firewall are compiled with their constants blinded.
-const SETTINGS: [(&str, &str); 11] = [
+/// netd's `link`), and a link speaks ARP for its own addresses alone: for another's it would look like a host that took them.
+/// Programs of the firewall are compiled with their constants blinded.
+const SETTINGS: [(&str, &str); 13] = [
     ("ipv4/ip_unprivileged_port_start", "0"),
     ("ipv4/conf/all/accept_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
@@ -79,6 +80,8 @@ const SETTINGS: [(&str, &str); 11] = [
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/conf/all/rp_filter", "1"),
+    ("ipv4/conf/all/arp_announce", "2"),
+    ("ipv4/conf/all/arp_ignore", "1"),
     ("core/bpf_jit_harden", "2"),
     ("ipv6/conf/all/accept_redirects", "0"),
     ("ipv6/conf/default/accept_redirects", "0"),
