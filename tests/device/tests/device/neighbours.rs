@@ -69,11 +69,13 @@ fn devices_on_one_link_find_each_other_and_reach_what_both_sides_granted() {
     let site = Site::new().unwrap();
     site.serve(servers::dnsmasq(&site).unwrap());
     echo(&site);
-    let host = host(&site).boot().unwrap();
+    let mut host = host(&site).boot().unwrap();
     let caller = caller(&site).boot().unwrap();
     host.wait_for("[org.test.granted] serve: listening");
     reached(&caller);
     refused(&host, &caller);
+    // No client of the host gets a port by chance that was granted to somebody.
+    assert_eq!(host.agent("cat /proc/sys/net/ipv4/ip_local_reserved_ports"), ["7000,7002"]);
     found(&site);
     for device in [host, caller] {
         device.power_button().check_data().unwrap();
