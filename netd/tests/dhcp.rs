@@ -216,6 +216,31 @@ fn lease_of_udhcpd_is_renewed_though_somebody_has_port_68_and_over_when_nobody_r
 }
 
 #[test]
+fn two_links_get_an_address_each_of_their_own_network() -> Result<()> {
+    let mut site = Site::new()?;
+    run(&format!(
+        "ip link add other type veth peer name other netns {0}
+         ip -n {0} addr add 10.8.0.1/24 dev other
+         ip -n {0} link set other up",
+        site.name
+    ))?;
+    site.dnsmasq(&["--interface=other", "--dhcp-range=10.8.0.50,10.8.0.60,255.255.255.0,2m", "--no-ping"])?;
+    site.plug(true)?;
+    let served = |net: &NetState, name: &str, network: u8| {
+        net.links.iter().any(|link| {
+            let octets = leased(link).map(|address| address.octets());
+            let routed = link.gateways.contains(&IpAddr::from([10, network, 0, 1]));
+            link.name == name && octets.is_some_and(|octets| octets[1] == network) && routed
+        })
+    };
+    beside("", |mut seen, _| async move {
+        let both = |_: &Link, net: &NetState| served(net, "cable", 9) && served(net, "other", 8);
+        until(&mut seen, "both", both).await?;
+        Ok(())
+    })
+}
+
+#[test]
 fn address_that_somebody_has_is_declined_and_another_is_used() -> Result<()> {
     let mut site = Site::new()?;
     // The first that is offered.
