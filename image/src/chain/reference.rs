@@ -40,3 +40,38 @@ fn values(system: &System) -> Value {
         "secure_boot": keys,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::pcr::Pcr;
+    use super::*;
+    use evidence::Digest;
+    use evidence::reference::ReferenceValues;
+
+    #[test]
+    fn values_are_what_the_service_reads() {
+        let system = System {
+            disk: "system.img".into(),
+            kernel: "system.efi".into(),
+            reference: "system.reference.json".into(),
+            release: "0.1.0".to_owned(),
+            audience: "production",
+            command_line: "root=/dev/dm-0".to_owned(),
+            root_hash: hex(&[1; 32]),
+            apps_hash: hex(&[2; 32]),
+            pcr7: Pcr([7; 32]),
+            pcr11: Pcr([11; 32]),
+            pcr12: Pcr([12; 32]),
+            loader: [3; 32],
+            kernel_image: [4; 32],
+            again: [5; 32],
+            secure_boot: ["PK", "KEK", "db", "dbx"].map(|name| (name, [6; 32])),
+        };
+        let read = ReferenceValues::read(values(&system).to_string().as_bytes()).unwrap();
+        assert_eq!(read.pcr11(), Digest([11; 32]));
+        assert_eq!(read.boot_loader, Digest([3; 32]));
+        assert!(read.images.contains(&Digest([5; 32])));
+        assert!(read.secure_boot["db"].contains(&Digest([6; 32])));
+        assert!(!read.is_debug());
+    }
+}
