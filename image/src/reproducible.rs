@@ -1,9 +1,12 @@
 //! `make reproducible`: the same tree, built twice in different places, gives the same bytes.
 //!
-//! Compared are the root image, the app store and the kernel's command line. The kernel itself and the Debian packages
+//! Compared are the root image, the app store, the kernel's command line, and the kernel image by what is signed of it: a
+//! signature has the time in it, and one made later is as good. The kernel itself and the Debian packages
 //! come from the cache both times; what is shown is that *our* build adds nothing of its surroundings.
 
 use crate::assemble::{self, Audience, Bootable};
+use crate::chain::disk::{self, System};
+use crate::chain::keys::Keys;
 use crate::command::{output, tool};
 use crate::paths::Tree;
 use crate::{say, stage};
@@ -22,11 +25,12 @@ pub fn reproducible(tree: &Tree) -> Result<()> {
         stage::fresh(&place)?;
         built.push(build_copy(tree, &place)?);
     }
-    let [first, second] = built.as_slice() else { bail!("two builds were made") };
+    let [(first, one), (second, two)] = built.as_slice() else { bail!("two builds were made") };
     let mut same = true;
     same &= compare("root image", &fs::read(&first.root.image)?, &fs::read(&second.root.image)?);
     same &= compare("app store", &fs::read(&first.apps.image)?, &fs::read(&second.apps.image)?);
     same &= compare("command line", first.command_line().as_bytes(), second.command_line().as_bytes());
+    same &= compare("kernel image", &one.kernel_image, &two.kernel_image);
     println!("kernel             from the cache, not compared: {}", first.kernel.display());
     if !same {
         bail!("the two builds differ");
@@ -35,7 +39,7 @@ pub fn reproducible(tree: &Tree) -> Result<()> {
 }
 
 /// Copies what git would take of the tree, changes that are not committed included, and builds it there.
-fn build_copy(tree: &Tree, place: &Path) -> Result<Bootable> {
+fn build_copy(tree: &Tree, place: &Path) -> Result<(Bootable, System)> {
     let listed = output(tool("git").arg("-C").arg(&tree.root).args([
         "ls-files",
         "-z",
@@ -50,7 +54,9 @@ fn build_copy(tree: &Tree, place: &Path) -> Result<Bootable> {
         }
     }
     let copy = Tree { root: place.join("tree"), target: place.join("target"), cache: tree.cache.clone() };
-    assemble::demo(&copy, Audience::Production)
+    let bootable = assemble::demo(&copy, Audience::Production)?;
+    let system = disk::build(&copy, &bootable, &Keys::of(tree)?, &[], &copy.out().join("system.img"))?;
+    Ok((bootable, system))
 }
 
 fn compare(what: &str, first: &[u8], second: &[u8]) -> bool {
