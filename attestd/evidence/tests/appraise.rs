@@ -332,6 +332,28 @@ fn package_removed_from_the_log_or_unknown_to_a_strict_policy_is_refused() -> Re
     Ok(())
 }
 
+#[test]
+fn note_of_the_startup_locality_counts_before_anything_else_only() -> Result<()> {
+    let note = || Event {
+        number: 0,
+        pcr: 0,
+        kind: kind::NO_ACTION,
+        digest: Digest::ZERO,
+        data: b"StartupLocality\0\x03".to_vec(),
+    };
+    let mut first = Digest::ZERO;
+    first.0[31] = 3;
+    let log = |events: &[Event]| Ok::<_, anyhow::Error>(BootLog::read(&written(events))?.replay());
+    assert_eq!(log(&[note()])?.get(&0), Some(&first));
+    let real = Device::real()?;
+    let mut late = real.events.clone();
+    late.push(note());
+    assert_eq!(log(&late)?, log(&real.events)?);
+    late.rotate_right(1);
+    assert_ne!(log(&late)?.get(&0), log(&real.events)?.get(&0));
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -40,13 +40,16 @@ impl BootLog {
     pub fn replay(&self) -> BTreeMap<u32, Digest> {
         let mut values: BTreeMap<u32, Digest> = (0..STATIC_PCRS).map(|pcr| (pcr, Digest::ZERO)).collect();
         for event in &self.events {
-            if let Meaning::Locality(locality) = event.meaning() {
-                // 10.4.5.3: PCR 0 starts at the locality of TPM2_Startup; the event comes before anything extends it.
+            if event.extends() {
+                values.entry(event.pcr).and_modify(|value| *value = value.extended(&event.digest));
+            } else if let Meaning::Locality(locality) = event.meaning() {
+                // 10.4.5.3: PCR 0 starts at the locality of TPM2_Startup. A note that comes later must not make what was
+                // measured before it disappear.
                 let mut start = Digest::ZERO;
                 start.0[31] = locality;
-                values.insert(0, start);
-            } else if event.extends() {
-                values.entry(event.pcr).and_modify(|value| *value = value.extended(&event.digest));
+                values
+                    .entry(0)
+                    .and_modify(|value| *value = if *value == Digest::ZERO { start } else { *value });
             }
         }
         values
