@@ -229,6 +229,22 @@ fn image_that_no_release_names_is_refused_whatever_the_log_calls_it() -> Result<
 }
 
 #[test]
+fn verdict_on_a_log_full_of_faults_is_bounded() -> Result<()> {
+    let mut device = Device::real()?;
+    let images = (0..900_u32).map(|n| Digest::of(&n.to_le_bytes()));
+    device.events.extend(images.map(|digest| Event {
+        number: 0,
+        pcr: 4,
+        kind: kind::APPLICATION,
+        digest,
+        data: Vec::new(),
+    }));
+    let verdict = device.started()?.refused("and more")?;
+    assert_eq!((verdict.reasons.len(), verdict.measurements.len()), (33, 256));
+    Ok(())
+}
+
+#[test]
 fn program_that_extends_pcr_11_as_the_kernel_image_would_is_refused() -> Result<()> {
     let mut device = Device::real()?;
     let release = published()?;

@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most reasons of a verdict; what is found beyond them changes the verdict, and is counted.
 const REASONS_MAX: usize = 32;
+/// Most measurements that a verdict lists: it is kept for each device. A board's has 30, and one for each package.
+const MEASUREMENTS_MAX: usize = 256;
 
 /// What a device has shown. The values are those of a checked quote.
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +135,9 @@ impl Appraisal {
         seen: impl Into<String>,
         passed: bool,
     ) {
-        self.measurements.push(Measurement { name: name.into(), expected, seen: seen.into(), passed });
+        if self.measurements.len() < MEASUREMENTS_MAX {
+            self.measurements.push(Measurement { name: name.into(), expected, seen: seen.into(), passed });
+        }
     }
 }
 
