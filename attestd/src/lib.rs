@@ -10,7 +10,7 @@
 //! | `packages` | what is measured; pure but for the register |
 //! | `kept` | what survives a restart |
 //! | `reports` | what the service should hear of; pure |
-//! | `unlock`, `pcrsig` | the key of the data device, and in which states it comes |
+//! | `unlock`, `uki` | the key of the data device, and in which states it comes |
 //! | `serve` | `os.gabion.Certificate` |
 //! | `state`, `daemon` | all of it, joined |
 
@@ -23,11 +23,11 @@ pub mod kept;
 pub mod lookup;
 pub mod pace;
 pub mod packages;
-pub mod pcrsig;
 pub mod reports;
 pub mod request;
 pub mod round;
 pub mod serve;
 pub mod state;
 pub mod tls;
+pub mod uki;
 pub mod unlock;

@@ -134,7 +134,8 @@ impl Round<'_> {
             ak_public: bytes(ak.public.bytes())?,
         };
         let challenge: Challenge = connection.post("/device/v1/enrolments", &new).await?;
-        let (blob, secret) = (challenge.credential_blob.as_slice(), challenge.encrypted_secret.as_slice());
+        let blob = inside(challenge.credential_blob.as_slice()).ok_or(RoundError::Form)?;
+        let secret = inside(challenge.encrypted_secret.as_slice()).ok_or(RoundError::Form)?;
         let opened = self.identity.with(|tpm| tpm.activate(blob, secret))?;
         let path = format!("/device/v1/enrolments/{}", challenge.enrolment.as_str());
         Ok(connection.post(&path, &Activation { secret: bytes(opened.as_slice())? }).await?)
@@ -171,6 +172,12 @@ impl Round<'_> {
     }
 }
 
+/// What is in a `TPM2B_…`: all behind its size, which has to be right.
+fn inside(sized: &[u8]) -> Option<&[u8]> {
+    let (size, bytes) = sized.split_first_chunk()?;
+    (usize::from(u16::from_be_bytes(*size)) == bytes.len()).then_some(bytes)
+}
+
 /// A certificate without what manufacturers put behind it to fill the TPM's place.
 fn trimmed(mut der: Vec<u8>) -> Vec<u8> {
     // A sequence whose length is in two bytes, as of every certificate.
@@ -183,6 +190,12 @@ fn trimmed(mut der: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sized_bytes_are_those_behind_the_right_size() {
+        assert_eq!(inside(&[0, 2, 7, 8]), Some(&[7, 8][..]));
+        assert_eq!((inside(&[0, 3, 7, 8]), inside(&[0]), inside(&[0, 0])), (None, None, Some(&[][..])));
+    }
 
     #[test]
     fn certificate_is_cut_where_it_ends() {

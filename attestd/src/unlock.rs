@@ -13,12 +13,10 @@ use std::os::fd::OwnedFd;
 
 use bus::attest_link::{HEADER_MAX, SEALING};
 use bus::bulk::{self, Sealed as Memory};
-use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tpm::{PolicyKey, Sealed, SignedPolicy};
+use tpm::{PolicyKey, Sealed, SignedPolicy, pcrsig};
 
 use crate::identity::Identity;
-use crate::pcrsig;
+use crate::uki;
 
 /// The key that signs states, in our box's root; PEM.
 const POLICY_KEY: &str = "/etc/pcr.pub";
@@ -92,15 +90,19 @@ pub fn unlock(identity: &Identity, fds: Vec<OwnedFd>) -> Result<Opened, UnlockEr
     let mut fds = fds.into_iter();
     let memory = fds.next().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
     let bytes = Memory::open(memory, HEADER_MAX)?.read()?;
-    let states: Vec<SignedPolicy> = fds.flat_map(|image| pcrsig::read(&File::from(image))).collect();
+    let signatures: Vec<Vec<u8>> = fds.map(|image| uki::signatures(&File::from(image))).collect();
+    let states = |key: &PolicyKey| -> Vec<SignedPolicy> {
+        signatures.iter().filter_map(|text| pcrsig::read(text, key)).flatten().collect()
+    };
     // The mark first: while it stands nothing was ever written under the header that may be behind it.
     if bytes.starts_with(SEALING) || bytes.iter().all(|byte| *byte == 0) {
-        return seal(identity, policy_key()?, &states, bytes.len());
+        let key = policy_key()?;
+        return seal(identity, &key, &states(&key), bytes.len());
     }
     let mut disk = Cursor::new(bytes);
     let header = luks::read(&mut disk)?;
     let sealed = header.token().and_then(Sealed::from_bytes).ok_or(UnlockError::Token)?;
-    let passphrase = identity.with(|tpm| tpm.unseal(&sealed, &states))?;
+    let passphrase = identity.with(|tpm| tpm.unseal(&sealed, &states(sealed.key())))?;
     let key = luks::open(&mut disk, &header, &passphrase)?;
     Ok(opened(&key, &header, None))
 }
@@ -108,12 +110,12 @@ pub fn unlock(identity: &Identity, fds: Vec<OwnedFd>) -> Result<Opened, UnlockEr
 /// Makes a header, and makes sure that it opens now: a device whose data opens once and never again is worse than none.
 fn seal(
     identity: &Identity,
-    key: PolicyKey,
+    key: &PolicyKey,
     states: &[SignedPolicy],
     length: usize,
 ) -> Result<Opened, UnlockError> {
     let passphrase = zeroize::Zeroizing::new(identity.with(|tpm| tpm.random(PASSPHRASE))?);
-    let sealed = identity.with(|tpm| tpm.seal(&passphrase, &key))?;
+    let sealed = identity.with(|tpm| tpm.seal(&passphrase, key))?;
     identity.with(|tpm| tpm.unseal(&sealed, states))?;
     let token = sealed.to_bytes();
     let unlock = luks::Unlock { passphrase: &passphrase, token: &token, recovery: None };
@@ -131,6 +133,5 @@ fn opened(key: &luks::VolumeKey, header: &luks::Header, memory: Option<OwnedFd>)
 
 fn policy_key() -> Result<PolicyKey, UnlockError> {
     let pem = fs::read(POLICY_KEY).map_err(|_| UnlockError::PolicyKey)?;
-    let der = SubjectPublicKeyInfoDer::from_pem_slice(&pem).map_err(|_| UnlockError::PolicyKey)?;
-    PolicyKey::from_der(&der).ok_or(UnlockError::PolicyKey)
+    PolicyKey::from_pem(&pem).ok_or(UnlockError::PolicyKey)
 }
