@@ -27,7 +27,7 @@ use tokio::time::sleep;
 
 use crate::config::{Config, LinkConfig};
 use crate::state::{Link, NetState, Stage};
-use dhcp::wire::Client;
+use dhcp::wire::{Client, Lease};
 use dhcp::{Held, Lessee, run as ask};
 use kernel::{Address, Kernel, Origin, Route, Seen};
 use routers::{Heard, Routers};
@@ -177,7 +177,7 @@ impl Links {
             // One without a carrier is up already, and this changes nothing.
             self.kernel.up(index).await?;
         }
-        let (held, renewed) = self.held(seen, wanted, host_name);
+        let held = self.held(seen, wanted, host_name);
         for address in seen.addresses.iter().filter(|address| !stays(address, wanted, &held)) {
             self.kernel.drop_address(index, address.at).await?;
         }
@@ -185,11 +185,11 @@ impl Links {
         for at in wanted.addresses.iter().filter(|at| !there(at)) {
             self.kernel.add(index, *at).await?;
         }
-        if let Held::Leased(lease, end) = &held
-            // Somebody may have taken it from the link meanwhile.
-            && (renewed || !there(&(lease.address.into(), lease.prefix)))
-        {
-            self.kernel.lease(index, lease, end.saturating_duration_since(Instant::now())).await?;
+        if let Held::Leased(lease, end) = &held {
+            let left = end.saturating_duration_since(Instant::now());
+            if !seen.addresses.iter().any(|address| is_leased(address, lease, left)) {
+                self.kernel.lease(index, lease, left).await?;
+            }
         }
         // A link that goes down loses its routes, and takes none.
         if seen.link.up {
@@ -222,12 +222,12 @@ impl Links {
         Ok(())
     }
 
-    /// What the link has by DHCP, and whether that is news.
-    fn held(&mut self, seen: &Seen, wanted: &LinkConfig, host_name: Option<&str>) -> (Held, bool) {
+    /// What the link has by DHCP.
+    fn held(&mut self, seen: &Seen, wanted: &LinkConfig, host_name: Option<&str>) -> Held {
         let link = &seen.link;
         let Some(mac) = link.hardware_address.filter(|_| wanted.dhcp4) else {
             self.asking.remove(&link.index);
-            return (Held::Nothing, false);
+            return Held::Nothing;
         };
         let client = Client { mac, host_name: host_name.map(str::to_owned) };
         let news = self.news.clone();
@@ -235,9 +235,14 @@ impl Links {
         self.asking.retain(|index, asking| *index != link.index || asking.client == client);
         let asking = self.asking.entry(link.index).or_insert_with(|| begin(seen, client, news));
         asking.carrier.send_if_modified(|up| std::mem::replace(up, link.up) != link.up);
-        let renewed = asking.held.has_changed().unwrap_or(false);
-        (asking.held.borrow_and_update().clone(), renewed)
+        asking.held.borrow().clone()
     }
+}
+
+/// Whether this is the address of the lease, for as long as it is left: whole seconds, counted by two clocks.
+fn is_leased(address: &Address, lease: &Lease, left: Duration) -> bool {
+    let differs_s = u64::from(address.left_s).abs_diff(left.as_secs());
+    address.at == (lease.address.into(), lease.prefix) && differs_s <= 2
 }
 
 /// Whether an address is to stay on its link: one that is not ours is, or one that is wanted.
