@@ -7,6 +7,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use serde_json::{Value, json};
 use service::secrets;
 use service_api::Bytes;
+use std::net::SocketAddr;
 
 /// Base64url.
 pub(crate) fn b64(bytes: &[u8]) -> String {
@@ -31,7 +32,11 @@ pub(crate) async fn operator(site: &Site) -> Result<Client> {
 
 /// Whoever has a code.
 pub(crate) async fn redeem(site: &Site, code: &str) -> Result<Client> {
-    let client = site.client()?;
+    sign_in(&site.client()?, code).await
+}
+
+/// The same for a client.
+pub(crate) async fn sign_in(client: &Client, code: &str) -> Result<Client> {
     let session = client.post("/v1/sessions", json!({"code": code})).await?.json(201)?;
     Ok(client.with_token(&text(&session["token"])?))
 }
@@ -127,14 +132,14 @@ impl Device {
     /// A round that passes; the device with its certificate.
     pub(crate) async fn certified(&self, site: &Site) -> Result<Client> {
         let granted = self.attest(&site.client()?, b"good").await?.json(200)?;
-        self.with_certificate(site, &granted)
+        self.with_certificate(site.running.address, &site.root, &granted)
     }
 
     /// The device with the certificate it was granted.
-    pub(crate) fn with_certificate(&self, site: &Site, granted: &Value) -> Result<Client> {
+    pub(crate) fn with_certificate(&self, at: SocketAddr, root: &[u8], granted: &Value) -> Result<Client> {
         let chain = granted["certificates"][0]["chain"].as_array().context("a chain")?;
         let chain = chain.iter().map(unb64).collect::<Result<Vec<_>>>()?;
-        Client::new(site.running.address, &site.root, Some((chain, self.key.serialize_der())))
+        Client::new(at, root, Some((chain, self.key.serialize_der())))
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// When every test begins.
 pub(crate) const BEGIN: i64 = 1_795_000_000;
-const PASSPHRASE: &str = "a passphrase of tests";
+pub(crate) const PASSPHRASE: &str = "a passphrase of tests";
 
 /// Stands in for whoever understands TPMs.
 pub(crate) struct StandIn;
