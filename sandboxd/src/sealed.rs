@@ -41,14 +41,21 @@ pub(crate) fn header(device: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Writes a new header to the beginning of `device`: a mark, all but the first sector, and that at last, each on the medium
-/// before the next. A power cut leaves a device with the mark, which is sealed anew, or with a whole header.
-pub(crate) fn format(device: &Path, header: OwnedFd) -> io::Result<()> {
+/// before the next. Before the last, `behind` readies what is behind the header. A power cut leaves a device with the mark,
+/// which is sealed anew, or with a whole header and all that is behind it.
+pub(crate) fn format<R>(
+    device: &Path,
+    header: OwnedFd,
+    behind: impl FnOnce() -> io::Result<R>,
+) -> io::Result<R> {
     let bytes = Sealed::open(header, HEADER_MAX)?.read()?;
     let (first, rest) = bytes.split_at_checked(SECTOR as usize).ok_or(io::ErrorKind::InvalidData)?;
     let disk = OpenOptions::new().write(true).open(device)?;
     disk.write_all_at(SEALING, 0).and_then(|()| disk.sync_all())?;
     disk.write_all_at(rest, SECTOR).and_then(|()| disk.sync_all())?;
-    disk.write_all_at(first, 0).and_then(|()| disk.sync_all())
+    let ready = behind()?;
+    disk.write_all_at(first, 0).and_then(|()| disk.sync_all())?;
+    Ok(ready)
 }
 
 /// Makes the kernel's view of the data behind `offset`; gives its device. One that a sandboxd before us left half-way is
@@ -108,9 +115,9 @@ mod tests {
         let disk = tempfile::NamedTempFile::new().unwrap();
         disk.as_file().set_len(64 << 20).unwrap();
         let bytes: Vec<u8> = (0..HEADER_MAX).map(|n| (n % 251) as u8).collect();
-        format(disk.path(), bulk::seal(c"test", &bytes).unwrap()).unwrap();
+        format(disk.path(), bulk::seal(c"test", &bytes).unwrap(), || Ok(())).unwrap();
         let read = Sealed::open(header(disk.path()).unwrap(), HEADER_MAX).unwrap();
         assert!(read.read().unwrap() == bytes);
-        assert!(format(disk.path(), bulk::seal(c"test", b"short").unwrap()).is_err());
+        assert!(format(disk.path(), bulk::seal(c"test", b"short").unwrap(), || Ok(())).is_err());
     }
 }

@@ -92,6 +92,12 @@ pub fn mount_data(device: &Path, template: &Path, at: &Path, quota: Quota) -> Re
     Ok(made)
 }
 
+/// Marks a device that holds nothing, whatever is on it: a file system is made there next.
+pub fn begin(device: &Path) -> io::Result<()> {
+    let disk = OpenOptions::new().write(true).open(device)?;
+    disk.write_all_at(MARKER, 0).and_then(|()| disk.sync_all())
+}
+
 fn format_if_blank(disk: &File, template: &Path) -> Result<bool, StorageError> {
     let mut first = [0; FIRST];
     disk.read_exact_at(&mut first, 0).map_err(failed("read the data device"))?;

@@ -18,7 +18,7 @@ use crate::outbox::Outbox;
 use crate::poller::Ready;
 use crate::reports::Reports;
 use crate::sealed::Volume;
-use crate::{attestfiles, clock, console, sealed, store, system, verity};
+use crate::{attestfiles, clock, console, sealed, storage, store, system, verity};
 
 /// What an app names that gets a certificate.
 const CERTIFICATE: &str = "os.gabion.Certificate";
@@ -164,8 +164,14 @@ impl Daemon {
         let Some(device) = closed_device(&self.config).filter(|_| self.locked) else { return Ok(()) };
         let device = device.to_owned();
         let made = header.is_some();
-        let opened = header.map_or(Ok(()), |header| sealed::format(&device, header));
-        match opened.and_then(|()| sealed::open(&device, &volume)) {
+        let open = || sealed::open(&device, &volume);
+        // Zeros of the device are none behind the key: it is marked for what makes the file system.
+        let begin = || open().and_then(|mapped| storage::begin(&mapped).map(|()| mapped));
+        let opened = match header {
+            Some(header) => sealed::format(&device, header, begin),
+            None => open(),
+        };
+        match opened {
             Ok(mapped) => {
                 if made {
                     console::say(format_args!("first boot: sealed {} to this board", device.display()));
