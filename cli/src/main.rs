@@ -8,6 +8,7 @@ mod act;
 mod bus;
 mod network;
 mod policy_command;
+mod service;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,6 +56,15 @@ enum Command {
     /// Say what the device's clock shows, who set it, and how far off it may be.
     #[command(after_help = EXIT_CODES)]
     Time(network::TimeAsked),
+    /// Sign in to a Security Service.
+    #[command(subcommand)]
+    Service(service::Asked),
+    /// Devices of a catalog: list, claim, move, transfer, revoke.
+    #[command(subcommand)]
+    Device(service::DeviceAsked),
+    /// What a device showed of itself, and what it should be.
+    #[command(subcommand)]
+    Attest(service::AttestAsked),
 }
 
 const EXIT_CODES: &str =
@@ -89,6 +99,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Bus(asked) => bus::run(asked),
         Command::Net(asked) => network::run(asked),
         Command::Time(asked) => network::time(asked),
+        Command::Service(asked) => service::run(asked),
+        Command::Device(asked) => service::device(asked),
+        Command::Attest(asked) => service::attest(asked),
     }
 }
 
