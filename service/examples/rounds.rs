@@ -40,6 +40,8 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 3_000;
 const AT_ONCE: usize = 64;
+/// Where a nonce goes.
+const NONCE: &str = "the nonce";
 const MESSAGE: &[u8] =
     b"what a request has to say, about as long as one of them really is, and signed by its key";
 
@@ -104,11 +106,15 @@ impl Verifier for Recorded {
 type Handlers = TowerToHyperService<axum::Router>;
 
 async fn ask(handlers: &Handlers, path: &str, token: Option<&str>, body: &Value) -> Result<Value> {
+    Ok(serde_json::from_slice(&send(handlers, path, token, body.to_string()).await?)?)
+}
+
+async fn send(handlers: &Handlers, path: &str, token: Option<&str>, body: String) -> Result<Vec<u8>> {
     let mut request = Request::post(path).header("content-type", "application/json");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let mut request = request.body(Body::from(body.to_string()))?;
+    let mut request = request.body(Body::from(body))?;
     request.extensions_mut().insert(Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: None });
     let answer = handlers.call(request).await?;
     let status = answer.status();
@@ -118,15 +124,15 @@ async fn ask(handlers: &Handlers, path: &str, token: Option<&str>, body: &Value)
         "{path}: {status} {}",
         String::from_utf8_lossy(&body)
     );
-    Ok(serde_json::from_slice(&body)?)
+    Ok(body.to_vec())
 }
 
-async fn round(handlers: &Handlers, evidence: &Value) -> Result<()> {
-    let nonce = ask(handlers, "/device/v1/nonces", None, &json!({"device": evidence["device"]})).await?;
-    let mut evidence = evidence.clone();
-    evidence["nonce"] = nonce["nonce"].clone();
-    let granted = ask(handlers, "/device/v1/attestations", None, &evidence).await?;
-    ensure!(granted["certificates"].as_array().is_some_and(|list| list.len() == 1), "{granted}");
+/// The device's part is cheap here, so that what is measured is the service's: the evidence is text that waits for its nonce.
+async fn round(handlers: &Handlers, device: &str, evidence: &str) -> Result<()> {
+    let nonce = ask(handlers, "/device/v1/nonces", None, &json!({"device": device})).await?;
+    let evidence = evidence.replacen(NONCE, nonce["nonce"].as_str().context("a nonce")?, 1);
+    let granted = send(handlers, "/device/v1/attestations", None, evidence).await?;
+    ensure!(granted.windows(7).any(|part| part == b"\"chain\""), "{}", String::from_utf8_lossy(&granted));
     Ok(())
 }
 
@@ -156,14 +162,16 @@ async fn run(database: &str) -> Result<()> {
     let device = claimed(&handlers, code.as_str()).await?;
     let mut evidence = serde_json::to_value(&recorded)?;
     evidence["device"] = json!(device);
-    round(&handlers, &evidence).await.context("the first round")?;
+    evidence["nonce"] = json!(NONCE);
+    let evidence = evidence.to_string();
+    round(&handlers, &device, &evidence).await.context("the first round")?;
 
     let (began, cpu) = (Instant::now(), used());
     let each = |_| {
-        let (handlers, evidence) = (handlers.clone(), evidence.clone());
+        let (handlers, device, evidence) = (handlers.clone(), device.clone(), evidence.clone());
         tokio::spawn(async move {
             for _ in 0..ROUNDS / AT_ONCE {
-                round(&handlers, &evidence).await?;
+                round(&handlers, &device, &evidence).await?;
             }
             anyhow::Ok(())
         })

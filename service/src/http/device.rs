@@ -2,7 +2,7 @@
 
 use super::body::{Asked, Body, Created, Json};
 use super::{Access, Allowed, Service};
-use crate::ca::{self, Leaf, LeafRequest};
+use crate::ca::{self, CatalogIssuer, Leaf, LeafRequest};
 use crate::refusal::{Kind, Refusal};
 use crate::secrets;
 use crate::store::{devices, releases, reports};
@@ -156,7 +156,8 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
     };
     let refused = |reasons| Refusal::with_reasons(Kind::Untrusted, reasons);
     let appraisal = service.verifier.appraise(question).map_err(refused)?;
-    let leaves = issue(service, &evidence, &known, &appraisal, now).await?;
+    let issuer = service.issuer(&known.catalog).await?;
+    let leaves = issue(&issuer, &evidence, &known, &appraisal, now)?;
     let ear = appraisal.ear;
     let passed = appraisal.passed;
     let reasons = appraisal.reasons.clone();
@@ -191,7 +192,6 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
     if !passed {
         return Err(refused(reasons));
     }
-    let issuer = service.issuer(&known.catalog).await?;
     let certificates = appraisal.keys.into_iter().zip(leaves).map(|(key, leaf)| {
         let chain = [leaf.certificate, issuer.certificate().to_vec()].into_iter().map(Bytes::new);
         let chain = chain.collect::<Option<Vec<_>>>().and_then(Few::new);
@@ -202,8 +202,8 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
     Ok(Granted { verdict: ear, certificates, renew_after_s: RENEW_S, lifetime_s: LIFETIME_S })
 }
 
-async fn issue(
-    service: &Service,
+fn issue(
+    issuer: &CatalogIssuer,
     evidence: &Evidence,
     known: &devices::Known,
     appraisal: &Appraisal,
@@ -212,7 +212,6 @@ async fn issue(
     if !appraisal.passed {
         return Ok(Vec::new());
     }
-    let issuer = service.issuer(&known.catalog).await?;
     let leaf = |key: &crate::verifier::TpmKey| {
         let request = LeafRequest {
             device: &evidence.device,
