@@ -137,6 +137,24 @@ impl Store {
     /// The file is not whole, the tables are not empty, or the database failed; then nothing was changed.
     pub async fn restore(&self, from: impl BufRead) -> Result<u64, DumpError> {
         let mut transaction = self.pool.begin().await?;
+        match self.restore_in(&mut transaction, from).await {
+            Ok(rows) => {
+                transaction.commit().await?;
+                Ok(rows)
+            }
+            // Now, and not when the connection is used again: until then SQLite would be locked for the others.
+            Err(error) => {
+                transaction.rollback().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn restore_in(
+        &self,
+        transaction: &mut AnyConnection,
+        from: impl BufRead,
+    ) -> Result<u64, DumpError> {
         for table in TABLES {
             let count = format!("SELECT COUNT(*) FROM {table}");
             let count: i64 =
@@ -145,13 +163,12 @@ impl Store {
                 return Err(DumpError::NotEmpty);
             }
         }
-        let rows = restore_lines(&mut transaction, from).await?;
+        let rows = restore_lines(transaction, from).await?;
         if self.database == Database::Postgres {
             let next = "SELECT setval(pg_get_serial_sequence('audit', 'number'),
                         (SELECT COALESCE(MAX(number), 0) + 1 FROM audit), false)";
             transaction.execute(next).await?;
         }
-        transaction.commit().await?;
         Ok(rows)
     }
 }
