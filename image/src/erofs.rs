@@ -7,7 +7,7 @@ use std::path::Path;
 /// lz4hc decompresses at memory speed on small boards; level 12 costs time only here.
 const COMPRESSION: &str = "-zlz4hc,12";
 /// How much is compressed as one, bytes. Of the root, where flash is counted: a seventh less than by blocks of 4 KiB.
-const WIDE: &str = "-C131072";
+const WIDE: &str = "-C262144";
 
 /// Makes `image` from all that is below `directory`. `uuid` names the file system and must not vary between builds.
 pub fn format(directory: &Path, uuid: &str, image: &Path) -> Result<()> {

@@ -52,7 +52,7 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
     let init = binaries.path("init");
     let sandboxd = binaries.path("sandboxd");
     let key = Keys::of(&Tree::here()?)?.policy_key()?;
-    let mut stamp = Stamp::new("root 3").path(&init)?.path(&sandboxd)?.text(String::from_utf8_lossy(&key));
+    let mut stamp = Stamp::new("root 4").path(&init)?.path(&sandboxd)?.text(String::from_utf8_lossy(&key));
     for system in boxes {
         // The plan, not its source: a change in `policy` alone can change it.
         stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.contents)?;
