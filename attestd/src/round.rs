@@ -24,9 +24,6 @@ use crate::http::{CallError, Connection};
 use crate::identity::{Identity, QUOTED};
 use crate::request::{RequestError, bytes, request};
 
-/// Longest event log of a firmware that is sent, bytes.
-const BOOT_LOG_MAX: usize = 128 << 10;
-
 /// Why a round failed.
 #[derive(Debug)]
 pub enum RoundError {
@@ -165,7 +162,7 @@ impl Round<'_> {
             quote: bytes(quoted.attest)?,
             signature: bytes(quoted.signature)?,
             pcrs,
-            boot_log: bytes(self.boot_log.get(..BOOT_LOG_MAX).unwrap_or(self.boot_log))?,
+            boot_log: bytes(self.boot_log)?,
             package_log: bytes(self.package_log.as_slice())?,
             requests: Few::new(requests).ok_or(RoundError::Form)?,
         })

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bus::attest_link::{HEADER_MAX, SEALING, VOLUME_KEY};
 use bus::bulk::{self, Sealed};
-use sys::dm::{Crypt, DeviceMapper};
+use sys::dm::{self, Crypt, DeviceMapper};
 use sys::ext4;
 use sys::mount::{FsContext, MountAttr};
 
@@ -79,8 +79,7 @@ pub(crate) fn open(device: &Path, volume: &Volume) -> io::Result<PathBuf> {
         mapper.remove(NAME)?;
         mapper.create_crypt(NAME, &crypt)
     });
-    // The kernel's `huge_encode_dev`.
-    made.map(|device| format!("/dev/dm-{}", device & 0xff | device >> 12 & 0xfff00).into())
+    made.map(|device| dm::node(device).into())
 }
 
 const NAME: &str = "data";

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use sys::dm::{DeviceMapper, Verity};
+use sys::dm::{self, DeviceMapper, Verity};
 use sys::loopdev::LoopDevice;
 use sys::mount::{FsContext, MountAttr};
 
@@ -127,9 +127,7 @@ impl Prepared {
     }
 
     fn path(&self) -> String {
-        // The kernel's `huge_encode_dev`.
-        let minor = self.device & 0xff | self.device >> 12 & 0xfff00;
-        format!("/dev/dm-{minor}")
+        dm::node(self.device)
     }
 }
 

@@ -114,6 +114,11 @@ impl DeviceMapper {
     }
 }
 
+/// The node of a device that was made, by its number: the kernel's `huge_encode_dev`.
+pub fn node(device: u64) -> String {
+    format!("/dev/dm-{}", device & 0xff | device >> 12 & 0xfff00)
+}
+
 /// Writes a target into a request.
 type Target<'a> = &'a dyn Fn(&mut Request) -> io::Result<()>;
 
@@ -234,6 +239,13 @@ mod tests {
         assert_eq!(&raw[HEADER + 24..HEADER + 30], b"crypt\0");
         let table = format!("aes-xts-plain64 {} 0 8:1 32768 1 sector_size:4096\0", "a5".repeat(64));
         assert_eq!(&raw[HEADER + SPEC..HEADER + SPEC + table.len()], table.as_bytes());
+    }
+
+    #[test]
+    fn node_of_a_device_has_all_bits_of_its_minor() {
+        // Major 252, minors 3 and 300: the minor's upper bits lie above the major's.
+        assert_eq!(node(252 << 8 | 3), "/dev/dm-3");
+        assert_eq!(node(1 << 20 | 252 << 8 | 44), "/dev/dm-300");
     }
 
     #[test]
