@@ -128,7 +128,7 @@ impl State {
 
     fn remember(&self, memory: Option<OwnedFd>) {
         let bytes = memory.and_then(|fd| Sealed::open(fd, KEPT_MAX).ok()?.read().ok()).unwrap_or_default();
-        let kept: Kept = serde_json::from_slice(&bytes).unwrap_or_default();
+        let kept = Kept::read(&bytes);
         if let Some(digest) = kept.storage_key {
             let mut name: Name = [0; 34];
             name.iter_mut().zip(SHA256.iter().chain(&digest.0)).for_each(|(to, from)| *to = *from);
@@ -144,8 +144,8 @@ impl State {
         match text.parse::<Service>() {
             Ok(service) => {
                 self.link.send(&FromAttestd::Reach(service.address()));
-                let kept = self.kept.borrow().bytes();
-                *self.kept.borrow_mut() = Kept::read(&kept, &service.address());
+                let kept = self.kept.take();
+                self.kept.replace(kept.of_service(&service.address()));
                 *self.service.borrow_mut() = Some(service);
                 self.wake.notify_one();
             }

@@ -44,15 +44,17 @@ pub struct Held {
 }
 
 impl Kept {
-    /// Reads what [`Kept::bytes`] made, for this service.
-    pub fn read(bytes: &[u8], service: &str) -> Self {
-        let kept: Self = serde_json::from_slice(bytes).unwrap_or_default();
-        // The storage root key is the board's, whatever the service.
-        if kept.service == service {
-            kept
-        } else {
-            Self { service: service.to_owned(), storage_key: kept.storage_key, ..Self::default() }
+    /// Reads what [`Kept::bytes`] made.
+    pub fn read(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// What of it holds for this service: of another's, only that the storage root key is the board's.
+    pub fn of_service(self, service: &str) -> Self {
+        if self.service == service {
+            return self;
         }
+        Self { service: service.to_owned(), storage_key: self.storage_key, ..Self::default() }
     }
 
     /// As it is kept.
@@ -87,10 +89,10 @@ mod tests {
             ..Kept::default()
         };
         let bytes = kept.bytes();
-        assert_eq!(Kept::read(&bytes, "a.example:443/tcp"), kept);
-        let other = Kept::read(&bytes, "b.example:443/tcp");
+        assert_eq!(Kept::read(&bytes).of_service("a.example:443/tcp"), kept);
+        let other = Kept::read(&bytes).of_service("b.example:443/tcp");
         assert!(other.certificates.is_empty() && other.storage_key == kept.storage_key);
-        assert!(Kept::read(b"nonsense", "").certificates.is_empty());
+        assert!(Kept::read(b"nonsense").certificates.is_empty());
         assert!(kept.certificate("com.example.a", 10_000, 99).is_some());
         assert!(kept.certificate("com.example.a", 10_000, 100).is_none());
         assert!(kept.certificate("com.example.a", 10_001, 99).is_none());
