@@ -40,6 +40,8 @@ impl Site {
              ip link add cable type veth peer name cable netns {name}
              ip -n {name} addr add 10.9.0.1/24 dev cable
              ip netns exec {name} sysctl -q -w net.ipv6.conf.cable.keep_addr_on_down=1
+             # A namespace begins with what the machine has set: this one answers for each of its addresses.
+             ip netns exec {name} sysctl -q -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0
              ip -n {name} -6 addr add fd09::1/64 dev cable nodad
              ip -n {name} link set lo up"
         ))?;

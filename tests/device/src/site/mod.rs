@@ -118,6 +118,8 @@ impl Site {
         }
         words += "address add 169.254.7.7/32 dev lo\n";
         site.ip(&words)?;
+        // A router that does not forward says in its neighbour advertisements that it is none.
+        site.inside(|| Ok(std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?))?;
         Ok(site)
     }
 

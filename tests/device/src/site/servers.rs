@@ -93,7 +93,7 @@ pub fn dnsmasq_that(site: &Site, tells: Tells) -> Result<Server> {
     let folder = site.folder("dnsmasq")?;
     let mut text = format!(
         "user=root\nno-resolv\nno-hosts\nno-ping\nlog-queries\nlog-dhcp\nlog-facility=-\nlocal-ttl=60\nbind-interfaces\n\
-         interface=br0\nexcept-interface=lo\nlocal=/example/\ndhcp-authoritative\ndhcp-leasefile={}\n\
+         interface=br0\nexcept-interface=lo\nlocal=/example/\ndhcp-authoritative\ndhcp-leasefile={}\npid-file=\n\
          dhcp-range=10.77.0.50,10.77.0.99,2h\n",
         folder.join("leases").display()
     );

@@ -31,7 +31,7 @@ fn why_there_is_no_network_is_said_stage_by_stage_and_what_an_app_may_reach() {
     for (tells, said) in [
         (Tells::Addresses, "route: eth0 has an address and no router"),
         (Tells::Routes, "names: nobody named a name server"),
-        (Tells::Servers, "names: name server "),
+        (Tells::Servers, "names: no name server answers"),
         (Tells::Names, "time: no time server has set the clock"),
     ] {
         site.end("dnsmasq");
@@ -131,7 +131,7 @@ fn falls_short(device: &Device, site: &Site) {
     site.end("chronyd");
     site.end("dnsmasq");
     // The names' time is over, or the time servers are asked again: whichever comes first, both come.
-    missing(device, "names: name server ");
+    missing(device, "names: no name server answers");
     until(device, &["time"], |said| {
         said.contains("nobody keeps it in step now") && said.contains("problem  ")
     });
