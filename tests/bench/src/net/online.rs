@@ -1,12 +1,13 @@
 //! From a plugged cable to a usable network: an address, a name that is answered, the time.
 //!
-//! `netd`'s own code against systemd-networkd, in turn in one run, each in a fresh namespace on the same link, with the same
-//! servers: dnsmasq, which does not look first whether an address is free, and chronyd. Both run and wait when the cable is
-//! plugged in. A time and a name are no part of networkd: there this program asks once for each as soon as there is an
-//! address, which is the least that any companion of it could take.
+//! `netd`'s own code against systemd-networkd and dhcpcd, in turn in one run, each in a fresh namespace on the same link, with
+//! the same servers: dnsmasq, which does not look first whether an address is free, and chronyd. Each runs and waits when the
+//! cable is plugged in. A time and a name are no part of the others: there this program asks once for each as soon as there is
+//! an address, which is the least that any companion of theirs could take.
 //!
-//! `netd` asks the link whether somebody has its address before it uses it (RFC 5227), networkd if `SendDecline=yes`. The bar
-//! is against that; what networkd takes without is printed beside it. No clock is set: `netd` has a model of one.
+//! `netd` asks the link whether somebody has its address before it uses it (RFC 5227); so does dhcpcd, and networkd if
+//! `SendDecline=yes`. The bars are against these; what networkd takes without is printed beside them. No clock is set: `netd`
+//! has a model of one.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -33,6 +34,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::stat::{Samples, bar_of_ratio, not_measured};
 
+const DHCPCD: &str = "/usr/sbin/dhcpcd";
 const NETWORKD: &str = "/lib/systemd/systemd-networkd";
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// A name that the server knows.
@@ -45,26 +47,31 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Measures and reports.
 pub(super) fn run(dir: &Path, rounds: usize) -> Result<()> {
-    if !Path::new(NETWORKD).exists() {
-        not_measured("net_up_vs_networkd", "no systemd-networkd here");
-        return Ok(());
+    for (bar, program) in [("net_up_vs_networkd", NETWORKD), ("net_up_vs_dhcpcd", DHCPCD)] {
+        if !Path::new(program).exists() {
+            not_measured(bar, &format!("no {program} here"));
+            return Ok(());
+        }
     }
     println!("net: from a plugged cable to address, names and time, {rounds} rounds in turn");
     let site = Site::new(dir)?;
-    let mut all: [Samples; 4] = Default::default();
-    let [ours, address, probing, plain] = &mut all;
+    let mut all: [Samples; 5] = Default::default();
+    let [ours, address, probing, plain, other] = &mut all;
     for round in 0..rounds {
         let times = netd(&site, &format!("a{round}"))?;
         address.push(times.address_us);
         ours.push(times.all_us);
         probing.push(networkd(&site, &format!("b{round}"), true)?.all_us);
         plain.push(networkd(&site, &format!("c{round}"), false)?.all_us);
+        other.push(dhcpcd(&site, &format!("d{round}"))?.all_us);
     }
     ours.print("netd");
     address.print("of that, until there is an address");
     probing.print("networkd that asks whether the address is free");
     plain.print("networkd that does not");
+    other.print("dhcpcd");
     bar_of_ratio("net_up_vs_networkd", ours, probing, 1.3);
+    bar_of_ratio("net_up_vs_dhcpcd", ours, other, 1.3);
     println!("  net_up_vs_networkd: {:.2} of networkd that does not ask", ours.ratio(plain));
     Ok(())
 }
@@ -291,27 +298,56 @@ fn networkd(site: &Site, port: &str, probing: bool) -> Result<Times> {
          exec {NETWORKD}",
         place.display()
     );
+    // It keeps a file for each link that it knows, the cable and the loopback.
+    let links = place.join("systemd/netif/links");
+    watched(site, port, device, script, move || {
+        std::fs::read_dir(&links).is_ok_and(|links| links.count() >= 2)
+    })
+}
+
+/// As it comes, but for what it would do to this machine's names and host name. It needs a `/run` of its own as well.
+fn dhcpcd(site: &Site, port: &str) -> Result<Times> {
+    let device = site.device(port)?;
+    let place = site.folder.join(port);
+    let script = format!(
+        "mkdir -p {0}/dhcpcd {0}/lib\n\
+         printf 'ipv4only\nnohook resolv.conf,hostname,timesyncd\noption ntp_servers\n' > {0}/conf\n\
+         mount --bind {0}/lib /var/lib/dhcpcd\n\
+         mount --bind {0} /run\n\
+         exec {DHCPCD} --nobackground --config /run/conf cable",
+        place.display()
+    );
+    let begun = place.join("dhcpcd/cable.pid");
+    watched(site, port, device, script, move || begun.exists())
+}
+
+/// Measures what a script becomes, from when it is `ready`.
+fn watched(
+    site: &Site,
+    port: &str,
+    device: Device,
+    script: String,
+    ready: impl Fn() -> bool + Send + 'static,
+) -> Result<Times> {
     let (report, reported) = mpsc::channel();
     let worker = spawn(move || {
         device.namespace.inside(|| {
             let mut command = Command::new("unshare");
-            let _networkd = Running::new(command.args(["--mount", "sh", "-ec", &script]))?;
-            watch_from_outside(&place, &report)
+            let _running = Running::new(command.args(["--mount", "sh", "-ec", &script]))?;
+            watch_from_outside(ready, &report)
         })
     });
     measure(site, port, &reported, worker)
 }
 
-fn watch_from_outside(place: &Path, report: &Report) -> Result<()> {
+fn watch_from_outside(ready: impl Fn() -> bool, report: &Report) -> Result<()> {
     let begun = Instant::now();
     let patient = || {
         sleep(LOOK);
-        ensure!(begun.elapsed() < PATIENCE, "networkd gives no network");
+        ensure!(begun.elapsed() < PATIENCE, "it gives no network");
         Ok(())
     };
-    // It keeps a file for each link that it knows, the cable and the loopback.
-    let known = || Ok::<_, io::Error>(std::fs::read_dir(place.join("systemd/netif/links"))?.count());
-    while known().unwrap_or(0) < 2 {
+    while !ready() {
         patient()?;
     }
     report.send(Instant::now())?;
