@@ -31,3 +31,20 @@ pub mod state;
 pub mod tls;
 pub mod uki;
 pub mod unlock;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tokio::task::LocalSet;
+
+/// The daemon: speaks with `sandboxd` over its standard input, with the service over TLS, and serves the bus, until
+/// `sandboxd` ends.
+///
+/// # Errors
+/// Standard input is no link to `sandboxd`; there is no TPM; the kernel has no more descriptors or memory.
+pub fn run() -> io::Result<()> {
+    let link: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    LocalSet::new()
+        .block_on(&runtime, async { daemon::Attestd::new(link, identity::Identity::of_board())?.run().await })
+}

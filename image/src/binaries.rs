@@ -19,6 +19,8 @@ pub struct Binaries {
     weak: Option<PathBuf>,
 }
 
+/// Names of daemons that are one program, which goes by its name.
+const DAEMONS: [&str; 2] = ["attestd", "netd"];
 /// The programs of which tests have a weak build.
 const WEAK: [&str; 2] = ["init", "sandboxd"];
 
@@ -27,6 +29,7 @@ impl Binaries {
     pub fn path(&self, name: &str) -> PathBuf {
         match &self.weak {
             Some(weak) if WEAK.contains(&name) => weak.join(name),
+            _ if DAEMONS.contains(&name) => self.directory.join("daemons"),
             _ => self.directory.join(name),
         }
     }
@@ -61,13 +64,7 @@ fn build_as(tree: &Tree, sets: &[&[&str]], profile: &str, features: &[&str]) -> 
 
 /// The programs of every root image.
 pub fn system(tree: &Tree) -> Result<Binaries> {
-    build(
-        tree,
-        &[
-            &["gabion-init"],
-            &["gabion-sandboxd", "gabion-appsd", "gabion-busd", "gabion-netd", "gabion-attestd"],
-        ],
-    )
+    build(tree, &[&["gabion-init"], &["gabion-sandboxd", "gabion-appsd", "gabion-busd", "gabion-daemons"]])
 }
 
 /// The programs of developer images: built apart, so that the others are the same bytes as in any image.

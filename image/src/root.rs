@@ -52,7 +52,7 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
     let init = binaries.path("init");
     let sandboxd = binaries.path("sandboxd");
     let key = Keys::of(&Tree::here()?)?.policy_key()?;
-    let mut stamp = Stamp::new("root 4").path(&init)?.path(&sandboxd)?.text(String::from_utf8_lossy(&key));
+    let mut stamp = Stamp::new("root 5").path(&init)?.path(&sandboxd)?.text(String::from_utf8_lossy(&key));
     for system in boxes {
         // The plan, not its source: a change in `policy` alone can change it.
         stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.contents)?;
@@ -75,6 +75,7 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
     }
     template::format(&staged.join("usr/share/gabion/data.ext4"))?;
     stage::normalise(&staged)?;
+    stage::share(&staged)?;
     erofs::format_small(&staged, UUID, image)?;
     let verified = verity::append(image, UUID)?;
     fs::write(&words, verified.to_text())?;

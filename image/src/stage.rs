@@ -3,11 +3,14 @@
 //! What holds afterwards, whatever the umask and whoever made the source: directories are 0755, files 0644 or 0755,
 //! and there is nothing setuid, no device node, no socket. Owners and times are set by `mkfs.erofs`.
 
+use crate::chain::sha256;
 use crate::stamp::sorted_entries;
 use anyhow::{Context, Result, bail};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The directories that every box has in its root, for what is mounted over them at launch.
 pub const BOX_DIRECTORIES: [&str; 5] = ["data", "dev", "proc", "run", "tmp"];
@@ -81,6 +84,35 @@ pub fn normalise(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes files of the same bytes and mode below `root` one file of several names: one in the image, and in a device's memory.
+pub fn share(root: &Path) -> Result<()> {
+    let mut known = HashMap::new();
+    share_with(root, &mut known)
+}
+
+/// By length, mode and SHA-256.
+type Known = HashMap<(u64, u32, [u8; 32]), PathBuf>;
+
+fn share_with(path: &Path, known: &mut Known) -> Result<()> {
+    let about = fs::symlink_metadata(path).with_context(|| format!("reading {}", path.display()))?;
+    if about.is_dir() {
+        for entry in sorted_entries(path)? {
+            share_with(&entry, known)?;
+        }
+    } else if about.is_file() && about.len() > 0 {
+        let content = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        match known.entry((about.len(), about.permissions().mode(), sha256(&[&content]))) {
+            Entry::Vacant(free) => _ = free.insert(path.to_owned()),
+            Entry::Occupied(first) => {
+                fs::remove_file(path)
+                    .and_then(|()| fs::hard_link(first.get(), path))
+                    .with_context(|| format!("linking {} to {}", path.display(), first.get().display()))?
+            }
+        }
+    }
+    Ok(())
+}
+
 /// An image never holds a way to more privilege than the launcher gives.
 fn refuse_privileged(path: &Path, about: &fs::Metadata) -> Result<()> {
     let kind = about.file_type();
@@ -105,6 +137,22 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).unwrap();
         let error = copy(&file, &place.path().join("copy")).unwrap_err().to_string();
         assert!(error.contains("su is setuid"), "{error}");
+    }
+
+    #[test]
+    fn files_of_the_same_bytes_and_mode_become_one() {
+        use std::os::unix::fs::MetadataExt;
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        for (name, text) in [("a/one", "same"), ("b/two", "same"), ("c", "else"), ("d", "same"), ("e", "")] {
+            write(&at(name), text).unwrap();
+        }
+        fs::set_permissions(at("d"), fs::Permissions::from_mode(0o755)).unwrap();
+        share(place.path()).unwrap();
+        let inode = |name: &str| fs::metadata(at(name)).unwrap().ino();
+        assert_eq!(inode("a/one"), inode("b/two"));
+        assert_ne!(inode("a/one"), inode("d"));
+        assert_eq!(fs::read_to_string(at("c")).unwrap(), "else");
     }
 
     #[test]
