@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 24] = [
+const MAY: [(&str, &[&str]); 25] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -25,6 +25,7 @@ const MAY: [(&str, &[&str]); 24] = [
         &["bus", "sys", "bus/tokio", "attestd/evidence", "attestd/tpm", "attestd/luks", "service/api"],
     ),
     ("daemons", &["netd", "attestd"]),
+    ("updated/slots", &[]),
     ("sdk/rust", &["bus"]),
     ("sdk/tls", &["sdk/rust", "bus"]),
     ("attestd/tpm", &[]),
