@@ -11,19 +11,22 @@ use bus::bulk::{self, Sealed};
 use bus_tokio::Link;
 use evidence::Digest;
 use evidence::packages::{PCR, Package, SIZE_MAX};
+use service_api::DeviceId;
+use service_api::device::{Enrolled, Granted};
+use sys::process::now_ms;
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tpm::Name;
 
 use crate::config::Service;
-use crate::http::{CallError, Connection, printable};
+use crate::http::{Connection, printable};
 use crate::identity::{DEVICE, Identity};
 use crate::kept::{Held, Kept};
 use crate::pace::Pace;
 use crate::packages::{Next, Packages, Register};
-use crate::round::{Outcome, Round, RoundError};
-use crate::state::{State, now_s};
+use crate::round::{Round, RoundError};
+use crate::state::{NO_SERVICE, State, now_s};
 use crate::{serve, tls, unlock};
 
 /// Longest manifest, bytes, and longest event log of a firmware.
@@ -31,6 +34,13 @@ const MANIFEST_MAX: u64 = 256 << 10;
 const BOOT_LOG_MAX: u64 = 128 << 10;
 /// How long changes are gathered before a round: apps are launched one after the other.
 const GATHER: Duration = Duration::from_secs(2);
+/// How long reports are gathered: an app that crashes again and again is no more than one batch a minute.
+const REPORTS: Duration = Duration::from_secs(60);
+/// Nothing is due; a month, after which that is looked at again.
+const FOR_EVER: Duration = Duration::from_secs(30 * 86_400);
+/// Kinds of refusals that tell what to do about them.
+const UNCLAIMED: &str = "unclaimed";
+const MISSING: &str = "missing";
 /// `TPM_ALG_SHA256`, with which a name begins.
 const SHA256: [u8; 2] = [0, 0x0b];
 
@@ -99,7 +109,7 @@ impl State {
                 self.name_server.set(name_server);
                 self.configure(&text);
             }
-            ToAttestd::ClockSet | ToAttestd::SyncEnd => self.wake.notify_one(),
+            ToAttestd::ClockSet | ToAttestd::SyncEnd => self.round_is_due(),
             ToAttestd::Unlock => self.unlock(fds),
             ToAttestd::App(installed) => self.app(installed, fds.pop()),
             ToAttestd::Gone(uid) => {
@@ -147,7 +157,7 @@ impl State {
                 let kept = self.kept.take();
                 self.kept.replace(kept.of_service(&service.address()));
                 *self.service.borrow_mut() = Some(service);
-                self.wake.notify_one();
+                self.round_is_due();
             }
             Err(e) => self.say(&format!("service.toml is passed over: {e}")),
         }
@@ -172,7 +182,7 @@ impl State {
         }
         if certificate {
             self.apps.borrow_mut().push((id, uid));
-            self.wake.notify_one();
+            self.round_is_due();
         }
     }
 
@@ -218,72 +228,135 @@ impl State {
     /// Asks the service, now and again, for ever.
     async fn rounds(self: Rc<Self>) {
         let mut pace = Pace::default();
+        // The state that we are told at first ends with the word that a round is due.
+        let (mut next, mut reports) = (Instant::now() + FOR_EVER, None);
         loop {
-            let wait_ms = match self.round().await {
-                None => u64::MAX,
-                Some(Ok(renew_after_s)) => {
-                    self.failure.borrow_mut().clear();
-                    pace.succeeded(renew_after_s, chance())
-                }
-                Some(Err(e)) => {
-                    let why = printable(&e.to_string());
-                    if *self.failure.borrow() != why {
-                        self.say(&format!("no certificate: {why}"));
-                        *self.failure.borrow_mut() = why;
-                    }
-                    pace.failed(chance())
-                }
-            };
+            if self.due.take() || next <= Instant::now() {
+                let wait = self.round(&mut pace).await;
+                (next, reports) = (Instant::now() + wait, None);
+            } else if reports.take_if(|at| *at <= Instant::now()).is_some() {
+                self.deliver().await;
+            }
             tokio::select! {
-                () = sleep(Duration::from_millis(wait_ms)) => {}
+                () = sleep_until(reports.map_or(next, |at: Instant| at.min(next))) => {}
                 () = self.wake.notified() => {
-                    pace.begin_anew();
-                    sleep(GATHER).await;
+                    if self.due.get() {
+                        pace.begin_anew();
+                        sleep(GATHER).await;
+                        continue;
+                    }
+                    self.refresh().await;
+                    if !self.reports.borrow().is_empty() {
+                        reports.get_or_insert_with(|| Instant::now() + REPORTS);
+                    }
                 }
             }
         }
     }
 
-    /// One round; `None` when there is no service. Gives when to come again, seconds.
-    async fn round(&self) -> Option<Result<u32, RoundError>> {
-        let service = self.service.borrow().clone()?;
-        Some(match self.attest(&service).await {
-            Ok(renew_after_s) => self.report(&service).await.map(|()| renew_after_s),
-            Err(e) => Err(e),
-        })
+    /// Fetches what was revoked, since an app asked; as often as that may be.
+    async fn refresh(&self) {
+        let Some(service) = self.service.borrow().clone() else { return };
+        if self.kept.borrow().certificates.is_empty() || !self.revoked_is_old(now_ms()) {
+            return;
+        }
+        match self.authorities(&service).await {
+            Ok(()) => self.keep(),
+            Err(e) => self.say(&format!("what was revoked is not known: {}", printable(&e.to_string()))),
+        }
+    }
+
+    /// One round; gives when the next one is due.
+    async fn round(&self, pace: &mut Pace) -> Duration {
+        let Some(service) = self.service.borrow().clone() else {
+            self.fail(vec![NO_SERVICE.to_owned()]);
+            return FOR_EVER;
+        };
+        let wait_ms = match self.attest(&service).await {
+            Ok(renew_after_s) => {
+                self.failure.borrow_mut().clear();
+                self.deliver().await;
+                pace.succeeded(renew_after_s, chance())
+            }
+            Err(e) => {
+                let unclaimed = e.refusal().is_some_and(|refusal| refusal.kind == UNCLAIMED);
+                match e.refusal() {
+                    Some(refusal) => self.fail(
+                        refusal.reasons.iter().map(|why| format!("the service refuses: {why}")).collect(),
+                    ),
+                    None => self.fail(vec![e.to_string()]),
+                }
+                if unclaimed { pace.unclaimed(chance()) } else { pace.failed(chance()) }
+            }
+        };
+        Duration::from_millis(wait_ms)
+    }
+
+    /// There is no certificate, and why: said once.
+    fn fail(&self, why: Vec<String>) {
+        if *self.failure.borrow() == why {
+            return;
+        }
+        why.iter().for_each(|line| self.say(&format!("no certificate: {line}")));
+        let waits = self.kept.borrow();
+        if let (Some(device), Some(code)) = (&waits.device, &waits.claim_code) {
+            let (device, code) = (device.as_str(), code.as_str());
+            let claim = "gabion device claim CATALOG";
+            self.say(&format!("to claim it: {claim} {device} {code} --product PRODUCT --group GROUP"));
+        }
+        *self.failure.borrow_mut() = why;
     }
 
     async fn attest(&self, service: &Service) -> Result<u32, RoundError> {
-        let device = self.kept.borrow().device.clone();
-        let known = device.is_some();
         let boot_log = self.boot_log.borrow().clone();
         let round = Round {
             identity: &self.identity,
             service,
             name_server: self.name_server.get(),
             tls: tls::config(service.roots.clone(), None).map_err(|_| RoundError::Form)?,
-            device,
             boot_log: &boot_log,
             package_log: self.packages.borrow().text(),
             apps: self.apps.borrow().clone(),
         };
-        match round.run().await {
-            Ok(outcome) => {
-                let renew_after_s = outcome.granted.renew_after_s;
-                self.granted(service, outcome).await;
-                Ok(renew_after_s)
+        let known = self.kept.borrow().device.clone();
+        let device = match known.clone() {
+            Some(device) => device,
+            None => self.enrol(&round).await?,
+        };
+        let done = round.attest(&device).await;
+        let refusal = done.as_ref().err().and_then(RoundError::refusal).map(|refusal| refusal.kind.clone());
+        let unclaimed = refusal.as_deref() == Some(UNCLAIMED) && self.kept.borrow().claim_code.is_none();
+        let again = known.is_some() && (unclaimed || refusal.as_deref() == Some(MISSING));
+        let (device, granted) = match again {
+            // Given up by its owner, who must not know the next code; or the service has lost its state.
+            true => {
+                let device = self.enrol(&round).await?;
+                let granted = round.attest(&device).await?;
+                (device, granted)
             }
-            // The service does not know us any more: it may have lost its state, or we are somebody else by now.
-            Err(RoundError::Call(CallError::Refused(404, why))) if known => {
-                self.kept.borrow_mut().device = None;
-                Err(RoundError::Call(CallError::Refused(404, why)))
-            }
-            Err(e) => Err(e),
-        }
+            false => (device, done?),
+        };
+        let renew_after_s = granted.renew_after_s;
+        self.granted(service, device, granted).await;
+        Ok(renew_after_s)
     }
 
-    async fn granted(&self, service: &Service, outcome: Outcome) {
-        let Outcome { device, claim_code, granted } = outcome;
+    /// Has the service know us, and keeps what it calls us.
+    async fn enrol(&self, round: &Round<'_>) -> Result<DeviceId, RoundError> {
+        let Enrolled { device, claim_code } = round.enrol().await?;
+        self.say(&format!("enrolled device={}", device.as_str()));
+        {
+            let mut kept = self.kept.borrow_mut();
+            kept.device = Some(device.clone());
+            kept.claim_code = claim_code;
+        }
+        // The code is new: it is to be shown whatever was said before.
+        self.failure.borrow_mut().clear();
+        self.keep();
+        Ok(device)
+    }
+
+    async fn granted(&self, service: &Service, device: DeviceId, granted: Granted) {
         let expires_s = now_s().saturating_add(granted.lifetime_s.into());
         let uid = |id: &str| self.apps.borrow().iter().find(|(known, _)| known == id).map(|(_, uid)| *uid);
         let certificates = granted.certificates.into_iter().filter_map(|certificate| {
@@ -297,13 +370,10 @@ impl State {
         let storage_key = self.identity.with(|tpm| tpm.storage_key()).ok();
         {
             let mut kept = self.kept.borrow_mut();
-            let new = kept.device.as_ref() != Some(&device);
             kept.certificates = certificates;
             kept.storage_key = storage_key.and_then(|name| Digest::from_slice(name.get(2..)?));
-            kept.device = Some(device.clone());
-            if let Some(code) = claim_code.filter(|_| new) {
-                self.say(&format!("enrolled device={} claim-code={}", device.as_str(), code.as_str()));
-            }
+            // Whoever knows it could do nothing with it any more.
+            kept.claim_code = None;
         }
         if let Err(e) = self.authorities(service).await {
             self.say(&format!("the authorities are not known: {}", printable(&e.to_string())));
@@ -314,6 +384,7 @@ impl State {
 
     /// Fetches whom other devices' certificates come from, and which were revoked.
     async fn authorities(&self, service: &Service) -> Result<(), RoundError> {
+        self.revoked_ms.set(now_ms());
         let tls = tls::config(service.roots.clone(), None).map_err(|_| RoundError::Form)?;
         let mut connection = Connection::open(service, self.name_server.get(), tls).await?;
         let issuer = {
@@ -334,7 +405,14 @@ impl State {
         Ok(())
     }
 
-    /// Sends what the service should hear of, as the device.
+    /// Sends what the service should hear of, as the device. What it did not take it gets another time.
+    async fn deliver(&self) {
+        let Some(service) = self.service.borrow().clone() else { return };
+        if let Err(e) = self.report(&service).await {
+            self.say(&format!("the service did not take our reports: {e}"));
+        }
+    }
+
     async fn report(&self, service: &Service) -> Result<(), RoundError> {
         let Some(batch) = self.reports.borrow().batch() else { return Ok(()) };
         let chain = {

@@ -17,6 +17,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use service_api::problem::Problem;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -28,6 +29,10 @@ use crate::lookup::lookup;
 
 /// Longest answer, bytes.
 const ANSWER_MAX: usize = 512 << 10;
+/// Reasons of a refusal that are told.
+const REASONS_MAX: usize = 8;
+/// What the kinds of refusals begin with.
+const KINDS: &str = "urn:gabion:problem:";
 /// How long anything may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,8 +49,8 @@ pub enum CallError {
     Lost(String),
     /// It took too long.
     Slow,
-    /// The service says no: its status, and why.
-    Refused(u16, String),
+    /// The service says no.
+    Refused(Refusal),
     /// The answer is not of the form agreed.
     Form(String),
 }
@@ -58,13 +63,43 @@ impl fmt::Display for CallError {
             Self::Tls(e) => write!(f, "no trust between the service and us: {e}"),
             Self::Lost(e) => write!(f, "the connection to the service was lost: {e}"),
             Self::Slow => f.write_str("the service did not answer in time"),
-            Self::Refused(status, why) => write!(f, "the service refuses ({status}): {why}"),
+            Self::Refused(refusal) => write!(f, "the service refuses: {}", refusal.reasons.join("; ")),
             Self::Form(e) => write!(f, "the service's answer is not understood: {e}"),
         }
     }
 }
 
 impl std::error::Error for CallError {}
+
+/// The service's no (RFC 9457), on lines of printable characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kind, the last part of its URN; empty when it has none of the service's.
+    pub kind: String,
+    /// Why: at least one.
+    pub reasons: Vec<String>,
+}
+
+impl Refusal {
+    /// Reads one; whatever came is some refusal.
+    fn read(status: u16, body: &[u8]) -> Self {
+        let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
+            let reasons = vec![format!("it does not say why, with status {status}")];
+            return Self { kind: String::new(), reasons };
+        };
+        let kind = problem.kind.strip_prefix(KINDS).unwrap_or_default();
+        let mut reasons = problem.reasons;
+        if reasons.is_empty() {
+            reasons.push(problem.title);
+        }
+        let more = reasons.len().saturating_sub(REASONS_MAX);
+        reasons.truncate(REASONS_MAX);
+        if more > 0 {
+            reasons.push(format!("and {more} more"));
+        }
+        Self { kind: printable(kind), reasons: reasons.iter().map(|reason| printable(reason)).collect() }
+    }
+}
 
 /// A connection.
 pub struct Connection {
@@ -155,7 +190,11 @@ impl Connection {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         let bytes = body.map_err(|e| CallError::Lost(e.to_string()))?.to_bytes();
-        if status.is_success() { Ok(bytes) } else { Err(CallError::Refused(status.as_u16(), why(&bytes))) }
+        if status.is_success() {
+            Ok(bytes)
+        } else {
+            Err(CallError::Refused(Refusal::read(status.as_u16(), &bytes)))
+        }
     }
 }
 
@@ -169,25 +208,6 @@ fn lost(error: hyper::Error) -> CallError {
     CallError::Lost(error.to_string())
 }
 
-/// What the service says about a refusal (RFC 9457), on one line of printable characters.
-fn why(body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Problem {
-        #[serde(default)]
-        title: String,
-        #[serde(default)]
-        detail: String,
-        #[serde(default)]
-        reasons: Vec<String>,
-    }
-    let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
-        return "it does not say why".to_owned();
-    };
-    let parts =
-        [problem.title, problem.detail].into_iter().chain(problem.reasons).filter(|part| !part.is_empty());
-    printable(&parts.collect::<Vec<_>>().join("; "))
-}
-
 /// What of `text` may be shown, and no more of it than a line.
 pub(crate) fn printable(text: &str) -> String {
     const MOST: usize = 300;
@@ -199,10 +219,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusal_is_told_in_the_services_words_on_one_line() {
-        let body =
-            br#"{"type":"about:blank","title":"not attested","status":403,"reasons":["PCR 11 is\nunknown"]}"#;
-        assert_eq!(why(body), "not attested; PCR 11 is?unknown");
-        assert_eq!(why(b"<html>"), "it does not say why");
+    fn refusal_is_told_in_the_services_words_line_by_line() {
+        let body = br#"{"type":"urn:gabion:problem:untrusted","title":"the proof does not hold","status":403,
+            "reasons":["PCR 11 is\nunknown","debug"]}"#;
+        let refusal = Refusal::read(403, body);
+        assert_eq!(refusal.kind, "untrusted");
+        assert_eq!(refusal.reasons, ["PCR 11 is?unknown", "debug"]);
+        let many = format!(r#"{{"type":"x","title":"t","status":403,"reasons":{:?}}}"#, vec!["a"; 100]);
+        assert_eq!(Refusal::read(403, many.as_bytes()).reasons.last().unwrap(), "and 92 more");
+        assert_eq!(Refusal::read(502, b"<html>").reasons, ["it does not say why, with status 502"]);
+        let title = Refusal::read(403, br#"{"type":"about:blank","title":"no","status":403}"#);
+        assert_eq!((title.kind.as_str(), title.reasons), ("", vec!["no".to_owned()]));
     }
 }

@@ -6,7 +6,7 @@
 use evidence::Digest;
 use serde::{Deserialize, Serialize};
 use service_api::device::CertificateSubject;
-use service_api::{Bytes, DeviceId};
+use service_api::{Bytes, Code, DeviceId};
 
 /// Longest certificate or list that is kept, bytes.
 const DER_MAX: usize = 64 << 10;
@@ -19,6 +19,9 @@ pub struct Kept {
     pub service: String,
     /// Who we are to it.
     pub device: Option<DeviceId>,
+    /// What an owner needs to claim us, while nobody has.
+    #[serde(default)]
+    pub claim_code: Option<Code>,
     /// The name of the TPM's storage root key without its algorithm: another TPM is another device.
     pub storage_key: Option<Digest>,
     /// The certificates.

@@ -4,6 +4,10 @@
 /// First wait after a round that failed, and the longest, milliseconds.
 const RETRY_FIRST_MS: u64 = 5_000;
 const RETRY_LONGEST_MS: u64 = 15 * 60 * 1000;
+/// Between rounds while nobody has claimed the device, milliseconds, and how many there are before they become rarer: for
+/// ten minutes somebody may stand beside it.
+const CLAIM_MS: u64 = 10_000;
+const CLAIM_ROUNDS: u32 = 60;
 /// Between two rounds whatever the service says, milliseconds.
 const LEAST_MS: u64 = 60_000;
 /// The longest, milliseconds: a certificate lasts a day.
@@ -29,6 +33,15 @@ impl Pace {
         let wait = RETRY_FIRST_MS.saturating_mul(1 << self.failures.min(20)).min(RETRY_LONGEST_MS);
         self.failures = self.failures.saturating_add(1);
         wait / 2 + portion(wait / 2, chance)
+    }
+
+    /// Nobody has claimed the device yet. How long to wait.
+    pub fn unclaimed(&mut self, chance: u32) -> u64 {
+        if self.failures >= CLAIM_ROUNDS {
+            return self.failed(chance);
+        }
+        self.failures += 1;
+        CLAIM_MS - portion(CLAIM_MS / 2, chance)
     }
 
     /// Something changed that may have been the reason: the next failure counts as the first.
@@ -84,6 +97,14 @@ mod tests {
         }
         pace.begin_anew();
         assert!(pace.failed(u32::MAX) <= RETRY_FIRST_MS);
+    }
+
+    #[test]
+    fn device_that_waits_for_its_owner_asks_often_at_first() {
+        let mut pace = Pace::default();
+        let waits: Vec<u64> = (0..CLAIM_ROUNDS).map(|_| pace.unclaimed(0)).collect();
+        assert!(waits.iter().all(|wait| *wait == CLAIM_MS));
+        assert_eq!(pace.unclaimed(u32::MAX / 2 + 1), RETRY_LONGEST_MS * 3 / 4);
     }
 
     #[test]

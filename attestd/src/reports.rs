@@ -28,6 +28,11 @@ impl Reports {
         }
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All of them as one batch, which is numbered as the last of them; `None` when there is none.
     pub fn batch(&self) -> Option<ReportBatch> {
         let (batch, _) = self.0.last_key_value()?;

@@ -16,11 +16,11 @@ use service_api::device::{
     Activation, CertificateSubject, Challenge, Enrolled, Evidence, Granted, NewEnrolment, Nonce,
     NonceRequest, Pcr,
 };
-use service_api::{Code, DeviceId, Few};
+use service_api::{DeviceId, Few};
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::config::Service;
-use crate::http::{CallError, Connection};
+use crate::http::{CallError, Connection, Refusal};
 use crate::identity::{Identity, QUOTED};
 use crate::request::{RequestError, bytes, request};
 
@@ -46,6 +46,16 @@ impl fmt::Display for RoundError {
 }
 
 impl std::error::Error for RoundError {}
+
+impl RoundError {
+    /// The service's no, if that is what it was.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Call(CallError::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    }
+}
 
 impl From<CallError> for RoundError {
     fn from(error: CallError) -> Self {
@@ -78,8 +88,6 @@ pub struct Round<'a> {
     pub name_server: Ipv4Addr,
     /// Whom to trust.
     pub tls: Arc<ClientConfig>,
-    /// Who we are, if we know.
-    pub device: Option<DeviceId>,
     /// The firmware's event log.
     pub boot_log: &'a [u8],
     /// The package log.
@@ -88,41 +96,25 @@ pub struct Round<'a> {
     pub apps: Vec<(String, u32)>,
 }
 
-/// What came of it.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Who we are.
-    pub device: DeviceId,
-    /// What the device's owner needs to claim it, while it has none.
-    pub claim_code: Option<Code>,
-    /// Verdict and certificates.
-    pub granted: Granted,
-}
-
 impl Round<'_> {
-    /// Does it.
+    /// Shows what we booted and launched, as the device that we are.
     ///
     /// # Errors
     /// See [`RoundError`].
-    pub async fn run(mut self) -> Result<Outcome, RoundError> {
-        let mut connection = Connection::open(self.service, self.name_server, self.tls.clone()).await?;
-        let (mut claim_code, known) = (None, self.device.take());
-        let device = match known {
-            Some(device) => device,
-            None => {
-                let enrolled = self.enrol(&mut connection).await?;
-                claim_code = enrolled.claim_code;
-                enrolled.device
-            }
-        };
+    pub async fn attest(&self, device: &DeviceId) -> Result<Granted, RoundError> {
+        let mut connection = self.connect().await?;
         let nonce: Nonce =
             connection.post("/device/v1/nonces", &NonceRequest { device: device.clone() }).await?;
         let evidence = self.evidence(device.clone(), nonce)?;
-        let granted = connection.post("/device/v1/attestations", &evidence).await?;
-        Ok(Outcome { device, claim_code, granted })
+        Ok(connection.post("/device/v1/attestations", &evidence).await?)
     }
 
-    async fn enrol(&self, connection: &mut Connection) -> Result<Enrolled, RoundError> {
+    /// Says which TPM this is, and hears which device it is to the service.
+    ///
+    /// # Errors
+    /// See [`RoundError`].
+    pub async fn enrol(&self) -> Result<Enrolled, RoundError> {
+        let mut connection = self.connect().await?;
         let (ek, ak) = self.identity.with(|tpm| Ok((tpm.ek()?, tpm.ak()?)))?;
         let certificate = ek.certificate.map(|der| bytes(trimmed(der))).transpose()?;
         let new = NewEnrolment {
@@ -136,6 +128,10 @@ impl Round<'_> {
         let opened = self.identity.with(|tpm| tpm.activate(blob, secret))?;
         let path = format!("/device/v1/enrolments/{}", challenge.enrolment.as_str());
         Ok(connection.post(&path, &Activation { secret: bytes(opened.as_slice())? }).await?)
+    }
+
+    async fn connect(&self) -> Result<Connection, CallError> {
+        Connection::open(self.service, self.name_server, self.tls.clone()).await
     }
 
     fn evidence(&self, device: DeviceId, nonce: Nonce) -> Result<Evidence, RoundError> {

@@ -72,6 +72,10 @@ impl Handler for Serve {
     }
 
     fn get_authorities(&mut self, call: Call<'_, GetAuthorities>) -> Answer {
+        if self.state.revoked_is_old(sys::process::now_ms()) {
+            // For the next one who asks: this one is not kept waiting.
+            self.state.wake.notify_one();
+        }
         let kept: Kept = self.state.kept.borrow().clone();
         if kept.authorities.is_empty() {
             return call.fail(&Error::NotIssued { reason: self.state.why_none() });

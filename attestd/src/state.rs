@@ -14,6 +14,12 @@ use crate::kept::Kept;
 use crate::packages::Packages;
 use crate::reports::Reports;
 
+/// Why there is never a certificate.
+pub const NO_SERVICE: &str = "the device belongs to no service: it has no service.toml";
+
+/// How old the list of what was revoked may be when an app asks for it, milliseconds; then it is fetched anew.
+const REVOKED_MS: u64 = 15 * 60 * 1000;
+
 /// See the module.
 pub struct State {
     /// The link to sandboxd.
@@ -34,10 +40,14 @@ pub struct State {
     pub apps: RefCell<Vec<(String, u32)>>,
     /// What the service should hear of.
     pub reports: RefCell<Reports>,
-    /// Why the last round failed; empty when none did.
-    pub failure: RefCell<String>,
-    /// Something changed that a round is for.
+    /// Why the last round failed, line by line; empty when none did.
+    pub failure: RefCell<Vec<String>>,
+    /// There is something to do.
     pub wake: Notify,
+    /// And it takes a round.
+    pub due: Cell<bool>,
+    /// When the service was last asked what was revoked, milliseconds of the monotonic clock; 0 for never.
+    pub revoked_ms: Cell<u64>,
 }
 
 impl State {
@@ -55,18 +65,31 @@ impl State {
             reports: RefCell::default(),
             failure: RefCell::default(),
             wake: Notify::new(),
+            due: Cell::new(false),
+            revoked_ms: Cell::new(0),
         }
     }
 
     /// Why an app has no certificate now, for people.
     pub fn why_none(&self) -> String {
         if self.service.borrow().is_none() {
-            return "the device belongs to no service: it has no service.toml".to_owned();
+            return NO_SERVICE.to_owned();
         }
-        match self.failure.borrow().as_str() {
-            "" => "the service was not asked yet".to_owned(),
-            failure => failure.to_owned(),
+        match self.failure.borrow().first() {
+            None => "the service was not asked yet".to_owned(),
+            Some(failure) => failure.to_owned(),
         }
+    }
+
+    /// Whether what was revoked is to be asked for again, since an app wants to know.
+    pub fn revoked_is_old(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.revoked_ms.get()) >= REVOKED_MS
+    }
+
+    /// Something changed that a round is for.
+    pub fn round_is_due(&self) {
+        self.due.set(true);
+        self.wake.notify_one();
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Kind {
     Forbidden,
     /// The evidence, claim or enrolment does not hold.
     Untrusted,
+    /// The device has no owner who could say what it must be.
+    Unclaimed,
     /// There is no such thing, or none that the caller may know of.
     Missing,
     /// It is so already, or something else depends on it.
@@ -50,6 +52,7 @@ impl Kind {
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "this needs another role"),
             Self::Untrusted => (StatusCode::FORBIDDEN, "untrusted", "the proof does not hold"),
+            Self::Unclaimed => (StatusCode::FORBIDDEN, "unclaimed", "the device has no owner"),
             Self::Missing => (StatusCode::NOT_FOUND, "missing", "there is no such thing"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "this does not fit what is there"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large"),

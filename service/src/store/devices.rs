@@ -149,13 +149,13 @@ pub async fn known(connection: &mut AnyConnection, device: &DeviceId) -> Result<
     .bind(device.as_str())
     .fetch_optional(connection)
     .await?;
-    let untrusted = |reason: &str| Refusal::new(Kind::Untrusted, reason);
-    let row = found.ok_or_else(|| untrusted("the device is not enrolled"))?;
+    // What a device does about each of these differs: by the kind it enrols again, or shows its claim code.
+    let row = found.ok_or_else(|| Refusal::new(Kind::Missing, "the device is not enrolled"))?;
     let (ek_public, ak_public, Some(catalog), Some(product), Some(group), state, Some(policy)) = row else {
-        return Err(untrusted("nobody has claimed the device"));
+        return Err(Refusal::new(Kind::Unclaimed, "nobody has claimed the device"));
     };
     if DeviceState::from_word(&state) != Some(DeviceState::Active) {
-        return Err(untrusted("the device is revoked"));
+        return Err(Refusal::new(Kind::Untrusted, "the device is revoked"));
     }
     Ok(Known {
         ek_public,
