@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use service::attest::{Makers, TpmVerifier};
 use service::ca::{Authority, AuthorityFile};
 use service::clock::Clock;
-use service::http::Service;
+use service::http::{Lifetime, Service};
 use service::limits::{Limits, Rate};
 use service::run::{Own, Running};
 use service::secrets;
@@ -116,6 +116,12 @@ struct Run {
     /// And a second, in the long run.
     #[arg(long, default_value_t = 20)]
     rate: u32,
+    /// How long a device's and an app's certificate lasts, seconds.
+    #[arg(long, default_value_t = Lifetime::default().certificate_s, value_parser = clap::value_parser!(u32).range(120..=604_800))]
+    certificate_s: u32,
+    /// When a device comes for the next one, counted from the last, seconds.
+    #[arg(long, default_value_t = Lifetime::default().renew_after_s, value_parser = clap::value_parser!(u32).range(60..))]
+    renew_after_s: u32,
     /// Certificates (PEM) of the makers whose TPMs are believed to be TPMs.
     #[arg(long, required_unless_present = "any_tpm")]
     tpm_makers: Option<PathBuf>,
@@ -215,7 +221,9 @@ async fn run(options: Run) -> Result<()> {
     };
     let verifier = Box::new(TpmVerifier::new(makers(options.tpm_makers.as_deref())?, Clock::System));
     let limits = Limits::new(Rate { burst: options.burst, per_second: options.rate });
-    let service = Service::new(store, authority, verifier, Clock::System, limits);
+    let lifetime = Lifetime { certificate_s: options.certificate_s, renew_after_s: options.renew_after_s };
+    ensure!(lifetime.renew_after_s < lifetime.certificate_s, "a certificate is renewed before it ends");
+    let service = Service { lifetime, ..Service::new(store, authority, verifier, Clock::System, limits) };
     let running = Running::start(service, own, options.listen, options.inside).await?;
     tracing::info!(address = %running.address, inside = ?running.inside, "serving");
     println!("listening on {}", running.address);

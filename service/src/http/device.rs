@@ -28,10 +28,22 @@ const EVIDENCE_MAX: usize = 1 << 20;
 const REPORTS_MAX: usize = 1 << 20;
 /// Seconds to open a credential: some TPMs take ten for one.
 const ENROLMENT_S: i64 = 300;
-/// How long a certificate lasts.
-const LIFETIME_S: u32 = 86_400;
-/// When a device comes again: early enough for several tries before its certificate ends.
-const RENEW_S: u32 = 72_000;
+
+/// How long certificates last, and when devices come for the next ones, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// From now until the end.
+    pub certificate_s: u32,
+    /// From now until a device comes again: early enough for several tries before its certificate ends.
+    pub renew_after_s: u32,
+}
+
+impl Default for Lifetime {
+    /// A day, and 20 hours.
+    fn default() -> Self {
+        Self { certificate_s: 86_400, renew_after_s: 72_000 }
+    }
+}
 
 pub(super) fn paths() -> Router<Arc<Service>> {
     Router::new()
@@ -157,7 +169,8 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
     let refused = |reasons| Refusal::with_reasons(Kind::Untrusted, reasons);
     let appraisal = service.verifier.appraise(question).map_err(refused)?;
     let issuer = service.issuer(&known.catalog).await?;
-    let leaves = issue(&issuer, &evidence, &known, &appraisal, now)?;
+    let Lifetime { certificate_s, renew_after_s } = service.lifetime;
+    let leaves = issue(&issuer, &evidence, &known, &appraisal, (now, certificate_s))?;
     let ear = appraisal.ear;
     let passed = appraisal.passed;
     let reasons = appraisal.reasons.clone();
@@ -199,7 +212,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
         Ok(Certificate { subject: key.subject, chain })
     });
     let certificates = certificates.collect::<Result<_, Refusal>>()?;
-    Ok(Granted { verdict: ear, certificates, renew_after_s: RENEW_S, lifetime_s: LIFETIME_S })
+    Ok(Granted { verdict: ear, certificates, renew_after_s, lifetime_s: certificate_s })
 }
 
 fn issue(
@@ -207,7 +220,7 @@ fn issue(
     evidence: &Evidence,
     known: &devices::Known,
     appraisal: &Appraisal,
-    now: i64,
+    (now, lifetime_s): (i64, u32),
 ) -> Result<Vec<Leaf>, Refusal> {
     if !appraisal.passed {
         return Ok(Vec::new());
@@ -220,7 +233,7 @@ fn issue(
             place: &known.place,
             public_key: &key.public_key,
         };
-        Ok(issuer.leaf(&request, now, i64::from(LIFETIME_S))?)
+        Ok(issuer.leaf(&request, now, i64::from(lifetime_s))?)
     };
     appraisal.keys.iter().map(leaf).collect()
 }

@@ -14,6 +14,7 @@ mod people;
 mod records;
 
 pub use access::{Access, Caller};
+pub use device::Lifetime;
 pub use health::inside;
 
 use crate::ca::{Authority, CatalogIssuer, NewIssuer};
@@ -57,6 +58,8 @@ pub struct Service {
     pub nonces: Nonces,
     /// How often an address may ask for what needs no credentials.
     pub limits: Limits,
+    /// How long certificates last.
+    pub lifetime: Lifetime,
     /// What is counted.
     pub metrics: Metrics,
     /// When this process began, for what only counts seconds.
@@ -82,7 +85,8 @@ impl Service {
     ) -> Self {
         let nonces = Nonces::new(&authority.shared_secret("nonces"));
         let (metrics, began, openapi) = (Metrics::new(), Instant::now(), openapi::document());
-        Self { store, authority, verifier, clock, nonces, limits, metrics, began, openapi }
+        let lifetime = Lifetime::default();
+        Self { store, authority, verifier, clock, nonces, limits, lifetime, metrics, began, openapi }
     }
 
     /// Seconds since 1970.
