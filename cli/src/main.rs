@@ -59,6 +59,18 @@ enum Command {
     /// Sign in to a Security Service.
     #[command(subcommand)]
     Service(service::Asked),
+    /// Make a catalog: everything else is in one.
+    #[command(subcommand)]
+    Catalog(service::fleet::CatalogAsked),
+    /// Products of a catalog.
+    #[command(subcommand)]
+    Product(service::fleet::ProductAsked),
+    /// Groups of a product, and what their devices must be.
+    #[command(subcommand)]
+    Group(service::fleet::GroupAsked),
+    /// Releases of a catalog: publish, withdraw.
+    #[command(subcommand)]
+    Release(service::fleet::ReleaseAsked),
     /// Devices of a catalog: list, claim, move, transfer, revoke.
     #[command(subcommand)]
     Device(service::DeviceAsked),
@@ -100,6 +112,10 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Net(asked) => network::run(asked),
         Command::Time(asked) => network::time(asked),
         Command::Service(asked) => service::run(asked),
+        Command::Catalog(asked) => service::fleet::catalog(asked),
+        Command::Product(asked) => service::fleet::product(asked),
+        Command::Group(asked) => service::fleet::group(asked),
+        Command::Release(asked) => service::fleet::release(asked),
         Command::Device(asked) => service::device(asked),
         Command::Attest(asked) => service::attest(asked),
     }

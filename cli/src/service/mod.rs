@@ -1,6 +1,8 @@
-//! `gabion service`, `gabion device` and `gabion attest`: the Security Service, as its users see it.
+//! `gabion service`, `gabion catalog` and what is in one, `gabion device` and `gabion attest`: the Security Service, as its
+//! users see it.
 
 mod client;
+pub(crate) mod fleet;
 mod session;
 
 use std::path::PathBuf;
