@@ -90,7 +90,7 @@ pub fn weak_system(tree: &Tree) -> Result<(Kernel, Verified)> {
 pub fn demo(tree: &Tree, audience: Audience) -> Result<Bootable> {
     let (kernel, root) = system(tree, audience)?;
     let _lock = lock(tree)?;
-    let apps = store::build(&pack::demo(tree)?, None, &tree.out().join("apps.img"))?;
+    let apps = store::build(&pack::demo(tree)?, &store::Settings::default(), &tree.out().join("apps.img"))?;
     Ok(Bootable { kernel: kernel.bzimage, root, apps, audience })
 }
 

@@ -44,6 +44,9 @@ enum Action {
         /// How devices are connected that nobody configured otherwise: a `network.toml`
         #[arg(long, value_name = "FILE")]
         network: Option<PathBuf>,
+        /// Which Security Service the devices belong to: a `service.toml`
+        #[arg(long, value_name = "FILE")]
+        service: Option<PathBuf>,
         /// The image to make
         image: PathBuf,
         /// Packed app directories, each called as its app
@@ -101,8 +104,9 @@ fn act(action: Action) -> Result<()> {
             }
         }
         Action::Pack { source, to } => pack::pack(&tree, &source, &to)?,
-        Action::Store { network, image, apps } => {
-            print!("{}", store::build(&apps, network.as_deref(), &image)?.to_text());
+        Action::Store { network, service, image, apps } => {
+            let settings = store::Settings { network, service };
+            print!("{}", store::build(&apps, &settings, &image)?.to_text());
         }
         Action::Run { memory, fresh, direct, append, production } => {
             let audience = audience(production);

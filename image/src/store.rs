@@ -13,14 +13,30 @@ use std::path::{Path, PathBuf};
 const UUID: &str = "67616269-6f6e-4000-8000-617070730000";
 const APP_UUID: &str = "67616269-6f6e-4000-8000-617070696d67";
 
+/// Files beside the apps.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How the device is connected: `network.toml`.
+    pub network: Option<PathBuf>,
+    /// Which Security Service it belongs to: `service.toml`.
+    pub service: Option<PathBuf>,
+}
+
+impl Settings {
+    fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let all = [("network.toml", &self.network), ("service.toml", &self.service)];
+        all.into_iter().filter_map(|(name, file)| Some((name, file.as_deref()?)))
+    }
+}
+
 /// Makes the store image at `image` of the app directories in `apps`, each under the name its directory has, and of
-/// `network`, the `network.toml` of devices that nobody configured otherwise.
+/// `settings`, for devices that nobody configured otherwise.
 /// What is wrong with a manifest is for the device to say, and what is wrong with an image, which it checks before it mounts
 /// it; what is in a `root/` that no package may have is refused here, because nobody checks it later.
-pub fn build(apps: &[PathBuf], network: Option<&Path>, image: &Path) -> Result<Verified> {
-    let mut stamp = Stamp::new("store 7").text(policy::POLICY).text(package::CHECKER);
-    if let Some(network) = network {
-        stamp = stamp.text("network.toml").path(network)?;
+pub fn build(apps: &[PathBuf], settings: &Settings, image: &Path) -> Result<Verified> {
+    let mut stamp = Stamp::new("store 8").text(policy::POLICY).text(package::CHECKER);
+    for (name, file) in settings.files() {
+        stamp = stamp.text(name).path(file)?;
     }
     for app in apps {
         stamp = stamp.text(app.file_name().unwrap_or_default().to_string_lossy()).path(app)?;
@@ -45,8 +61,8 @@ pub fn build(apps: &[PathBuf], network: Option<&Path>, image: &Path) -> Result<V
         keep_plan(&to)?;
         keep_checked(&to)?;
     }
-    if let Some(network) = network {
-        stage::copy(network, &staged.join("network.toml"))?;
+    for (name, file) in settings.files() {
+        stage::copy(file, &staged.join(name))?;
     }
     stage::normalise(&staged)?;
     erofs::format(&staged, UUID, image)?;

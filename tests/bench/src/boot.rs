@@ -32,7 +32,7 @@ const OFF: Duration = Duration::from_secs(30);
 pub(crate) fn run(dir: &Path, programs: &Programs, rounds: usize) -> Result<()> {
     let tree = Tree::here()?;
     let (kernel, root) = assemble::system(&tree, Audience::Production)?;
-    let apps = store::build(&[app(dir, programs)?], None, &dir.join("apps.img"))?;
+    let apps = store::build(&[app(dir, programs)?], &store::Settings::default(), &dir.join("apps.img"))?;
     let ours = Bootable { kernel: kernel.bzimage, root, apps, audience: Audience::Production };
     let theirs = Bootable { root: busybox(dir, programs)?, ..ours.clone() };
     let (ours_data, theirs_data) = (dir.join("ours.img"), dir.join("theirs.img"));

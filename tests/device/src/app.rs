@@ -124,6 +124,15 @@ impl App {
         Self { bare: true, ..Self::of(id, "[]") }.manifest(manifest)
     }
 
+    /// With `gabion-tls` in it, at `/bin/gabion-tls`.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub fn tls(self) -> Result<Self> {
+        let program = images::tls(&Tree::here()?)?;
+        Ok(self.file("bin/gabion-tls", program))
+    }
+
     /// The lines of `[resources]`.
     pub fn resources(mut self, lines: &str) -> Self {
         self.resources = lines.to_owned();
@@ -210,6 +219,9 @@ impl App {
                 Packed::Visitor => programs::packed(tree, "tests/device/visitors", &self.id)?,
             };
             stage::copy(&made, &app)?;
+            if let Some(text) = &self.manifest {
+                stage::write(&app.join("manifest.toml"), text)?;
+            }
             self.add_files(&app.join("root"))?;
             return Ok(app);
         }

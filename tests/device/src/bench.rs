@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::chain::Tamper;
 use crate::device::Device;
-use crate::images::{self, Kind, Member, Wanted};
+use crate::images::{self, Kind, Member, Texts, Wanted};
 use crate::site::Site;
 use anyhow::Result;
 use image::assemble::{Audience, Bootable};
@@ -33,7 +33,7 @@ pub struct Bench {
     pub(crate) site: Option<Site>,
     /// Its place on the site's link, from its first boot on.
     pub(crate) card: Option<Vec<String>>,
-    pub(crate) network: Option<String>,
+    pub(crate) texts: Texts,
     pub(crate) clock: Option<String>,
     pub(crate) board: Option<Tamper>,
     pub(crate) resets: bool,
@@ -56,7 +56,7 @@ impl Bench {
             spoiled: Vec::new(),
             site: None,
             card: None,
-            network: None,
+            texts: Texts::default(),
             clock: None,
             board: None,
             resets: false,
@@ -115,7 +115,13 @@ impl Bench {
 
     /// With this `network.toml` in its image.
     pub fn network(mut self, text: &str) -> Self {
-        self.network = Some(text.to_owned());
+        self.texts.network = Some(text.to_owned());
+        self
+    }
+
+    /// With this `service.toml` in its image.
+    pub fn service(mut self, text: &str) -> Self {
+        self.texts.service = Some(text.to_owned());
         self
     }
 
@@ -189,7 +195,7 @@ impl Bench {
         let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
         let bootable = match self.demo {
             true => images::demo(&tree, self.wanted)?,
-            false => images::bootable(&tree, &self.apps, self.network.as_deref(), self.wanted, place.path())?,
+            false => images::bootable(&tree, &self.apps, &self.texts, self.wanted, place.path())?,
         };
         for needle in &self.spoiled {
             images::spoil(&bootable.apps, needle)?;

@@ -155,20 +155,35 @@ fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>, image: &
     Ok(made)
 }
 
-/// A bootable set with a store of `apps`, made in `place`, and of this `network.toml`.
+/// What is in a store beside the apps, as text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Texts {
+    /// `network.toml`
+    pub(crate) network: Option<String>,
+    /// `service.toml`
+    pub(crate) service: Option<String>,
+}
+
+/// A bootable set with a store of `apps`, made in `place`, and of these settings.
 pub(crate) fn bootable(
     tree: &Tree,
     apps: &[App],
-    network: Option<&str>,
+    texts: &Texts,
     wanted: Wanted,
     place: &Path,
 ) -> Result<Bootable> {
     let (kernel, root) = system(tree, wanted)?;
     let directories =
         apps.iter().map(|app| app.lay_out(tree, &place.join("apps"))).collect::<Result<Vec<_>>>()?;
-    let file = place.join("network.toml");
-    let network = network.map(|text| fs::write(&file, text).map(|()| file.as_path())).transpose()?;
-    let apps = store::build(&directories, network, &place.join("apps.img"))?;
+    let write = |name: &str, text: &Option<String>| {
+        let file = place.join(name);
+        text.as_ref().map(|text| fs::write(&file, text).map(|()| file.clone())).transpose()
+    };
+    let settings = store::Settings {
+        network: write("network.toml", &texts.network)?,
+        service: write("service.toml", &texts.service)?,
+    };
+    let apps = store::build(&directories, &settings, &place.join("apps.img"))?;
     Ok(Bootable { kernel, root, apps, audience: wanted.kind.audience() })
 }
 
@@ -178,21 +193,36 @@ pub(crate) fn demo(tree: &Tree, wanted: Wanted) -> Result<Bootable> {
     Ok(Bootable { kernel, root, ..assemble::demo(tree, wanted.kind.audience())? })
 }
 
-/// The tool of app developers, built for this machine, once.
+/// The tool of app developers and operators, built for this machine, once.
 pub(crate) fn gabion(tree: &Tree) -> Result<PathBuf> {
-    static BUILT: Mutex<bool> = Mutex::new(false);
-    let program = tree.target.join("debug/gabion");
+    tool_of_ours(tree, "gabion-cli", "gabion")
+}
+
+/// The Security Service, built for this machine, once.
+pub(crate) fn service(tree: &Tree) -> Result<PathBuf> {
+    tool_of_ours(tree, "gabion-service", "gabion-service")
+}
+
+/// The local end of a program's TLS connections, as it goes into an app.
+pub(crate) fn tls(tree: &Tree) -> Result<Vec<u8>> {
+    let _lock = assemble::lock(tree)?;
+    Ok(fs::read(binaries::build(tree, &[&["gabion-tls"]])?.path("gabion-tls"))?)
+}
+
+fn tool_of_ours(tree: &Tree, package: &'static str, name: &str) -> Result<PathBuf> {
+    static BUILT: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    let program = tree.target.join("debug").join(name);
     let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if *built {
+    if built.contains(&package) {
         return Ok(program);
     }
     visibly(
         tool("cargo")
             .current_dir(&tree.root)
-            .args(["build", "--quiet", "-p", "gabion-cli"])
+            .args(["build", "--quiet", "-p", package, "--bins"])
             .env("CARGO_TARGET_DIR", &tree.target),
     )?;
-    *built = true;
+    built.push(package);
     Ok(program)
 }
 

@@ -87,8 +87,7 @@ impl Off {
     pub fn store(mut self, apps: Vec<App>) -> Result<Self> {
         let place = tempfile::tempdir_in(self.parts.place.path())?.keep();
         let bench = &self.parts.bench;
-        let network = bench.network.as_deref();
-        self.parts.bootable = images::bootable(&Tree::here()?, &apps, network, bench.wanted, &place)?;
+        self.parts.bootable = images::bootable(&Tree::here()?, &apps, &bench.texts, bench.wanted, &place)?;
         Ok(self)
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`namespace`] | a network namespace without a name, and being inside it for a moment |
 //! | [`servers`] | real servers that run in it: addresses, names and routes (dnsmasq), time (chronyd), web (nginx), MQTT over TLS (mosquitto), redis |
+//! | [`service`] | a Security Service, and who administers it |
 //! | [`Teller`] | a time server that says what it is told to |
 //! | `authority` | the certificates that its servers show |
 //!
@@ -11,7 +12,7 @@
 //!   device ── tap ┐
 //!                 ├─ br0  10.77.0.1/24, 2001:db8:77::1/64: the router, its DHCP, DNS, router advertisements and time
 //!   device ── tap ┘
-//!                    lo   198.51.100.10 … .13, 2001:db8:1::10 … ::13, 10.88.0.5: hosts elsewhere ([`HOSTS`])
+//!                    lo   198.51.100.10 … .14, 2001:db8:1::10 … ::14, 10.88.0.5: hosts elsewhere ([`HOSTS`])
 //! ```
 //!
 //! Nothing of it is left when it is dropped, or when the test is killed: the namespace has no name and ends with its last
@@ -20,6 +21,7 @@
 mod authority;
 pub mod namespace;
 pub mod servers;
+pub mod service;
 mod teller;
 
 use crate::console::Console;
@@ -46,11 +48,12 @@ pub const ROUTER: &str = "10.77.0.1";
 pub const ROUTER_6: &str = "2001:db8:77::1";
 
 /// Hosts elsewhere: name, IPv4 and IPv6 address. The last is one of a private network.
-pub const HOSTS: [(&str, &str, &str); 5] = [
+pub const HOSTS: [(&str, &str, &str); 6] = [
     ("web.example", "198.51.100.10", "2001:db8:1::10"),
     ("broker.example", "198.51.100.11", "2001:db8:1::11"),
     ("store.example", "198.51.100.12", "2001:db8:1::12"),
     ("other.example", "198.51.100.13", "2001:db8:1::13"),
+    ("service.example", "198.51.100.14", "2001:db8:1::14"),
     ("inner.example", "10.88.0.5", "fd88::5"),
 ];
 

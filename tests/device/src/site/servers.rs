@@ -179,6 +179,51 @@ pub fn mosquitto(site: &Site) -> Result<Server> {
     chrooted(site, "mosquitto", &root, &["/usr/sbin/mosquitto", "-c", "/site.conf"], "running")
 }
 
+/// A page for whoever has a certificate that leads to `authority` (PEM), at every address of the site, port 8443; it has
+/// who that is. Each certificate it was shown it keeps ([`shown`]).
+///
+/// # Errors
+/// It does not start.
+pub fn nginx_for(site: &Site, authority: &str) -> Result<Server> {
+    let root = packed(site, &site.tree().root.join("tests/programs/apps/nginx"), "nginx-for")?;
+    fs::write(root.join("clients.pem"), authority)?;
+    fs::write(
+        root.join("site.conf"),
+        "user root root; daemon off; master_process off; pid /tmp/pid; error_log stderr info; events {}\n\
+         http { log_format shown escape=none $ssl_client_raw_cert; access_log /shown.pem shown; \
+         client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c; \
+         uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e; server { listen 8443 ssl; listen [::]:8443 ssl; \
+         ssl_certificate /cert.pem; ssl_certificate_key /key.pem; ssl_client_certificate /clients.pem; \
+         ssl_verify_client on; ssl_verify_depth 2; location / { return 200 \"hello $ssl_client_s_dn\\n\"; } } }\n",
+    )?;
+    let words = ["/usr/sbin/nginx", "-e", "stderr", "-c", "/site.conf"];
+    chrooted(site, "nginx-for", &root, &words, "getrlimit(RLIMIT_NOFILE)")
+}
+
+/// The certificates that [`nginx_for`] was shown and took, PEM.
+///
+/// # Errors
+/// It was shown none.
+pub fn shown(site: &Site) -> Result<String> {
+    Ok(fs::read_to_string(site.folder("nginx-for")?.join("root/shown.pem"))?)
+}
+
+/// MQTT over TLS on `broker.example`, port 8884, for whoever has a certificate that leads to `authority` (PEM): its common
+/// name is the user.
+///
+/// # Errors
+/// It does not start.
+pub fn mosquitto_for(site: &Site, authority: &str) -> Result<Server> {
+    let root = packed(site, &site.tree().demo().join("org.gabion.demo.broker"), "mosquitto-for")?;
+    fs::write(root.join("clients.pem"), authority)?;
+    fs::write(
+        root.join("site.conf"),
+        "user root\nallow_anonymous true\nlog_dest stderr\nlog_type all\nlistener 8884\ncafile /clients.pem\n\
+         certfile /cert.pem\nkeyfile /key.pem\nrequire_certificate true\nuse_identity_as_username true\n",
+    )?;
+    chrooted(site, "mosquitto-for", &root, &["/usr/sbin/mosquitto", "-c", "/site.conf"], "running")
+}
+
 /// redis on `store.example`, port 6379.
 ///
 /// # Errors
@@ -203,7 +248,8 @@ pub fn redis(site: &Site) -> Result<Server> {
 /// A copy of the root that the app in `source` is packed into, with the site's certificates.
 fn packed(site: &Site, source: &Path, name: &str) -> Result<PathBuf> {
     let tree = site.tree();
-    let app = tree.out().join("site").join(name);
+    // Packed once, whatever it is called here.
+    let app = tree.out().join("site").join(source.file_name().unwrap_or_default());
     {
         let _lock = assemble::lock(tree)?;
         pack::pack(tree, source, &app).with_context(|| format!("packing {name}"))?;

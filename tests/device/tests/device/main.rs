@@ -19,6 +19,7 @@
 //! | `neighbours` | another one is on its link |
 //! | `network` | it is beside a site, with real servers |
 //! | `operator` | its site falls short, and somebody asks why |
+//! | `identity` | it belongs to a Security Service: who it is, what it runs, certificates, and what they are good for |
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
 //! | `storage` | an app leaves links where the system may write |
@@ -37,6 +38,7 @@ mod developer;
 mod ends;
 mod foreign;
 mod hostile;
+mod identity;
 mod input;
 mod inside;
 mod neighbours;
