@@ -7,7 +7,7 @@
 //! POST /device/v1/attestations             Evidence      → Granted, or 403 `Problem` with reasons
 //! POST /device/v1/reports                  ReportBatch   → Taken           mutual TLS by the device's certificate
 //! GET  /device/v1/crl?catalog=NAME         DER: what was revoked of a catalog's certificates
-//! GET  /device/v1/ca[?catalog=NAME]        PEM: the root [and the catalog's issuing authority]
+//! GET  /device/v1/ca[?catalog=NAME]        PEM: the root; or a catalog's authority as a root of its own
 //! ```
 //!
 //! Everything a device sends may come from anybody on the Internet. Nothing here is believed because it was well formed.

@@ -1,11 +1,12 @@
 //! The service's own certificate authority: a root, and below it one issuing authority for each catalog, so that a
-//! broker which trusts one tenant's authority never takes another tenant's device.
+//! broker which trusts one tenant's authority (`anchor`) never takes another tenant's device.
 //!
 //! Root and issuing keys are ECDSA P-256, sealed on the disk, and opened only in memory. An issuing authority may issue
 //! leaves (`pathlen:0`), which last a day and name a device, or an app on a device, by a URI. What is certified is a
 //! public key and names that the service knows; nothing a device wrote gets into a certificate but its app's id, which
 //! the attestation covers.
 
+mod anchor;
 mod file;
 mod leaf;
 
@@ -140,7 +141,7 @@ impl Authority {
     /// No chance, or no signature.
     pub fn new_issuer(&self, catalog: &Name, now: i64) -> Result<NewIssuer, CaError> {
         let key = new_key()?;
-        let mut params = authority_params(&format!("Gabion devices of {catalog}"), now, ISSUER_S, Some(0))?;
+        let mut params = authority_params(&issuer_name(catalog), now, ISSUER_S, Some(0))?;
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.root)?;
         let sealed_key = self.sealer.seal(&purpose(catalog), key.serialized_der())?;
@@ -241,6 +242,11 @@ impl CatalogIssuer {
         };
         Ok(list.signed_by(&self.issuer)?.der().to_vec())
     }
+}
+
+/// The common name of a catalog's authority.
+fn issuer_name(catalog: &Name) -> String {
+    format!("Gabion devices of {catalog}")
 }
 
 fn purpose(catalog: &Name) -> String {

@@ -282,7 +282,7 @@ pub(super) async fn crl(
     Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], list).into_response())
 }
 
-/// The authorities (PEM): a catalog's, then the root; or the root alone
+/// Whom to trust (PEM): for a catalog's devices and nobody else's its authority, as a root of its own; or the root of all
 #[utoipa::path(get, path = "/device/v1/ca", tag = "device", params(AuthorityQuery),
     responses((status = 200, body = String, content_type = "application/x-pem-file"),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -292,11 +292,10 @@ pub(super) async fn authority(
     _: Allowed,
     Asked(query): Asked<AuthorityQuery>,
 ) -> Result<Response, Refusal> {
-    let mut text = String::new();
-    if let Some(catalog) = query.catalog {
-        text.push_str(&ca::pem(service.issuer(&catalog).await?.certificate()));
-    }
-    text.push_str(&ca::pem(service.authority.root()));
+    let text = match query.catalog {
+        Some(catalog) => ca::pem(&service.issuer(&catalog).await?.anchor(&catalog, service.now())?),
+        None => ca::pem(service.authority.root()),
+    };
     Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], text).into_response())
 }
 
