@@ -6,13 +6,14 @@
 //! POST /device/v1/nonces                   NonceRequest  → Nonce           then, within its seconds:
 //! POST /device/v1/attestations             Evidence      → Granted, or 403 `Problem` with reasons
 //! POST /device/v1/reports                  ReportBatch   → Taken           mutual TLS by the device's certificate
+//! PUT  /device/v1/recovery-key             Escrow        → 204             the same; when `Granted.escrow` asks for it
 //! GET  /device/v1/crl?catalog=NAME         DER: what was revoked of a catalog's certificates
 //! GET  /device/v1/ca[?catalog=NAME]        PEM: the root; or a catalog's authority as a root of its own
 //! ```
 //!
 //! Everything a device sends may come from anybody on the Internet. Nothing here is believed because it was well formed.
 
-use crate::{Bytes, Code, DeviceId, Few, Name, Text};
+use crate::{Bytes, Code, DeviceId, Few, Name, RecoveryKey, Text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 #[cfg(feature = "openapi")]
@@ -255,6 +256,11 @@ pub struct Granted {
     pub renew_after_s: u32,
     /// When the certificates end, counted from now: a device need not know the time.
     pub lifetime_s: u32,
+    /// The group's policy wants a recovery key of the data disk, and the service has none of this owner's that nobody has
+    /// read. The device then makes a *new* one, writes it into the disk's header over the one before, and hands it over
+    /// ([`Escrow`]); until that is acknowledged it is asked again at each attestation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escrow: bool,
 }
 
 /// A certificate and what it hangs on.
@@ -355,6 +361,16 @@ impl ReportKind {
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind)
     }
+}
+
+/// The recovery key that the device's data disk has from now on. Acknowledged, it is on the service's disk, sealed, and the
+/// device may forget it; sent again, it replaces the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Escrow {
+    /// The key.
+    pub recovery_key: RecoveryKey,
 }
 
 /// The batch is committed; the device may forget it.

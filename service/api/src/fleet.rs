@@ -2,7 +2,7 @@
 //!
 //! A catalog is a tenant: nothing in it is seen, named or certified from another.
 
-use crate::{Bytes, Code, DeviceId, Few, Name, Text};
+use crate::{Bytes, Code, DeviceId, Few, Name, RecoveryKey, Text};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
@@ -77,12 +77,28 @@ pub struct GroupPolicy {
     /// Whether a debug build or a developer image passes.
     #[serde(default)]
     pub debug: bool,
+    /// The oldest version of the system that passes, compared as versions are ("1.10" is newer than "1.9").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_min: Option<Text<64>>,
+    /// Whether only packages pass that one of the catalog's releases names, and that is not withdrawn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub known_packages: bool,
+    /// Whether devices hand over a recovery key of their data disk, which an administrator may read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escrow: bool,
 }
 
 impl Default for GroupPolicy {
     /// The strict one.
     fn default() -> Self {
-        Self { releases: Few::default(), secure_boot: true, debug: false }
+        Self {
+            releases: Few::default(),
+            secure_boot: true,
+            debug: false,
+            version_min: None,
+            known_packages: false,
+            escrow: false,
+        }
     }
 }
 
@@ -174,6 +190,18 @@ pub struct Device {
     pub passed: Option<bool>,
     /// The release it ran, if one was recognised.
     pub release: Option<Name>,
+}
+
+/// A device's recovery key, as an administrator reads it. Read, it is to be used up: the device makes another at its next
+/// attestation, and then the service has that one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct EscrowedKey {
+    /// The key: `cryptsetup open` takes it as a passphrase.
+    pub recovery_key: RecoveryKey,
+    /// Since when the service has it, seconds since 1970.
+    pub since: u64,
 }
 
 /// Which devices to list.

@@ -18,4 +18,4 @@ pub mod records;
 
 pub use bytes::Bytes;
 pub use list::Few;
-pub use text::{Code, DeviceId, Name, Subject, Text, TextError};
+pub use text::{Code, DeviceId, Name, RecoveryKey, Subject, Text, TextError};

@@ -124,6 +124,23 @@ impl fmt::Debug for Code {
     }
 }
 
+checked_text!(
+    /// A recovery key of a device's data disk, as `systemd-cryptenroll --recovery-key` writes them: 256 bits. It opens the
+    /// disk, so it is never shown by `Debug` and never logged.
+    RecoveryKey, 71, "^[bcdefghijklnrtuv]{8}(-[bcdefghijklnrtuv]{8}){7}$",
+    "a recovery key is 8 groups of 8 of bcdefghijklnrtuv, with '-' between them",
+    |text| {
+        let letters = |group: &str| group.len() == 8 && group.bytes().all(|b| b"bcdefghijklnrtuv".contains(&b));
+        text.len() == 71 && text.split('-').all(letters)
+    }
+);
+
+impl fmt::Debug for RecoveryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a recovery key")
+    }
+}
+
 /// Free text on one line: at most `MAX` bytes, no control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
@@ -213,6 +230,18 @@ mod tests {
     fn code_is_not_shown() -> Result<(), TextError> {
         let code: Code = "abcdefghijklmnop".parse()?;
         assert_eq!(format!("{code:?}"), "a code");
+        Ok(())
+    }
+
+    #[test]
+    fn recovery_key_is_written_in_one_way_and_not_shown() -> Result<(), TextError> {
+        let key = ["cbdefghi"; 8].join("-");
+        assert_eq!(format!("{:?}", key.parse::<RecoveryKey>()?), "a recovery key");
+        for bad in
+            [key.to_uppercase(), key.replace('-', ""), key.replace('c', "a"), format!("{key}-cbdefghi")]
+        {
+            assert!(bad.parse::<RecoveryKey>().is_err(), "{bad}");
+        }
         Ok(())
     }
 

@@ -212,7 +212,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
         Ok(Certificate { subject: key.subject, chain })
     });
     let certificates = certificates.collect::<Result<_, Refusal>>()?;
-    Ok(Granted { verdict: ear, certificates, renew_after_s, lifetime_s: certificate_s })
+    Ok(Granted { verdict: ear, certificates, renew_after_s, lifetime_s: certificate_s, escrow: false })
 }
 
 fn issue(
