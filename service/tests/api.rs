@@ -4,13 +4,14 @@ mod support;
 
 mod scenarios {
     pub(super) mod bodies;
+    pub(super) mod escrow;
     pub(super) mod fleet;
     pub(super) mod lifecycle;
     pub(super) mod people;
 }
 
 use anyhow::{Context as _, Result};
-use scenarios::{bodies, fleet, lifecycle, people};
+use scenarios::{bodies, escrow, fleet, lifecycle, people};
 use support::postgres::Postgres;
 use support::{Site, runtime, sqlite};
 
@@ -60,6 +61,8 @@ scenarios!(
     lifecycle::nonce_is_used_once_and_in_time,
     lifecycle::evidence_that_fails_is_shown_to_the_owner,
     lifecycle::revoked_certificate_is_on_the_list_and_refused,
+    escrow::recovery_key_is_asked_for_until_an_administrator_has_one,
+    escrow::recovery_key_is_sealed_and_the_present_owner_s,
     bodies::body_that_is_wrong_is_a_problem_with_reasons,
     bodies::document_describes_every_path,
     bodies::backup_restored_is_the_same_state,

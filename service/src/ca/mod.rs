@@ -135,6 +135,22 @@ impl Authority {
         ring::hmac::sign(&key, purpose.as_bytes()).as_ref().to_vec()
     }
 
+    /// Seals a secret for the database; it opens for the same purpose only.
+    ///
+    /// # Errors
+    /// No chance.
+    pub fn seal(&self, purpose: &str, secret: &[u8]) -> Result<Vec<u8>, CaError> {
+        Ok(self.sealer.seal(purpose, secret)?)
+    }
+
+    /// Opens what [`Authority::seal`] made.
+    ///
+    /// # Errors
+    /// It was sealed by another service or for another purpose, or it was altered.
+    pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, CaError> {
+        Ok(self.sealer.open(purpose, sealed)?)
+    }
+
     /// Makes a catalog's issuing authority.
     ///
     /// # Errors

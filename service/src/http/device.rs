@@ -5,7 +5,7 @@ use super::{Access, Allowed, Service};
 use crate::ca::{self, CatalogIssuer, Leaf, LeafRequest};
 use crate::refusal::{Kind, Refusal};
 use crate::secrets;
-use crate::store::{devices, releases, reports};
+use crate::store::{devices, escrow, releases, reports};
 use crate::verifier::{Appraisal, Question};
 use axum::Router;
 use axum::extract::State;
@@ -155,6 +155,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
     let mut read = service.store.read().await?;
     let known = devices::known(&mut read, &evidence.device).await?;
     let releases = releases::list(&mut read, &known.catalog, None).await?;
+    let escrow = known.policy.escrow && escrow::wanted(&mut read, &evidence.device).await?;
     drop(read);
     let policy_name = format!("{}/{}/{}", known.catalog, known.place.product, known.place.group);
     let question = Question {
@@ -212,7 +213,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
         Ok(Certificate { subject: key.subject, chain })
     });
     let certificates = certificates.collect::<Result<_, Refusal>>()?;
-    Ok(Granted { verdict: ear, certificates, renew_after_s, lifetime_s: certificate_s, escrow: false })
+    Ok(Granted { verdict: ear, certificates, renew_after_s, lifetime_s: certificate_s, escrow })
 }
 
 fn issue(

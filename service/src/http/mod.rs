@@ -6,6 +6,7 @@
 mod access;
 mod body;
 mod device;
+mod escrow;
 mod fleet;
 mod health;
 mod openapi;
@@ -134,6 +135,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .merge(people::paths())
         .merge(fleet::paths())
         .merge(owned::paths())
+        .merge(escrow::paths())
         .merge(records::paths())
         .merge(health::paths())
         .merge(openapi::paths())

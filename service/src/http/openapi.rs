@@ -1,6 +1,6 @@
 //! The OpenAPI document, from the handlers and the types that read the bodies.
 
-use super::{Service, device, fleet, health, owned, people, records};
+use super::{Service, device, escrow, fleet, health, owned, people, records};
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -66,6 +66,8 @@ async fn show(State(service): State<Arc<Service>>) -> impl IntoResponse {
         owned::cancel_offer,
         owned::attestation,
         owned::certificates,
+        escrow::hand_over,
+        escrow::read,
         records::changes,
         records::collected,
         health::alive,

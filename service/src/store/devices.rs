@@ -291,6 +291,7 @@ pub async fn claim(
         return Err(Refusal::new(Kind::Untrusted, reason));
     }
     revoke_certificates(connection, &claim.device, now).await?;
+    super::escrow::forget(connection, &claim.device).await?;
     let object = format!("devices/{}", claim.device);
     let after = json!({"catalog": catalog, "product": claim.product, "group": claim.group});
     let (action, after) = ("device.claim", Some(after));
@@ -382,6 +383,9 @@ pub async fn act(
     apply(connection, device, act).await?;
     if matches!(act, Act::Release | Act::Move(_) | Act::Revoke) {
         revoke_certificates(connection, device, now).await?;
+    }
+    if matches!(act, Act::Release) {
+        super::escrow::forget(connection, device).await?;
     }
     let object = format!("devices/{device}");
     audit::note(

@@ -14,7 +14,7 @@ use std::io::{self, BufRead, Write};
 
 /// Every table, those that others name first. Sessions, open enrolments and codes are let go: they are short-lived, and
 /// a copy of them is worth more to a thief than to the owner.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "catalog",
     "product",
     "device_group",
@@ -22,6 +22,7 @@ const TABLES: [&str; 13] = [
     "member",
     "machine",
     "device",
+    "recovery_key",
     "used_nonce",
     "certificate",
     "release",

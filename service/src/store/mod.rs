@@ -16,6 +16,7 @@ mod writer;
 pub mod audit;
 pub mod devices;
 pub mod dump;
+pub mod escrow;
 pub mod fleet;
 pub mod machines;
 pub mod people;

@@ -48,6 +48,7 @@ fn paths(device: &str) -> Vec<(&'static str, String, Option<Value>, usize)> {
         ("PUT", of("/placement"), Some(json!({"product": "pump", "group": "none"})), 1),
         ("POST", of("/transfer"), None, 2),
         ("DELETE", of("/transfer"), None, 2),
+        ("POST", of("/recovery-key"), None, 2),
         ("PUT", of("/revocation"), None, 2),
         ("DELETE", of("/revocation"), None, 2),
         ("GET", at("/audit"), None, 0),
