@@ -2,14 +2,16 @@
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
+use service::artefacts::Artefacts;
 use service::attest::{Makers, TpmVerifier};
 use service::ca::{Authority, AuthorityFile};
 use service::clock::Clock;
 use service::http::{Lifetime, Service};
 use service::limits::{Limits, Rate};
+use service::outgoing::Outgoing;
 use service::run::{Own, Running};
 use service::secrets;
-use service::store::{Store, people};
+use service::store::{Store, artefacts, people};
 use service_api::{Code, Subject};
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read as _, Write as _};
@@ -89,6 +91,10 @@ struct State {
     /// sqlite:… or postgres://…
     #[arg(long, env = "GABION_SERVICE_DATABASE", hide_env_values = true)]
     database: Option<String>,
+    /// Where artefacts are: a folder, or s3://BUCKET/PREFIX with credentials in the environment (AWS_ACCESS_KEY_ID, …).
+    /// The folder `artefacts` in the state's unless told.
+    #[arg(long, env = "GABION_SERVICE_ARTEFACTS")]
+    artefacts: Option<String>,
     /// A file with the passphrase that the authority's keys are sealed with.
     #[arg(long, env = "GABION_SERVICE_PASSPHRASE_FILE")]
     passphrase_file: Option<PathBuf>,
@@ -110,6 +116,9 @@ struct Run {
     /// Its key (PEM, PKCS#8).
     #[arg(long, requires = "certificate")]
     key: Option<PathBuf>,
+    /// Certificates (PEM) of roots to believe besides the world's, when the service asks others: the store of artefacts.
+    #[arg(long)]
+    trust: Option<PathBuf>,
     /// Requests without credentials that one address may make at once.
     #[arg(long, default_value_t = 120)]
     burst: u32,
@@ -153,6 +162,11 @@ impl State {
     fn address(&self) -> String {
         let file = || format!("sqlite://{}?mode=rwc", self.state.join("state.sqlite").display());
         self.database.clone().unwrap_or_else(file)
+    }
+
+    fn artefacts_address(&self) -> String {
+        let folder = || self.state.join("artefacts").display().to_string();
+        self.artefacts.clone().unwrap_or_else(folder)
     }
 
     fn authority_path(&self) -> PathBuf {
@@ -223,7 +237,13 @@ async fn run(options: Run) -> Result<()> {
     let limits = Limits::new(Rate { burst: options.burst, per_second: options.rate });
     let lifetime = Lifetime { certificate_s: options.certificate_s, renew_after_s: options.renew_after_s };
     ensure!(lifetime.renew_after_s < lifetime.certificate_s, "a certificate is renewed before it ends");
-    let service = Service { lifetime, ..Service::new(store, authority, verifier, Clock::System, limits) };
+    let roots = options.trust.as_deref().map(read).transpose()?.unwrap_or_default();
+    let outgoing = Outgoing::new(&roots).context("reading what is trusted")?;
+    let address = options.state.artefacts_address();
+    let artefacts =
+        Artefacts::open(&address, environment(), &outgoing).context("opening the store of artefacts")?;
+    let service = Service::new(store, authority, verifier, Clock::System, limits);
+    let service = Service { lifetime, artefacts: Some(artefacts), ..service };
     let running = Running::start(service, own, options.listen, options.inside).await?;
     tracing::info!(address = %running.address, inside = ?running.inside, "serving");
     println!("listening on {}", running.address);
@@ -235,6 +255,12 @@ async fn run(options: Run) -> Result<()> {
     tracing::info!("ending");
     running.stop().await;
     Ok(())
+}
+
+/// What of it is text.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The command line has either the file, or the word that anybody's will do.
@@ -281,8 +307,16 @@ async fn backup(state: &State, folder: &Path) -> Result<()> {
     let rows = store.dump(&mut buffer).await?;
     buffer.into_inner()?.sync_all()?;
     AuthorityFile::read(&state.authority_path())?.write(&folder.join(AUTHORITY))?;
+    let left = async { artefacts::count(&mut *store.read().await?).await };
+    let (count, bytes) = left.await.map_err(|refusal| refusal.problem())?;
     store.close().await;
     println!("{rows} rows");
+    if count > 0 {
+        let store = state.artefacts_address();
+        println!(
+            "Not in it: {count} artefacts with {bytes} bytes, which stay in {store}; keep a copy of that"
+        );
+    }
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! The Security Service: enrols devices, checks what they show of themselves, grants day-long certificates, and keeps who
 //! may do what with which device.
 //!
-//! `http` is the way in; `store` the state; `ca` the certificates; `verifier` what is asked of whoever understands TPMs, `attest` who does.
+//! `http` is the way in; `store` the state; `ca` the certificates; `artefacts` the bytes that are too
+//! many for it; `verifier` what is asked of whoever understands TPMs, `attest` who does.
 //! Everything that arrives may come from anybody: it is bounded and read strictly before it is looked at, and what it may
 //! do follows from credentials that the store knows.
 
+pub mod artefacts;
 pub mod attest;
 pub mod ca;
 pub mod clock;
@@ -12,6 +14,7 @@ pub mod http;
 pub mod limits;
 mod metrics;
 pub mod nonces;
+pub mod outgoing;
 pub mod refusal;
 pub mod run;
 pub mod secrets;

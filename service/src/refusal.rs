@@ -39,6 +39,8 @@ pub enum Kind {
     TooMany,
     /// Not now.
     Unavailable,
+    /// The range has nothing of what is there.
+    Range,
     /// There is such a path, but not for this method.
     Method,
 }
@@ -61,6 +63,7 @@ impl Kind {
             }
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "too many requests"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not now; come again"),
+            Self::Range => (StatusCode::RANGE_NOT_SATISFIABLE, "range", "there is nothing in this range"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "not by this method"),
         }
     }

@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 use crate::run::told;
 use crate::tls::digest_of_peer;
 use axum::Router;
-use axum::http::Request;
+use axum::http::{Method, Request};
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -33,6 +33,8 @@ const HEAD: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 64 << 10;
 /// For a request, its body included.
 const REQUEST: Duration = Duration::from_secs(30);
+/// For the upload of an artefact. Its first bytes are read only for somebody who may put one.
+const UPLOAD: Duration = Duration::from_secs(3600);
 /// For what is still going on at the end.
 const END: Duration = Duration::from_secs(20);
 
@@ -98,9 +100,10 @@ where
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
+        let long = request.method() == Method::PUT && request.uri().path().contains("/artefacts/");
         let answer = inner.call(request);
         async move {
-            match timeout(REQUEST, answer).await {
+            match timeout(if long { UPLOAD } else { REQUEST }, answer).await {
                 Ok(answer) => answer,
                 Err(_) => Ok(Refusal::unavailable("the request took too long").into_response()),
             }

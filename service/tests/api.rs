@@ -3,6 +3,7 @@
 mod support;
 
 mod scenarios {
+    pub(super) mod artefacts;
     pub(super) mod bodies;
     pub(super) mod escrow;
     pub(super) mod fleet;
@@ -11,7 +12,7 @@ mod scenarios {
 }
 
 use anyhow::{Context as _, Result};
-use scenarios::{bodies, escrow, fleet, lifecycle, people};
+use scenarios::{artefacts, bodies, escrow, fleet, lifecycle, people};
 use support::postgres::Postgres;
 use support::{Site, runtime, sqlite};
 
@@ -63,6 +64,7 @@ scenarios!(
     lifecycle::revoked_certificate_is_on_the_list_and_refused,
     escrow::recovery_key_is_asked_for_until_an_administrator_has_one,
     escrow::recovery_key_is_sealed_and_the_present_owner_s,
+    artefacts::artefact_is_put_by_its_digest_and_had_by_range,
     bodies::body_that_is_wrong_is_a_problem_with_reasons,
     bodies::document_describes_every_path,
     bodies::backup_restored_is_the_same_state,

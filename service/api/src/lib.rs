@@ -10,6 +10,7 @@ mod bytes;
 mod list;
 mod text;
 
+pub mod artefacts;
 pub mod device;
 pub mod fleet;
 pub mod people;
@@ -18,4 +19,4 @@ pub mod records;
 
 pub use bytes::Bytes;
 pub use list::Few;
-pub use text::{Code, DeviceId, Name, RecoveryKey, Subject, Text, TextError};
+pub use text::{Code, DeviceId, Digest, Name, RecoveryKey, Subject, Text, TextError};

@@ -104,6 +104,14 @@ checked_text!(
 shown_text!(DeviceId);
 
 checked_text!(
+    /// A SHA-256.
+    Digest, 64, "^[0-9a-f]{64}$",
+    "a SHA-256 is 64 lower-case hexadecimal digits",
+    |text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+);
+shown_text!(Digest);
+
+checked_text!(
     /// A person, as administrators know them: usually an address.
     Subject, 128, "^[A-Za-z0-9._@+-]{1,128}$",
     "a person is 1 to 128 of A-Z, a-z, 0-9 and '._@+-'",

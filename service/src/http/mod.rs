@@ -4,6 +4,7 @@
 //! entry in the audit log.
 
 mod access;
+mod artefacts;
 mod body;
 mod device;
 mod escrow;
@@ -18,6 +19,7 @@ pub use access::{Access, Caller};
 pub use device::Lifetime;
 pub use health::inside;
 
+use crate::artefacts::Artefacts;
 use crate::ca::{Authority, CatalogIssuer, NewIssuer};
 use crate::clock::Clock;
 use crate::limits::Limits;
@@ -49,6 +51,8 @@ pub struct Peer {
 pub struct Service {
     /// The state.
     pub store: Store,
+    /// Artefacts, if there is a store of them.
+    pub artefacts: Option<Artefacts>,
     /// The certificates.
     pub authority: Authority,
     /// Who understands TPMs.
@@ -87,7 +91,20 @@ impl Service {
         let nonces = Nonces::new(&authority.shared_secret("nonces"));
         let (metrics, began, openapi) = (Metrics::new(), Instant::now(), openapi::document());
         let lifetime = Lifetime::default();
-        Self { store, authority, verifier, clock, nonces, limits, lifetime, metrics, began, openapi }
+        let artefacts = None;
+        Self {
+            store,
+            artefacts,
+            authority,
+            verifier,
+            clock,
+            nonces,
+            limits,
+            lifetime,
+            metrics,
+            began,
+            openapi,
+        }
     }
 
     /// Seconds since 1970.
@@ -136,6 +153,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .merge(fleet::paths())
         .merge(owned::paths())
         .merge(escrow::paths())
+        .merge(artefacts::paths())
         .merge(records::paths())
         .merge(health::paths())
         .merge(openapi::paths())

@@ -1,6 +1,6 @@
 //! The OpenAPI document, from the handlers and the types that read the bodies.
 
-use super::{Service, device, escrow, fleet, health, owned, people, records};
+use super::{Service, artefacts, device, escrow, fleet, health, owned, people, records};
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -68,6 +68,9 @@ async fn show(State(service): State<Arc<Service>>) -> impl IntoResponse {
         owned::certificates,
         escrow::hand_over,
         escrow::read,
+        artefacts::list,
+        artefacts::put,
+        artefacts::fetch,
         records::changes,
         records::collected,
         health::alive,

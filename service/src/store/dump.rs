@@ -14,7 +14,7 @@ use std::io::{self, BufRead, Write};
 
 /// Every table, those that others name first. Sessions, open enrolments and codes are let go: they are short-lived, and
 /// a copy of them is worth more to a thief than to the owner.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "catalog",
     "product",
     "device_group",
@@ -26,6 +26,7 @@ const TABLES: [&str; 14] = [
     "used_nonce",
     "certificate",
     "release",
+    "artefact",
     "report_batch",
     "report",
     "audit",

@@ -13,6 +13,7 @@ mod schema;
 mod tidy;
 mod writer;
 
+pub mod artefacts;
 pub mod audit;
 pub mod devices;
 pub mod dump;

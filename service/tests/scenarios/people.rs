@@ -51,6 +51,9 @@ fn paths(device: &str) -> Vec<(&'static str, String, Option<Value>, usize)> {
         ("POST", of("/recovery-key"), None, 2),
         ("PUT", of("/revocation"), None, 2),
         ("DELETE", of("/revocation"), None, 2),
+        ("GET", at("/artefacts"), None, 0),
+        ("GET", at(&format!("/artefacts/{}", "a".repeat(64))), None, 0),
+        ("PUT", at(&format!("/artefacts/{}", "a".repeat(64))), Some(json!("no artefact")), 2),
         ("GET", at("/audit"), None, 0),
         ("GET", at("/reports"), None, 0),
         // Last: afterwards the device is nobody's.

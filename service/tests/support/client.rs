@@ -17,6 +17,7 @@ pub(crate) struct Client {
     address: SocketAddr,
     tls: TlsConnector,
     token: Option<String>,
+    headers: String,
 }
 
 /// An answer.
@@ -45,12 +46,21 @@ impl Client {
                 builder.with_client_auth_cert(chain, PrivatePkcs8KeyDer::from(key).into())?
             }
         };
-        Ok(Self { address, tls: TlsConnector::from(Arc::new(config)), token: None })
+        Ok(Self { address, tls: TlsConnector::from(Arc::new(config)), token: None, headers: String::new() })
     }
 
     /// The same with a token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same with a header; an empty one is none.
+    pub(crate) fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut with = self.clone();
+        if !value.is_empty() {
+            with.headers += &format!("{name}: {value}\r\n");
+        }
+        with
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
@@ -78,6 +88,7 @@ impl Client {
         if let Some(token) = &self.token {
             head += &format!("Authorization: Bearer {token}\r\n");
         }
+        head += &self.headers;
         if let Some(body) = body {
             head += &format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
         }

@@ -9,10 +9,12 @@ pub(crate) mod postgres;
 
 use anyhow::{Context as _, Result};
 use client::Client;
+use service::artefacts::Artefacts;
 use service::ca::{AuthorityFile, pem};
 use service::clock::Clock;
 use service::http::Service;
 use service::limits::{Limits, Rate};
+use service::outgoing::Outgoing;
 use service::run::{Own, Running};
 use service::secrets;
 use service::store::{Store, people};
@@ -74,6 +76,7 @@ pub(crate) struct Site {
     pub(crate) file: AuthorityFile,
     /// The operator's one-time code.
     pub(crate) code: String,
+    _artefacts: tempfile::TempDir,
 }
 
 impl Site {
@@ -98,12 +101,16 @@ impl Site {
         let authority = file.open(PASSPHRASE)?;
         let root = authority.root().to_vec();
         let clock = Arc::new(AtomicI64::new(now));
+        let folder = tempfile::tempdir()?;
+        let artefacts = folder.path().to_str().context("a path")?;
+        let artefacts = Artefacts::open(artefacts, [], &Outgoing::new(b"")?)?;
         let service = Service::new(store, authority, Box::new(StandIn), Clock::Set(clock.clone()), limits);
+        let service = Service { artefacts: Some(artefacts), ..service };
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let own = Own::Made(file.names.clone());
         let running = Running::start(service, own, loopback, Some(loopback)).await?;
         let (database, code) = (database.to_owned(), code.as_str().to_owned());
-        Ok(Self { running, clock, root, database, file, code })
+        Ok(Self { running, clock, root, database, file, code, _artefacts: folder })
     }
 
     /// A client without credentials.

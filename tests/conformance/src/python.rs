@@ -12,6 +12,9 @@ const VARLINK: (&str, &str) = ("python-varlink-31.0.0", "requirements.txt");
 /// The package `jwt`, with what it checks signatures by.
 const JWT: (&str, &str) = ("python-jwt-2.15.1", "jwt.txt");
 
+/// The package `moto`, a server of what Amazon's do.
+const S3: (&str, &str) = ("python-moto-5.2.5", "s3.txt");
+
 /// A Python that has the package `varlink`.
 ///
 /// # Errors
@@ -26,6 +29,14 @@ pub fn python() -> Result<Command> {
 /// There is no Python, or the package could not be fetched; with what it said.
 pub fn with_jwt() -> Result<Command> {
     Ok(with(&fetched(JWT)?))
+}
+
+/// A Python that has the package `moto`, which speaks S3.
+///
+/// # Errors
+/// There is no Python, or the package could not be fetched; with what it said.
+pub fn with_s3() -> Result<Command> {
+    Ok(with(&fetched(S3)?))
 }
 
 fn with(folder: &Path) -> Command {

@@ -1,0 +1,23 @@
+"""A server that speaks S3, with the bucket `artefacts`; says its port, and ends with its standard input."""
+
+import logging
+import sys
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+_, port = server.get_host_and_port()
+client = boto3.client(
+    "s3",
+    endpoint_url=f"http://127.0.0.1:{port}",
+    region_name="us-east-1",
+    aws_access_key_id="test",
+    aws_secret_access_key="test",
+)
+client.create_bucket(Bucket="artefacts")
+print(port, flush=True)
+sys.stdin.read()
+server.stop()
