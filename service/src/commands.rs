@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use service::artefacts::Artefacts;
 use service::attest::{Makers, TpmVerifier};
-use service::ca::{Authority, AuthorityFile};
+use service::ca::{Authority, AuthorityFile, TokenUri};
 use service::clock::Clock;
 use service::http::{Lifetime, Service};
 use service::limits::{Limits, Rate};
@@ -51,6 +51,9 @@ enum Act {
         /// Who the first administrator is.
         #[arg(long, default_value = "operator")]
         operator: String,
+        /// A token for the root's key and those of catalogs: pkcs11:token=LABEL?module-path=/…&pin-source=file:/…
+        #[arg(long)]
+        keys: Option<TokenUri>,
     },
     /// Make another code for an operator, who may make catalogs.
     Code {
@@ -148,7 +151,9 @@ impl Command {
     /// Does it.
     pub(crate) async fn run(self) -> Result<()> {
         match self.act {
-            Act::Init { state, names, operator } => init(&state, &names, &operator).await,
+            Act::Init { state, names, operator, keys } => {
+                init(&state, keys.as_ref(), &names, &operator).await
+            }
             Act::Code { state, operator } => code(&state.open().await?, &operator).await,
             Act::Run(options) => run(*options).await,
             Act::Migrate { state } => migrate(&state).await,
@@ -200,11 +205,11 @@ impl State {
     }
 }
 
-async fn init(state: &State, names: &[String], operator: &str) -> Result<()> {
+async fn init(state: &State, token: Option<&TokenUri>, names: &[String], operator: &str) -> Result<()> {
     let passphrase = state.passphrase()?;
     state.make_folder()?;
     ensure!(!state.authority_path().exists(), "{} is there already", state.authority_path().display());
-    let file = AuthorityFile::make(names, &passphrase, secrets::ROUNDS, Clock::System.now())?;
+    let file = AuthorityFile::make_in(token, names, &passphrase, secrets::ROUNDS, Clock::System.now())?;
     let (store, _) = Store::migrate(&state.address()).await.context("making the tables")?;
     file.write(&state.authority_path())?;
     let root = state.state.join("root.pem");
@@ -311,6 +316,9 @@ async fn backup(state: &State, folder: &Path) -> Result<()> {
     let (count, bytes) = left.await.map_err(|refusal| refusal.problem())?;
     store.close().await;
     println!("{rows} rows");
+    if let Some(token) = AuthorityFile::read(&state.authority_path())?.token()? {
+        println!("Not in it: the authority's keys, which are in {token}");
+    }
     if count > 0 {
         let store = state.artefacts_address();
         println!(

@@ -9,10 +9,11 @@ mod scenarios {
     pub(super) mod fleet;
     pub(super) mod lifecycle;
     pub(super) mod people;
+    pub(super) mod token;
 }
 
 use anyhow::{Context as _, Result};
-use scenarios::{artefacts, bodies, escrow, fleet, lifecycle, people};
+use scenarios::{artefacts, bodies, escrow, fleet, lifecycle, people, token};
 use support::postgres::Postgres;
 use support::{Site, runtime, sqlite};
 
@@ -69,3 +70,8 @@ scenarios!(
     bodies::document_describes_every_path,
     bodies::backup_restored_is_the_same_state,
 );
+
+#[test]
+fn authority_in_a_token_does_what_one_in_a_file_does() -> Result<()> {
+    token::with_token("authority_in_a_token_does_what_one_in_a_file_does")
+}

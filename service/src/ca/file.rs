@@ -2,8 +2,12 @@
 //!
 //! A random master key seals every other; a key made from the passphrase seals the master. So the passphrase can be changed
 //! without touching another key, and the database, which has the issuing keys, is worth nothing without this file.
+//! Keys in a token are here, and there, by their ids; the master then still seals those and what the database keeps secret.
 
-use super::{Authority, CaError, VerdictSigner, authority_params, issuer_of, new_key, signing_key};
+use super::key::Keys;
+use super::{
+    Authority, CaError, TokenUri, UriError, VerdictSigner, authority_params, issuer_of, new_key, signing_key,
+};
 use crate::secrets::{self, Sealer};
 use rcgen::{CertificateParams, DnType, Issuer, KeyUsagePurpose};
 use serde::{Deserialize, Serialize};
@@ -32,6 +36,9 @@ pub struct AuthorityFile {
     rounds: NonZeroU32,
     /// Sealed by the passphrase.
     master: Bytes<128>,
+    /// Where root and issuing keys are, if they are in a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     /// DER.
     root_certificate: Bytes<4096>,
     root_key: Bytes<1024>,
@@ -47,6 +54,8 @@ pub enum FileError {
     Io(io::Error),
     /// Not such a file.
     Content(serde_json::Error),
+    /// The token that it names.
+    Token(UriError),
     /// A key or certificate in it.
     Ca(CaError),
 }
@@ -56,6 +65,7 @@ impl fmt::Display for FileError {
         f.write_str(match self {
             Self::Io(_) => "the authority's file",
             Self::Content(_) => "this is no authority's file",
+            Self::Token(_) => "the authority's file names no token",
             Self::Ca(_) => "the authority's file does not open",
         })
     }
@@ -66,6 +76,7 @@ impl std::error::Error for FileError {
         match self {
             Self::Io(error) => Some(error),
             Self::Content(error) => Some(error),
+            Self::Token(error) => Some(error),
             Self::Ca(error) => Some(error),
         }
     }
@@ -89,18 +100,34 @@ impl AuthorityFile {
     /// # Errors
     /// No chance, or a name that is none.
     pub fn make(names: &[String], passphrase: &str, rounds: NonZeroU32, now: i64) -> Result<Self, FileError> {
+        Self::make_in(None, names, passphrase, rounds, now)
+    }
+
+    /// The same with the root's key, and those of catalogs later, in a token.
+    ///
+    /// # Errors
+    /// The token too.
+    pub fn make_in(
+        token: Option<&TokenUri>,
+        names: &[String],
+        passphrase: &str,
+        rounds: NonZeroU32,
+        now: i64,
+    ) -> Result<Self, FileError> {
+        let keys = Keys::of(token)?;
         let (salt, master) = (secrets::random()?, secrets::random()?);
         let sealer = Sealer::new(&master)?;
-        let root_key = new_key()?;
+        let (root_key, kept) = keys.make("gabion root")?;
         let root = authority_params("Gabion device root", now, super::ROOT_S, None)?;
         let root_certificate = root.self_signed(&root_key)?.der().to_vec();
-        let sealed_root = sealer.seal("root", root_key.serialized_der())?;
+        let sealed_root = sealer.seal("root", &kept)?;
         let verdicts_key = new_key()?;
         let verdicts = verdicts_params(now)?.signed_by(&verdicts_key, &Issuer::new(root, root_key))?;
         Ok(Self {
             names: names.to_vec(),
             salt: bytes(&salt)?,
             rounds,
+            token: token.map(ToString::to_string),
             master: bytes(&Sealer::of_passphrase(passphrase, &salt, rounds)?.seal("master", &master)?)?,
             root_certificate: bytes(&root_certificate)?,
             root_key: bytes(&sealed_root)?,
@@ -120,12 +147,14 @@ impl AuthorityFile {
         let master: [u8; 32] = master.try_into().map_err(|_| CaError::Key)?;
         let sealer = Sealer::new(&master)?;
         let root_key = sealer.open("root", self.root_key.as_slice())?;
+        let keys = Keys::of(self.token()?.as_ref())?;
         let verdicts = VerdictSigner {
             key: signing_key(&sealer.open("verdicts", self.verdicts_key.as_slice())?)?,
             key_id: secrets::sha256(self.verdicts_certificate.as_slice()),
         };
         Ok(Authority {
-            root: issuer_of(self.root_certificate.as_slice(), &root_key)?,
+            root: issuer_of(self.root_certificate.as_slice(), keys.open(&root_key)?)?,
+            keys,
             root_certificate: self.root_certificate.as_slice().to_vec(),
             verdicts,
             verdicts_certificate: self.verdicts_certificate.as_slice().to_vec(),
@@ -133,6 +162,14 @@ impl AuthorityFile {
             master,
             issuers: Mutex::new(HashMap::new()),
         })
+    }
+
+    /// Where root and issuing keys are, if they are in a token.
+    ///
+    /// # Errors
+    /// What is in the file is no address of one.
+    pub fn token(&self) -> Result<Option<TokenUri>, FileError> {
+        self.token.as_deref().map(str::parse).transpose().map_err(FileError::Token)
     }
 
     /// Reads the file.

@@ -1,22 +1,29 @@
 //! The service's own certificate authority: a root, and below it one issuing authority for each catalog, so that a
 //! broker which trusts one tenant's authority (`anchor`) never takes another tenant's device.
 //!
-//! Root and issuing keys are ECDSA P-256, sealed on the disk, and opened only in memory. An issuing authority may issue
+//! Root and issuing keys are ECDSA P-256: sealed on the disk and opened only in memory, or in a token, which they never leave
+//! (`token`). The key that signs verdicts is always of the first kind: it signs each round, and certifies nothing. An issuing authority may issue
 //! leaves (`pathlen:0`), which last a day and name a device, or an app on a device, by a URI. What is certified is a
 //! public key and names that the service knows; nothing a device wrote gets into a certificate but its app's id, which
 //! the attestation covers.
 
 mod anchor;
 mod file;
+mod key;
 mod leaf;
+mod token;
+mod token_uri;
 
 pub use file::{AuthorityFile, FileError};
 pub use leaf::{Leaf, LeafRequest};
+pub use token::TokenError;
+pub use token_uri::{TokenUri, UriError};
 
 use crate::secrets::{self, Sealer, SecretError};
+use key::{Key, Keys};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, RevokedCertParams, SerialNumber,
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use service_api::Name;
@@ -43,6 +50,8 @@ pub enum CaError {
     Key,
     /// Chance, or a key that does not open.
     Secret(SecretError),
+    /// The token with the keys.
+    Token(TokenError),
 }
 
 impl fmt::Display for CaError {
@@ -51,6 +60,7 @@ impl fmt::Display for CaError {
             Self::Certificate(_) => "the certificate could not be made",
             Self::Key => "the key could not be used",
             Self::Secret(_) => "the key could not be opened",
+            Self::Token(_) => "the token with the keys did not do it",
         })
     }
 }
@@ -60,6 +70,7 @@ impl std::error::Error for CaError {
         match self {
             Self::Certificate(error) => Some(error),
             Self::Secret(error) => Some(error),
+            Self::Token(error) => Some(error),
             Self::Key => None,
         }
     }
@@ -77,6 +88,12 @@ impl From<SecretError> for CaError {
     }
 }
 
+impl From<TokenError> for CaError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
 impl From<CaError> for crate::refusal::Refusal {
     fn from(error: CaError) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "the authority failed");
@@ -89,14 +106,14 @@ impl From<CaError> for crate::refusal::Refusal {
 pub struct NewIssuer {
     /// DER.
     pub certificate: Vec<u8>,
-    /// The key, sealed.
+    /// The key, or its id in the token, sealed.
     pub sealed_key: Vec<u8>,
 }
 
 /// A catalog's issuing authority, opened.
 pub struct CatalogIssuer {
     certificate: Vec<u8>,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, Key>,
 }
 
 impl fmt::Debug for CatalogIssuer {
@@ -108,7 +125,8 @@ impl fmt::Debug for CatalogIssuer {
 /// The authority, opened.
 pub struct Authority {
     root_certificate: Vec<u8>,
-    root: Issuer<'static, KeyPair>,
+    root: Issuer<'static, Key>,
+    keys: Keys,
     verdicts: VerdictSigner,
     verdicts_certificate: Vec<u8>,
     sealer: Sealer,
@@ -156,11 +174,11 @@ impl Authority {
     /// # Errors
     /// No chance, or no signature.
     pub fn new_issuer(&self, catalog: &Name, now: i64) -> Result<NewIssuer, CaError> {
-        let key = new_key()?;
+        let (key, kept) = self.keys.make(&format!("gabion issuer {catalog}"))?;
         let mut params = authority_params(&issuer_name(catalog), now, ISSUER_S, Some(0))?;
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.root)?;
-        let sealed_key = self.sealer.seal(&purpose(catalog), key.serialized_der())?;
+        let sealed_key = self.sealer.seal(&purpose(catalog), &kept)?;
         Ok(NewIssuer { certificate: certificate.der().to_vec(), sealed_key })
     }
 
@@ -176,7 +194,7 @@ impl Authority {
         let key = self.sealer.open(&purpose(catalog), &kept.sealed_key)?;
         let issuer = Arc::new(CatalogIssuer {
             certificate: kept.certificate.clone(),
-            issuer: issuer_of(&kept.certificate, &key)?,
+            issuer: issuer_of(&kept.certificate, self.keys.open(&key)?)?,
         });
         issuers.insert(catalog.clone(), issuer.clone());
         Ok(issuer)
@@ -273,8 +291,11 @@ fn new_key() -> Result<KeyPair, CaError> {
     Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)
 }
 
-fn issuer_of(certificate: &[u8], key: &[u8]) -> Result<Issuer<'static, KeyPair>, CaError> {
-    let key = KeyPair::try_from(key)?;
+fn issuer_of(certificate: &[u8], key: Key) -> Result<Issuer<'static, Key>, CaError> {
+    // What another key signs would be found out by whoever checks it, and then too late.
+    if !certificate.windows(key.der_bytes().len()).any(|part| part == key.der_bytes()) {
+        return Err(CaError::Key);
+    }
     Ok(Issuer::from_ca_cert_der(&certificate.to_vec().into(), key)?)
 }
 

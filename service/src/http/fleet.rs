@@ -49,6 +49,10 @@ pub(super) async fn add_catalog(
     if !person.operator {
         return Err(Refusal::new(Kind::Forbidden, "only an operator makes catalogs"));
     }
+    // Before a key is made, which a token would keep. The write still decides.
+    if fleet::catalog(&mut *service.store.read().await?, &new.name).await.is_ok() {
+        return Err(Refusal::new(Kind::Conflict, "there is one already"));
+    }
     let at = service.now();
     let issuer = service.authority.new_issuer(&new.name, at)?;
     let issuer = fleet::IssuerRow { certificate: issuer.certificate, sealed_key: issuer.sealed_key };
