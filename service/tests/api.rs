@@ -73,5 +73,10 @@ scenarios!(
 
 #[test]
 fn authority_in_a_token_does_what_one_in_a_file_does() -> Result<()> {
-    token::with_token("authority_in_a_token_does_what_one_in_a_file_does")
+    token::with_token(token::Kind::Software, "authority_in_a_token_does_what_one_in_a_file_does")
+}
+
+#[test]
+fn authority_in_a_tpm_does_what_one_in_a_file_does() -> Result<()> {
+    token::with_token(token::Kind::Tpm, "authority_in_a_tpm_does_what_one_in_a_file_does")
 }
