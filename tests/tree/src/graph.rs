@@ -28,6 +28,7 @@ const MAY: [(&str, &[&str]); 25] = [
     ("updated/slots", &[]),
     ("sdk/rust", &["bus"]),
     ("sdk/tls", &["sdk/rust", "bus"]),
+    ("updated/tuf", &[]),
     ("attestd/tpm", &[]),
     ("attestd/luks", &[]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
