@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 const VARLINK: (&str, &str) = ("python-varlink-31.0.0", "requirements.txt");
 /// The package `jwt`, with what it checks signatures by.
 const JWT: (&str, &str) = ("python-jwt-2.15.1", "jwt.txt");
+/// The package `tuf`, and what the public conformance suite for its clients runs on.
+const TUF: (&str, &str) = ("python-tuf-7.0.0", "tuf.txt");
 
 /// The package `moto`, a server of what Amazon's do.
 const S3: (&str, &str) = ("python-moto-5.2.5", "s3.txt");
@@ -37,6 +39,14 @@ pub fn with_jwt() -> Result<Command> {
 /// There is no Python, or the package could not be fetched; with what it said.
 pub fn with_s3() -> Result<Command> {
     Ok(with(&fetched(S3)?))
+}
+
+/// A Python that has the package `tuf`, and `pytest`.
+///
+/// # Errors
+/// There is no Python, or a package could not be fetched; with what it said.
+pub fn with_tuf() -> Result<Command> {
+    Ok(with(&fetched(TUF)?))
 }
 
 fn with(folder: &Path) -> Command {
