@@ -8,6 +8,7 @@ mod act;
 mod bus;
 mod network;
 mod policy_command;
+mod repository;
 mod service;
 
 use std::path::{Path, PathBuf};
@@ -74,6 +75,9 @@ enum Command {
     /// Devices of a catalog: list, claim, move, transfer, revoke.
     #[command(subcommand)]
     Device(service::DeviceAsked),
+    /// Make, sign and publish a repository of updates, in a folder.
+    #[command(subcommand)]
+    Repository(repository::Asked),
     /// What a device showed of itself, and what it should be.
     #[command(subcommand)]
     Attest(service::AttestAsked),
@@ -117,6 +121,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Group(asked) => service::fleet::group(asked),
         Command::Release(asked) => service::fleet::release(asked),
         Command::Device(asked) => service::device(asked),
+        Command::Repository(asked) => repository::run(asked),
         Command::Attest(asked) => service::attest(asked),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 25] = [
+const MAY: [(&str, &[&str]); 26] = [
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
@@ -34,9 +34,10 @@ const MAY: [(&str, &[&str]); 25] = [
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),
+    ("service/repository", &["updated/tuf"]),
     ("attestd/evidence", &[]),
     ("service", &["service/api", "attestd/evidence"]),
-    ("cli", &["policy", "bus", "cli/boxed", "service/api"]),
+    ("cli", &["policy", "bus", "cli/boxed", "service/api", "service/repository", "updated/tuf"]),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
 /// Nobody but tests, the image and [`MADE_OF`] may name these: they are daemons.

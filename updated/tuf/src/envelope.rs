@@ -55,6 +55,16 @@ impl Authority {
         let keys = ids.into_iter().filter_map(|id| Some((id.clone(), keys.get(id)?.verifier()?)));
         Self { keys: keys.collect(), threshold: role.threshold }
     }
+
+    /// Whether a key is one of them.
+    pub fn has(&self, keyid: &str) -> bool {
+        self.keys.iter().any(|(id, _)| id == keyid)
+    }
+
+    /// How many have to sign.
+    pub fn threshold(&self) -> u32 {
+        self.threshold
+    }
 }
 
 impl<'a> Envelope<'a> {
@@ -115,6 +125,11 @@ impl<'a> Envelope<'a> {
             return Err(Why::Form("another specification's, or version 0".to_owned()));
         }
         Ok(value)
+    }
+
+    /// What is signed, as it is written.
+    pub fn signed_text(&self) -> &str {
+        self.signed
     }
 
     /// The signatures.

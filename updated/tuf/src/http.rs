@@ -6,7 +6,7 @@
 //! What an attacker controls: everything that comes. Heads are bounded by `hyper`, files by who reads them, time here.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -15,7 +15,7 @@ use hyper::header::{HOST, LOCATION, RANGE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::name;
 use crate::pace::Pace;

@@ -108,3 +108,5 @@ impl fmt::Display for Why {
 }
 
 impl std::error::Error for Refusal {}
+
+impl std::error::Error for Why {}

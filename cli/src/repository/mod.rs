@@ -1,0 +1,345 @@
+//! `gabion repository`: makes, signs and publishes a repository of updates in a folder. It talks to nobody.
+
+mod table;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use repository::Repository;
+use repository::edit::{Beginning, Change, Holders};
+use repository::folder::Periods;
+use repository::keys::{KeyFile, ROUNDS, Signer};
+use tuf::custom::{Custom, Kind};
+
+/// The longest passphrase.
+const PASSPHRASE_MAX: u64 = 4096;
+
+/// What `gabion repository` does.
+#[derive(Subcommand)]
+pub(crate) enum Asked {
+    /// Make a signing key, sealed by a passphrase.
+    Key {
+        /// Where to write it; nothing may be there.
+        key: PathBuf,
+        #[command(flatten)]
+        opened: Opened,
+    },
+    /// Write the public part of a key, to be given to `init`, `delegate` and `rotate` elsewhere.
+    Public {
+        /// The key.
+        key: PathBuf,
+        /// Where to write it; nothing may be there.
+        public: PathBuf,
+    },
+    /// Make a repository. Its root, targets and `os` are then to be signed, and published by `refresh`.
+    Init(Init),
+    /// Give a catalog's apps, or another folder of targets, a role and keys of its own.
+    Delegate {
+        /// The repository.
+        folder: PathBuf,
+        /// What the role is called: apps-CATALOG.
+        role: String,
+        /// The folder of targets that it speaks for: apps/CATALOG.
+        #[arg(long)]
+        targets: String,
+        /// Its keys.
+        #[arg(long = "key", value_name = "KEY", required = true)]
+        keys: Vec<PathBuf>,
+        /// How many of them have to sign.
+        #[arg(long, default_value_t = 1)]
+        threshold: u32,
+    },
+    /// Take a file in as a target, signed by whichever role speaks for its path.
+    Add(Add),
+    /// Take a target out of what is signed; its file stays for devices that are fetching it.
+    Remove {
+        /// The repository.
+        folder: PathBuf,
+        /// The target's path.
+        path: String,
+    },
+    /// Sign what waits and this key may sign.
+    Sign {
+        /// The repository.
+        folder: PathBuf,
+        /// The key.
+        #[arg(long)]
+        key: PathBuf,
+        /// This role alone.
+        #[arg(long)]
+        role: Option<String>,
+        #[command(flatten)]
+        opened: Opened,
+    },
+    /// Change who holds a role. Who held it has to sign, and for a root who is to hold it as well.
+    Rotate {
+        /// The repository.
+        folder: PathBuf,
+        /// The role.
+        role: String,
+        /// A key that comes.
+        #[arg(long = "add", value_name = "KEY")]
+        add: Vec<PathBuf>,
+        /// The id of a key that goes, as `show` has it.
+        #[arg(long = "remove", value_name = "ID")]
+        remove: Vec<String>,
+        /// How many have to sign from now on.
+        #[arg(long)]
+        threshold: Option<u32>,
+    },
+    /// Let a role be signed anew as it is, before it expires.
+    Renew {
+        /// The repository.
+        folder: PathBuf,
+        /// The role.
+        role: String,
+    },
+    /// Publish what has all its signatures, with a new timestamp: to be done daily.
+    Refresh {
+        /// The repository.
+        folder: PathBuf,
+        /// The keys of snapshot and timestamp.
+        #[arg(long = "key", value_name = "KEY", required = true)]
+        keys: Vec<PathBuf>,
+        #[command(flatten)]
+        opened: Opened,
+    },
+    /// Show roles, keys, what waits for whose signature, what expires, and targets.
+    Show {
+        /// The repository.
+        folder: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What opens a key.
+#[derive(Args)]
+pub(crate) struct Opened {
+    /// A file with the passphrase, on its first line.
+    #[arg(long, env = "GABION_REPOSITORY_PASSPHRASE_FILE")]
+    passphrase_file: PathBuf,
+}
+
+/// What a repository begins with.
+#[derive(Args)]
+pub(crate) struct Init {
+    /// Where to make it.
+    folder: PathBuf,
+    /// A key of root; kept offline.
+    #[arg(long, value_name = "KEY", required = true)]
+    root: Vec<PathBuf>,
+    /// How many of them have to sign.
+    #[arg(long, default_value_t = 1)]
+    root_threshold: u32,
+    /// A key of targets; kept offline.
+    #[arg(long, value_name = "KEY", required = true)]
+    targets: Vec<PathBuf>,
+    /// How many of them have to sign.
+    #[arg(long, default_value_t = 1)]
+    targets_threshold: u32,
+    /// A key of those who release the system.
+    #[arg(long, value_name = "KEY", required = true)]
+    os: Vec<PathBuf>,
+    /// How many of them have to sign.
+    #[arg(long, default_value_t = 1)]
+    os_threshold: u32,
+    /// The online key of snapshot.
+    #[arg(long, value_name = "KEY")]
+    snapshot: PathBuf,
+    /// The online key of timestamp.
+    #[arg(long, value_name = "KEY")]
+    timestamp: PathBuf,
+}
+
+/// A target.
+#[derive(Args)]
+pub(crate) struct Add {
+    /// The repository.
+    folder: PathBuf,
+    /// The target's path: os/… or apps/CATALOG/….
+    path: String,
+    /// The file.
+    file: PathBuf,
+    /// What it is.
+    #[arg(long)]
+    kind: Class,
+    /// The release's version.
+    #[arg(long)]
+    release: String,
+    /// The product that it is for.
+    #[arg(long)]
+    product: Option<String>,
+    /// The app.
+    #[arg(long)]
+    app: Option<String>,
+    /// No device goes back behind a greater number than this.
+    #[arg(long)]
+    floor: Option<u64>,
+    /// The root hash of the image's dm-verity tree.
+    #[arg(long)]
+    root_hash: Option<String>,
+    /// The target with its reference values.
+    #[arg(long)]
+    reference: Option<String>,
+    /// The target with its block index.
+    #[arg(long)]
+    blocks: Option<String>,
+    /// If it is a patch: the root hash of the image that it is for.
+    #[arg(long)]
+    from: Option<String>,
+}
+
+/// What a target is.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Class {
+    /// The system's.
+    Os,
+    /// An app's.
+    App,
+}
+
+/// `gabion repository`. False: it can't be done as it is asked for.
+pub(crate) fn run(asked: Asked) -> Result<bool> {
+    match act(asked) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.downcast_ref() {
+            Some(repository::Error::Asked(why)) => {
+                eprintln!("gabion: {why}");
+                Ok(false)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+fn act(asked: Asked) -> Result<()> {
+    match asked {
+        Asked::Key { key, opened } => {
+            let made = KeyFile::make(&opened.passphrase()?, ROUNDS)?;
+            made.write(&key)?;
+            println!("{}", made.id()?);
+        }
+        Asked::Public { key, public } => KeyFile::read(&key)?.to_public().write(&public)?,
+        Asked::Init(init) => init.run()?,
+        Asked::Delegate { folder, role, targets, keys, threshold } => {
+            open(&folder)?.delegate(&role, &targets, &holders(&keys, threshold)?)?;
+            println!("targets and {role} wait for signatures");
+        }
+        Asked::Add(add) => add.run()?,
+        Asked::Remove { folder, path } => {
+            println!("{} waits for signatures", open(&folder)?.remove(&path)?);
+        }
+        Asked::Sign { folder, key, role, opened } => {
+            let signer = signer(&key, &opened.passphrase()?)?;
+            for waiting in open(&folder)?.sign(&signer, role.as_deref())? {
+                let (role, version) = (waiting.role, waiting.version);
+                println!("{role} {version}: {} of {} signatures", waiting.good, waiting.needed);
+            }
+        }
+        Asked::Rotate { folder, role, add, remove, threshold } => {
+            ensure!(
+                !(add.is_empty() && remove.is_empty() && threshold.is_none()),
+                "nothing changes: give --add, --remove or --threshold"
+            );
+            let add = add.iter().map(|path| Ok(KeyFile::read(path)?.public)).collect::<Result<_>>()?;
+            open(&folder)?.rotate(&role, &Change { add, remove, threshold })?;
+            println!("`gabion repository show` says whose signatures it waits for");
+        }
+        Asked::Renew { folder, role } => {
+            open(&folder)?.renew(&role)?;
+            println!("{role} waits for signatures");
+        }
+        Asked::Refresh { folder, keys, opened } => {
+            let passphrase = opened.passphrase()?;
+            let signers = keys.iter().map(|path| signer(path, &passphrase)).collect::<Result<Vec<_>>>()?;
+            let published = open(&folder)?.refresh(&signers.iter().collect::<Vec<_>>())?;
+            for (role, version) in published.roles {
+                println!("{role} {version} published");
+            }
+            for waiting in published.waiting {
+                println!("{waiting}");
+            }
+        }
+        Asked::Show { folder, json } => {
+            let report = open(&folder)?.show()?;
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&report)?),
+                false => print!("{}", table::of(&report)),
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Init {
+    fn run(&self) -> Result<()> {
+        let begin = Beginning {
+            root: holders(&self.root, self.root_threshold)?,
+            targets: holders(&self.targets, self.targets_threshold)?,
+            snapshot: holders(std::slice::from_ref(&self.snapshot), 1)?,
+            timestamp: holders(std::slice::from_ref(&self.timestamp), 1)?,
+            os: holders(&self.os, self.os_threshold)?,
+        };
+        Repository::init(&self.folder, Periods::default(), &begin, now_s()?)?;
+        println!("root, targets and os wait for signatures");
+        Ok(())
+    }
+}
+
+impl Add {
+    fn run(self) -> Result<()> {
+        let custom = Custom {
+            kind: match self.kind {
+                Class::Os => Kind::Os,
+                Class::App => Kind::App,
+            },
+            product: self.product,
+            app: self.app,
+            version: self.release,
+            floor: self.floor,
+            root_hash: self.root_hash,
+            reference: self.reference,
+            blocks: self.blocks,
+            from: self.from,
+            rest: Default::default(),
+        };
+        let role = open(&self.folder)?.add(&self.path, &self.file, &custom)?;
+        println!("{role} waits for signatures");
+        Ok(())
+    }
+}
+
+impl Opened {
+    fn passphrase(&self) -> Result<String> {
+        let path = &self.passphrase_file;
+        let mut text = String::new();
+        let file = File::open(path).with_context(|| path.display().to_string())?;
+        file.take(PASSPHRASE_MAX).read_to_string(&mut text).with_context(|| path.display().to_string())?;
+        let passphrase = text.lines().next().unwrap_or_default().to_owned();
+        ensure!(passphrase.len() >= 12, "a passphrase has at least 12 characters");
+        Ok(passphrase)
+    }
+}
+
+fn open(folder: &Path) -> Result<Repository> {
+    Ok(Repository::open(folder, now_s()?)?)
+}
+
+fn holders(keys: &[PathBuf], threshold: u32) -> Result<Holders> {
+    let keys = keys.iter().map(|path| Ok(KeyFile::read(path)?.public)).collect::<Result<_>>()?;
+    Ok(Holders { keys, threshold })
+}
+
+fn signer(path: &Path, passphrase: &str) -> Result<Signer> {
+    Ok(KeyFile::read(path)?.open(passphrase, path)?)
+}
+
+fn now_s() -> Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?)
+}

@@ -1,0 +1,198 @@
+//! Signing keys: Ed25519, each in a file of its own that a passphrase seals.
+//!
+//! What an attacker controls: nothing without the passphrase; whoever has the file alone has the public part, and 600,000
+//! rounds of PBKDF2 for each guess.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::pbkdf2;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde::{Deserialize, Serialize};
+use tuf::envelope::Signature;
+use tuf::hex;
+use tuf::key::Key;
+
+use crate::error::Error;
+
+/// Rounds of PBKDF2-HMAC-SHA256 (OWASP's number of 2023).
+pub const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(599_999);
+/// The longest file that is read.
+const FILE_MAX: usize = 64 << 10;
+
+/// A key's file. A file without the sealed part is a key of somebody else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyFile {
+    /// The public part.
+    pub public: Key,
+    /// The other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    private: Option<Private>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Private {
+    salt: String,
+    rounds: NonZeroU32,
+    sealed: String,
+}
+
+/// A key that signs.
+pub struct Signer {
+    id: String,
+    pair: Ed25519KeyPair,
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({})", self.id)
+    }
+}
+
+/// What metadata calls a key: the SHA-256 of its canonical form.
+///
+/// # Errors
+/// Never, for a key.
+pub fn id_of(key: &Key) -> Result<String, Error> {
+    let form = |error: serde_json::Error| Error::Asked(error.to_string());
+    let canonical = tuf::canonical::of(&serde_json::to_string(key).map_err(form)?).map_err(form)?;
+    Ok(hex::encode(ring::digest::digest(&ring::digest::SHA256, &canonical).as_ref()))
+}
+
+impl KeyFile {
+    /// Makes a key. [`ROUNDS`], but in tests.
+    ///
+    /// # Errors
+    /// No chance.
+    pub fn make(passphrase: &str, rounds: NonZeroU32) -> Result<Self, Error> {
+        let random = SystemRandom::new();
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| Error::Random)?;
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|_| Error::Random)?;
+        let (mut salt, mut nonce) = ([0; 16], [0; NONCE_LEN]);
+        random.fill(&mut salt).and_then(|()| random.fill(&mut nonce)).map_err(|_| Error::Random)?;
+        let public = Key::ed25519(pair.public_key().as_ref());
+        let mut sealed = pkcs8.as_ref().to_vec();
+        let id = id_of(&public)?;
+        sealing(passphrase, &salt, rounds)
+            .and_then(|key| {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                key.seal_in_place_append_tag(nonce, Aad::from(id.as_bytes()), &mut sealed).ok()
+            })
+            .ok_or(Error::Random)?;
+        let sealed = hex::encode(&[&nonce[..], &sealed].concat());
+        Ok(Self { public, private: Some(Private { salt: hex::encode(&salt), rounds, sealed }) })
+    }
+
+    /// Reads a key's file.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(Error::io(path))?;
+        if bytes.len() > FILE_MAX {
+            return Err(Error::Content(path.to_owned(), "too long for a key".to_owned()));
+        }
+        let file: Self = serde_json::from_slice(&bytes).map_err(Error::content(path))?;
+        if file.public.verifier().is_none() {
+            return Err(Error::Content(
+                path.to_owned(),
+                "a key of no kind that devices understand".to_owned(),
+            ));
+        }
+        Ok(file)
+    }
+
+    /// Writes it, for its owner alone, where nothing is yet.
+    ///
+    /// # Errors
+    /// Something is, or the disk.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(self).map_err(Error::content(path))?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(Error::io(path))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::io(path))
+    }
+
+    /// What metadata calls it.
+    ///
+    /// # Errors
+    /// Never, for a key.
+    pub fn id(&self) -> Result<String, Error> {
+        id_of(&self.public)
+    }
+
+    /// The public part alone.
+    pub fn to_public(&self) -> Self {
+        Self { public: self.public.clone(), private: None }
+    }
+
+    /// Opens it; `path` is where it was read.
+    ///
+    /// # Errors
+    /// The passphrase is another, the file was altered, or it is somebody else's key.
+    pub fn open(&self, passphrase: &str, path: &Path) -> Result<Signer, Error> {
+        let somebody_elses =
+            || Error::Content(path.to_owned(), "the public part of a key signs nothing".to_owned());
+        let private = self.private.as_ref().ok_or_else(somebody_elses)?;
+        let id = self.id()?;
+        private
+            .open(passphrase, &id)
+            .map(|pair| Signer { id, pair })
+            .ok_or_else(|| Error::Passphrase(path.to_owned()))
+    }
+}
+
+impl Private {
+    fn open(&self, passphrase: &str, id: &str) -> Option<Ed25519KeyPair> {
+        let salt: [u8; 16] = hex::decode(&self.salt)?.try_into().ok()?;
+        let mut sealed = hex::decode(&self.sealed)?;
+        let (nonce, sealed) = sealed.split_first_chunk_mut::<NONCE_LEN>()?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let key = sealing(passphrase, &salt, self.rounds)?;
+        let pkcs8 = key.open_in_place(nonce, Aad::from(id.as_bytes()), sealed).ok()?;
+        Ed25519KeyPair::from_pkcs8(pkcs8).ok()
+    }
+}
+
+impl Signer {
+    /// What metadata calls its key.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn sign(&self, canonical: &[u8]) -> Signature {
+        Signature { keyid: self.id.clone(), sig: hex::encode(self.pair.sign(canonical).as_ref()) }
+    }
+}
+
+fn sealing(passphrase: &str, salt: &[u8; 16], rounds: NonZeroU32) -> Option<LessSafeKey> {
+    let mut key = [0; 32];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, passphrase.as_bytes(), &mut key);
+    UnboundKey::new(&AES_256_GCM, &key).ok().map(LessSafeKey::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_opens_with_its_passphrase_and_for_its_public_part_alone() -> Result<(), Error> {
+        let mut key = KeyFile::make("passphrase", NonZeroU32::MIN)?;
+        let path = Path::new("key");
+        assert_eq!(key.open("passphrase", path)?.id(), key.id()?);
+        assert!(matches!(key.open("another", path), Err(Error::Passphrase(_))));
+        key.public = KeyFile::make("passphrase", NonZeroU32::MIN)?.public;
+        assert!(matches!(key.open("passphrase", path), Err(Error::Passphrase(_))));
+        Ok(())
+    }
+}
