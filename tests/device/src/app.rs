@@ -13,6 +13,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 const BUSYBOX: &str = "/bin/busybox";
+/// The program that only [`App::broker_peer`] has.
+const BROKER_PEER: &str = "test-broker-peer";
 /// Names under which the tests' scripts call busybox.
 const APPLETS: [&str; 16] = [
     "sh", "cat", "dd", "env", "grep", "head", "id", "kill", "ls", "mount", "rm", "seq", "sleep", "sync",
@@ -73,6 +75,11 @@ impl App {
         let words: Vec<String> =
             std::iter::once(&"/bin/test-bus-peer").chain(words).map(|w| format!("{w:?}")).collect();
         Self::of(id, &format!("[{}]", words.join(", ")))
+    }
+
+    /// An app that attacks the broker of the root of trust.
+    pub fn broker_peer(id: &str) -> Self {
+        Self::of(id, &format!("[\"/bin/{BROKER_PEER}\", \"attack\"]"))
     }
 
     /// An app of a few hundred bytes that says `I run` and stays.
@@ -235,6 +242,9 @@ impl App {
             () if self.small => small(&root)?,
             () if self.bare => {}
             () => tools(tree, &root.join("bin"))?,
+        }
+        if self.exec.contains(BROKER_PEER) {
+            stage::copy(&images::program(tree, BROKER_PEER)?, &root.join("bin").join(BROKER_PEER))?;
         }
         self.add_files(&root)?;
         for path in &self.absent {

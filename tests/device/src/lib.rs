@@ -12,6 +12,7 @@
 //! | `programs` | Debian's programs, as apps |
 //! | [`site`] | a network beside it, with real servers |
 //! | [`off`] | it is off: its disk |
+//! | `moved` | it is off, and its disks are put on another board |
 //! | [`console`] | what the device said, and waiting for it to say something |
 //!
 //! Waits end by what the device says; their limits are only there to end a test that has failed.
@@ -24,6 +25,7 @@ pub mod console;
 pub mod device;
 mod foreign;
 pub mod images;
+mod moved;
 #[path = "../../../package/tests/made/mutant.rs"]
 mod mutant;
 pub mod off;
