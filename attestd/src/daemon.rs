@@ -98,6 +98,7 @@ impl State {
             ToAttestd::Sync => {
                 self.apps.borrow_mut().clear();
                 self.reports.borrow_mut().clear();
+                self.escrow.borrow_mut().anew();
             }
             ToAttestd::Packages => self.take_up(fds.pop()),
             ToAttestd::Boot => match fds.pop().map(|fd| read(fd, BOOT_LOG_MAX)) {
@@ -118,6 +119,11 @@ impl State {
                 self.keep();
             }
             ToAttestd::Recorded => self.recorded(),
+            ToAttestd::Header => self.recovery(fds),
+            ToAttestd::Rewritten => {
+                self.escrow.borrow_mut().written();
+                self.wake.notify_one();
+            }
             ToAttestd::Report(report) => {
                 self.reports.borrow_mut().add(report);
                 self.wake.notify_one();
@@ -165,6 +171,9 @@ impl State {
 
     fn app(&self, installed: Installed, manifest: Option<OwnedFd>) {
         let Installed { uid, id, version, root_hash, certificate } = installed;
+        if certificate {
+            self.apps.borrow_mut().push((id.clone(), uid));
+        }
         let package = manifest.ok_or(io::ErrorKind::InvalidInput.into()).and_then(|fd| {
             let manifest = Digest::of(&read(fd, MANIFEST_MAX)?);
             let root = match root_hash.as_str() {
@@ -180,10 +189,6 @@ impl State {
             Ok(next) => next.into_iter().for_each(|next| self.go_on(next)),
             Err(why) => self.link.send(&FromAttestd::Unmeasured(uid, printable(&why))),
         }
-        if certificate {
-            self.apps.borrow_mut().push((id, uid));
-            self.round_is_due();
-        }
     }
 
     fn recorded(&self) {
@@ -194,7 +199,18 @@ impl State {
         }
     }
 
+    /// Apps that get a certificate: those that the quote is about, too.
+    fn measured_apps(&self) -> Vec<(String, u32)> {
+        let packages = self.packages.borrow();
+        self.apps.borrow().iter().filter(|(_, uid)| packages.is_measured(*uid)).cloned().collect()
+    }
+
     fn go_on(&self, next: Next) {
+        if let Next::Measured(uid) = next
+            && self.apps.borrow().iter().any(|(_, known)| *known == uid)
+        {
+            self.round_is_due();
+        }
         self.link.send(&match next {
             Next::Measured(uid) => FromAttestd::Measured(uid),
             Next::Keep(record) => FromAttestd::Record(record),
@@ -210,6 +226,16 @@ impl State {
                 self.link.send_with(&FromAttestd::Formatted(key, offset, sector_bytes), vec![header]);
             }
             Err(e) => self.link.send(&FromAttestd::Locked(printable(&e.to_string()))),
+        }
+    }
+
+    /// Puts a recovery key into the header that sandboxd was asked for.
+    fn recovery(&self, fds: Vec<OwnedFd>) {
+        let made = self.escrow.borrow_mut().header(&self.identity, fds);
+        match made {
+            Ok(Some(header)) => self.link.send_with(&FromAttestd::Rewrite, vec![header]),
+            Ok(None) => {}
+            Err(e) => self.say(&format!("no recovery key is made: {e}")),
         }
     }
 
@@ -236,6 +262,8 @@ impl State {
                 (next, reports) = (Instant::now() + wait, None);
             } else if reports.take_if(|at| *at <= Instant::now()).is_some() {
                 self.deliver().await;
+                // Reports can wait for the next round; a disk whose key nobody has can not.
+                reports = self.escrow.borrow().waits().map(|_| Instant::now() + REPORTS);
             }
             tokio::select! {
                 () = sleep_until(reports.map_or(next, |at: Instant| at.min(next))) => {}
@@ -246,7 +274,7 @@ impl State {
                         continue;
                     }
                     self.refresh().await;
-                    if !self.reports.borrow().is_empty() {
+                    if !self.reports.borrow().is_empty() || self.escrow.borrow().waits().is_some() {
                         reports.get_or_insert_with(|| Instant::now() + REPORTS);
                     }
                 }
@@ -316,7 +344,7 @@ impl State {
             tls: tls::config(service.roots.clone(), None).map_err(|_| RoundError::Form)?,
             boot_log: &boot_log,
             package_log: self.packages.borrow().text(),
-            apps: self.apps.borrow().clone(),
+            apps: self.measured_apps(),
         };
         let known = self.kept.borrow().device.clone();
         let device = match known.clone() {
@@ -336,8 +364,11 @@ impl State {
             }
             false => (device, done?),
         };
-        let renew_after_s = granted.renew_after_s;
+        let (renew_after_s, escrow) = (granted.renew_after_s, granted.escrow);
         self.granted(service, device, granted).await;
+        if self.escrow.borrow_mut().wanted(escrow) {
+            self.link.send(&FromAttestd::Header);
+        }
         Ok(renew_after_s)
     }
 
@@ -411,22 +442,41 @@ impl State {
         if let Err(e) = self.report(&service).await {
             self.say(&format!("the service did not take our reports: {e}"));
         }
+        if let Err(e) = self.hand_over(&service).await {
+            self.say(&format!("the service did not take the recovery key: {e}"));
+        }
+    }
+
+    /// Hands the recovery key over that opens the device from now on, if there is one.
+    async fn hand_over(&self, service: &Service) -> Result<(), RoundError> {
+        let Some(text) = self.escrow.borrow().waits() else { return Ok(()) };
+        let Some(mut connection) = self.as_device(service).await? else { return Ok(()) };
+        let recovery_key = text.parse().map_err(|_| RoundError::Form)?;
+        connection.put("/device/v1/recovery-key", &service_api::device::Escrow { recovery_key }).await?;
+        self.escrow.borrow_mut().taken();
+        self.say("the service has a recovery key of the storage");
+        Ok(())
     }
 
     async fn report(&self, service: &Service) -> Result<(), RoundError> {
         let Some(batch) = self.reports.borrow().batch() else { return Ok(()) };
-        let chain = {
-            let kept = self.kept.borrow();
-            let Some(held) = kept.certificate(DEVICE, 0, now_s()) else { return Ok(()) };
-            held.chain.iter().map(|der| CertificateDer::from(der.as_slice().to_vec())).collect()
-        };
-        let ours = tls::Ours { identity: self.identity.clone(), key: Identity::key_id(DEVICE, 0), chain };
-        let tls = tls::config(service.roots.clone(), Some(ours)).map_err(|_| RoundError::Form)?;
-        let mut connection = Connection::open(service, self.name_server.get(), tls).await?;
+        let Some(mut connection) = self.as_device(service).await? else { return Ok(()) };
         let taken: service_api::device::Taken = connection.post("/device/v1/reports", &batch).await?;
         let number = self.reports.borrow_mut().taken(taken.taken);
         self.link.send(&FromAttestd::Reported(number));
         Ok(())
+    }
+
+    /// A connection as the device; `None` without its certificate.
+    async fn as_device(&self, service: &Service) -> Result<Option<Connection>, RoundError> {
+        let chain = {
+            let kept = self.kept.borrow();
+            let Some(held) = kept.certificate(DEVICE, 0, now_s()) else { return Ok(None) };
+            held.chain.iter().map(|der| CertificateDer::from(der.as_slice().to_vec())).collect()
+        };
+        let ours = tls::Ours { identity: self.identity.clone(), key: Identity::key_id(DEVICE, 0), chain };
+        let tls = tls::config(service.roots.clone(), Some(ours)).map_err(|_| RoundError::Form)?;
+        Ok(Some(Connection::open(service, self.name_server.get(), tls).await?))
     }
 }
 

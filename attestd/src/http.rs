@@ -166,6 +166,15 @@ impl Connection {
         serde_json::from_slice(&bytes).map_err(|e| CallError::Form(e.to_string()))
     }
 
+    /// `PUT`s `body` as JSON, to which there is no answer but that it was taken.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn put(&mut self, path: &str, body: &impl Serialize) -> Result<(), CallError> {
+        let body = serde_json::to_vec(body).map_err(|e| CallError::Form(e.to_string()))?;
+        self.request(Method::PUT, path, body).await.map(drop)
+    }
+
     /// `GET`s bytes.
     ///
     /// # Errors

@@ -11,12 +11,14 @@
 //! | `kept` | what survives a restart |
 //! | `reports` | what the service should hear of; pure |
 //! | `unlock`, `uki` | the key of the data device, and in which states it comes |
+//! | `escrow` | a recovery key of the data device, for the service |
 //! | `serve` | `os.gabion.Certificate` |
 //! | `state`, `daemon` | all of it, joined |
 
 pub mod catalog;
 pub mod config;
 pub mod daemon;
+pub mod escrow;
 pub mod http;
 pub mod identity;
 pub mod kept;

@@ -7,7 +7,7 @@
 //!
 //! Pure but for the register.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 use evidence::Digest;
@@ -77,6 +77,8 @@ pub enum Next {
 #[derive(Debug, Default)]
 pub struct Packages {
     log: Vec<Package>,
+    /// The boxes of it, whose apps may have certificates.
+    measured: BTreeSet<u32>,
     /// What waits to be kept, the first one under way.
     waiting: VecDeque<(u32, Package)>,
 }
@@ -96,7 +98,7 @@ impl Packages {
             }
             register.extend(&last.digest()?)?;
         }
-        Ok(Self { log, waiting: VecDeque::new() })
+        Ok(Self { log, measured: BTreeSet::new(), waiting: VecDeque::new() })
     }
 
     /// An app is to be launched.
@@ -104,7 +106,10 @@ impl Packages {
     /// # Errors
     /// Its id or version can't be written.
     pub fn wanted(&mut self, uid: u32, package: Package) -> Result<Option<Next>, MeasureError> {
+        // The box may be of another package now, of the same app.
+        self.measured.remove(&uid);
         if self.log.contains(&package) {
+            self.measured.insert(uid);
             return Ok(Some(Next::Measured(uid)));
         }
         package.digest()?;
@@ -123,6 +128,7 @@ impl Packages {
         let Some((uid, package)) = self.waiting.pop_front() else { return Ok(Vec::new()) };
         register.extend(&package.digest()?)?;
         self.log.push(package);
+        self.measured.insert(uid);
         let mut all = vec![Next::Measured(uid)];
         all.extend(self.next()?);
         Ok(all)
@@ -131,6 +137,11 @@ impl Packages {
     fn next(&mut self) -> Result<Option<Next>, MeasureError> {
         let Some((_, package)) = self.waiting.front() else { return Ok(None) };
         Ok(Some(Next::Keep(package.record(self.log.len())?)))
+    }
+
+    /// Whether what is installed in this box is in the log.
+    pub fn is_measured(&self, uid: u32) -> bool {
+        self.measured.contains(&uid)
     }
 
     /// The log as bytes, for the service.
@@ -228,6 +239,10 @@ mod tests {
                 }
                 prop_assert_eq!(register.0, replay(&packages::read(file.as_bytes()).unwrap()).unwrap());
                 prop_assert_eq!(all.text(), file.as_bytes());
+                for number in (0_u32..6).filter(|number| all.is_measured(*number)) {
+                    let app = format!("com.example.a{number}\"");
+                    prop_assert!(file.contains(&app));
+                }
             }
         }
     }
@@ -239,6 +254,21 @@ mod tests {
         let line = format!("{}\n", package(1).record(0).unwrap());
         assert!(matches!(Packages::take_up(line.as_bytes(), &mut register), Err(MeasureError::Register)));
         assert!(matches!(Packages::take_up(b"x", &mut register), Err(MeasureError::Log(_))));
+    }
+
+    #[test]
+    fn box_is_measured_once_the_register_holds_what_is_in_it_now() {
+        let mut register = Memory(Digest::ZERO);
+        let mut all = Packages::take_up(b"", &mut register).unwrap();
+        assert!(matches!(all.wanted(7, package(1)).unwrap(), Some(Next::Keep(_))));
+        assert!(!all.is_measured(7));
+        all.kept(&mut register).unwrap();
+        assert!(all.is_measured(7) && !all.is_measured(8));
+        let newer = Package { version: "1.0.1".to_owned(), ..package(1) };
+        all.wanted(7, newer).unwrap();
+        assert!(!all.is_measured(7));
+        assert_eq!(all.wanted(7, package(1)).unwrap(), Some(Next::Measured(7)));
+        assert!(all.is_measured(7));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use bus_tokio::Link;
 use tokio::sync::Notify;
 
 use crate::config::Service;
+use crate::escrow::Escrow;
 use crate::identity::Identity;
 use crate::kept::Kept;
 use crate::packages::Packages;
@@ -40,6 +41,8 @@ pub struct State {
     pub apps: RefCell<Vec<(String, u32)>>,
     /// What the service should hear of.
     pub reports: RefCell<Reports>,
+    /// A recovery key that is under way.
+    pub escrow: RefCell<Escrow>,
     /// Why the last round failed, line by line; empty when none did.
     pub failure: RefCell<Vec<String>>,
     /// There is something to do.
@@ -63,6 +66,7 @@ impl State {
             packages: RefCell::default(),
             apps: RefCell::default(),
             reports: RefCell::default(),
+            escrow: RefCell::default(),
             failure: RefCell::default(),
             wake: Notify::new(),
             due: Cell::new(false),

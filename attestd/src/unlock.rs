@@ -15,6 +15,7 @@ use bus::attest_link::{HEADER_MAX, SEALING};
 use bus::bulk::{self, Sealed as Memory};
 use tpm::{PolicyKey, Sealed, SignedPolicy, pcrsig};
 
+use crate::escrow::Disk;
 use crate::identity::Identity;
 use crate::uki;
 
@@ -87,24 +88,51 @@ pub struct Opened {
 /// # Errors
 /// See [`UnlockError`].
 pub fn unlock(identity: &Identity, fds: Vec<OwnedFd>) -> Result<Opened, UnlockError> {
-    let mut fds = fds.into_iter();
-    let memory = fds.next().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
-    let bytes = Memory::open(memory, HEADER_MAX)?.read()?;
-    let signatures: Vec<Vec<u8>> = fds.map(|image| uki::signatures(&File::from(image))).collect();
-    let states = |key: &PolicyKey| -> Vec<SignedPolicy> {
-        signatures.iter().filter_map(|text| pcrsig::read(text, key)).flatten().collect()
-    };
+    let (bytes, signatures) = handed(fds)?;
     // The mark first: while it stands nothing was ever written under the header that may be behind it.
     if bytes.starts_with(SEALING) || bytes.iter().all(|byte| *byte == 0) {
         let key = policy_key()?;
-        return seal(identity, &key, &states(&key), bytes.len());
+        return seal(identity, &key, &states(&signatures, &key), bytes.len());
     }
+    let (_, header, key) = by_the_tpm(identity, bytes, &signatures)?;
+    Ok(opened(&key, &header, None))
+}
+
+/// The beginning of the device that is open, its header and its key, of the same descriptors.
+///
+/// # Errors
+/// See [`UnlockError`].
+pub fn open(
+    identity: &Identity,
+    fds: Vec<OwnedFd>,
+) -> Result<(Disk, luks::Header, luks::VolumeKey), UnlockError> {
+    let (bytes, signatures) = handed(fds)?;
+    by_the_tpm(identity, bytes, &signatures)
+}
+
+/// The device's beginning, and what its boot images have for signatures.
+fn handed(fds: Vec<OwnedFd>) -> Result<(Vec<u8>, Vec<Vec<u8>>), UnlockError> {
+    let mut fds = fds.into_iter();
+    let memory = fds.next().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
+    let bytes = Memory::open(memory, HEADER_MAX)?.read()?;
+    Ok((bytes, fds.map(|image| uki::signatures(&File::from(image))).collect()))
+}
+
+fn states(signatures: &[Vec<u8>], key: &PolicyKey) -> Vec<SignedPolicy> {
+    signatures.iter().filter_map(|text| pcrsig::read(text, key)).flatten().collect()
+}
+
+fn by_the_tpm(
+    identity: &Identity,
+    bytes: Vec<u8>,
+    signatures: &[Vec<u8>],
+) -> Result<(Disk, luks::Header, luks::VolumeKey), UnlockError> {
     let mut disk = Cursor::new(bytes);
     let header = luks::read(&mut disk)?;
     let sealed = header.token().and_then(Sealed::from_bytes).ok_or(UnlockError::Token)?;
-    let passphrase = identity.with(|tpm| tpm.unseal(&sealed, &states(sealed.key())))?;
+    let passphrase = identity.with(|tpm| tpm.unseal(&sealed, &states(signatures, sealed.key())))?;
     let key = luks::open(&mut disk, &header, &passphrase)?;
-    Ok(opened(&key, &header, None))
+    Ok((disk, header, key))
 }
 
 /// Makes a header, and makes sure that it opens now: a device whose data opens once and never again is worse than none.

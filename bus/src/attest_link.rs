@@ -11,6 +11,8 @@
 //!
 //! before an app is launched for the first time since the device booted:
 //!   App(fd) ──▶ attestd ──Record──▶ sandboxd keeps it ──Recorded──▶ attestd extends the TPM ──Measured──▶ launch
+//! for a recovery key, once the data device is open:
+//!   Header ──▶ sandboxd ──Header(fds)──▶ attestd ──Rewrite(fd)──▶ sandboxd writes it ──Rewritten──▶ attestd tells the service
 //! ```
 //!
 //! The record is kept before the TPM is extended, so that whoever starts anew after a crash between the two finds a
@@ -36,6 +38,8 @@ pub const KEPT_MAX: u64 = 1 << 20;
 const TEXT_MAX: usize = 320;
 /// Bytes at the beginning of the data device that hold its LUKS2 header and key slots.
 pub const HEADER_MAX: u64 = 2 << 20;
+/// Bytes of each of the two copies of a LUKS2 header, which lie one behind the other at the device's beginning.
+pub const HEADER_COPY: usize = 16 << 10;
 /// What a data device begins with while it is being sealed, so that one that was cut short is known from one that holds
 /// something.
 pub const SEALING: &[u8; 16] = b"GABION-SEALING-1";
@@ -70,6 +74,10 @@ pub enum ToAttestd {
     Report(Report),
     /// That was the state.
     SyncEnd,
+    /// The same descriptors as with `Unlock`, of the data device as it is now: attestd asked.
+    Header,
+    /// What attestd sent with `Rewrite` is on the medium.
+    Rewritten,
 }
 
 /// An app as it is installed.
@@ -134,6 +142,10 @@ pub enum FromAttestd {
     Reported(u64),
     /// Something for people, for the console.
     Say(String),
+    /// The header of the data device, which is open, is asked for.
+    Header,
+    /// What is to be written in its place, as a sealed memfd. What did not change is not written.
+    Rewrite,
 }
 
 impl ToAttestd {

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bus::attest_link::{HEADER_MAX, SEALING, VOLUME_KEY};
+use bus::attest_link::{HEADER_COPY, HEADER_MAX, SEALING, VOLUME_KEY};
 use bus::bulk::{self, Sealed};
 use sys::dm::{self, Crypt, DeviceMapper};
 use sys::ext4;
@@ -19,6 +19,8 @@ use crate::storage::attach_at;
 
 /// Bytes of a sector, as the kernel's tables count.
 const SECTOR: u64 = 512;
+/// What is compared and written at once, bytes.
+const BLOCK: usize = 4096;
 /// Boot images that are looked at, and the longest one.
 const IMAGES_MAX: usize = 4;
 const IMAGE_MAX: u64 = 64 << 20;
@@ -56,6 +58,33 @@ pub(crate) fn format<R>(
     let ready = behind()?;
     disk.write_all_at(first, 0).and_then(|()| disk.sync_all())?;
     Ok(ready)
+}
+
+/// Writes a header in place of the one on `device`, which is in use: first what changed in its key slots, then its second
+/// copy, then its first, each on the medium before the next. A power cut leaves a whole header, the old or the new, and a
+/// slot that was not changed opens in either case.
+pub(crate) fn rewrite(device: &Path, header: OwnedFd) -> io::Result<()> {
+    let bytes = Sealed::open(header, HEADER_MAX)?.read()?;
+    let disk = OpenOptions::new().read(true).write(true).open(device)?;
+    let mut before = vec![0; bytes.len()];
+    disk.read_exact_at(&mut before, 0)?;
+    let slots = 2 * HEADER_COPY..bytes.len();
+    let (Some(new), Some(old)) = (bytes.get(slots.clone()), before.get(slots)) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    for ((at, new), old) in
+        (2 * HEADER_COPY as u64..).step_by(BLOCK).zip(new.chunks(BLOCK)).zip(old.chunks(BLOCK))
+    {
+        if new != old {
+            disk.write_all_at(new, at)?;
+        }
+    }
+    disk.sync_all()?;
+    for at in [HEADER_COPY, 0] {
+        let copy = bytes.get(at..at + HEADER_COPY).ok_or(io::ErrorKind::InvalidData)?;
+        disk.write_all_at(copy, at as u64).and_then(|()| disk.sync_all())?;
+    }
+    Ok(())
 }
 
 /// Makes the kernel's view of the data behind `offset`; gives its device. One that a sandboxd before us left half-way is
@@ -118,5 +147,21 @@ mod tests {
         let read = Sealed::open(header(disk.path()).unwrap(), HEADER_MAX).unwrap();
         assert!(read.read().unwrap() == bytes);
         assert!(format(disk.path(), bulk::seal(c"test", b"short").unwrap(), || Ok(())).is_err());
+    }
+
+    #[test]
+    fn header_rewritten_is_the_new_one_and_the_data_behind_it_stays() {
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        let old: Vec<u8> = (0..HEADER_MAX + 4096).map(|n| (n % 251) as u8).collect();
+        disk.as_file().write_all_at(&old, 0).unwrap();
+        let mut new = old[..HEADER_MAX as usize].to_vec();
+        for at in [0, HEADER_COPY, 2 * HEADER_COPY, HEADER_MAX as usize - 1] {
+            new[at] ^= 0xff;
+        }
+        rewrite(disk.path(), bulk::seal(c"test", &new).unwrap()).unwrap();
+        let now = std::fs::read(disk.path()).unwrap();
+        assert!(now[..new.len()] == new && now[new.len()..] == old[new.len()..]);
+        assert!(rewrite(disk.path(), bulk::seal(c"test", b"short").unwrap()).is_err());
+        assert!(std::fs::read(disk.path()).unwrap() == now);
     }
 }

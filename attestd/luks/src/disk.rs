@@ -12,6 +12,9 @@ use crate::slot::{self, MATERIAL, VolumeKey};
 /// Bytes that every medium writes whole or not at all.
 const LEAST_SECTOR: usize = 512;
 
+/// The slot of recovery keys.
+const RECOVERY: u8 = 1;
+
 /// What opens a new disk, and what is kept beside it.
 pub struct Unlock<'a> {
     /// The passphrase of slot 0: 32 random bytes, as a TPM keeps them.
@@ -101,6 +104,36 @@ pub fn open<D: Read + Seek>(disk: &mut D, header: &Header, passphrase: &[u8]) ->
         }
     }
     Err(Error::Passphrase)
+}
+
+/// Puts a recovery key into slot 1, in place of the one that is there, and a header that says so in both its places.
+///
+/// In this order it is for memory: whoever brings it to a medium writes the slot, then the second copy, then the first, each on
+/// the medium before the next. Wherever that is cut short, slot 0 opens.
+///
+/// # Errors
+/// See [`Error`]; [`Error::Foreign`] if another slot lies where ours belongs.
+pub fn set_recovery<D: Write + Seek>(
+    disk: &mut D,
+    header: &Header,
+    key: &VolumeKey,
+    recovery: &str,
+) -> Result<Header, Error> {
+    let mut header = header.clone();
+    header.binary.sequence = header.binary.sequence.checked_add(1).ok_or(Error::TooLong)?;
+    let slot = Slot { offset: json::area(RECOVERY), derivation: fresh()? };
+    let area = slot::lock(key, recovery.as_bytes(), &slot.derivation)?;
+    let offset = slot.offset;
+    header.slots.insert(RECOVERY, slot);
+    let text = json::write(&header)?;
+    // Not over what somebody else put there.
+    json::read(header.binary.clone(), &text)?;
+    let mut salts = [[0; 64]; 2];
+    salts.iter_mut().try_for_each(|salt| slot::random(salt))?;
+    let both = binary::write(&header.binary, &text, &salts)?;
+    write_at(disk, offset, &area)?;
+    write_at(disk, 0, &both)?;
+    Ok(header)
 }
 
 fn fresh() -> Result<Derivation, Error> {

@@ -21,7 +21,7 @@ mod json;
 mod recovery;
 mod slot;
 
-pub use disk::{Opened, Unlock, create, open, read};
+pub use disk::{Opened, Unlock, create, open, read, set_recovery};
 pub use error::Error;
 pub use json::{DATA_OFFSET, Header, MOST_TOKEN, SECTOR};
 pub use recovery::RecoveryKey;

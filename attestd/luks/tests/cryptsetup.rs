@@ -111,6 +111,36 @@ fn header_of_cryptsetups_opens_and_one_with_another_derivation_is_foreign() -> R
 }
 
 #[test]
+fn recovery_key_put_in_later_opens_for_cryptsetup_in_place_of_the_one_before() -> Result<()> {
+    let disk = Disk::new()?;
+    let [first, second, third] = [(); 3].map(|()| RecoveryKey::generate());
+    let keys = [first?, second?, third?];
+    let made = create(&mut disk.open()?, Some(keys[0].text()))?;
+    let mut header = made.header.clone();
+    for (number, recovery) in keys.iter().enumerate().skip(1) {
+        header = luks::set_recovery(&mut disk.open()?, &header, &made.key, recovery.text())?;
+        assert_eq!(luks::read(&mut disk.open()?)?, header);
+        fs::write(disk.path("before"), keys[number - 1].text())?;
+        fs::write(disk.path("recovery"), recovery.text())?;
+        for name in ["recovery", "passphrase"] {
+            disk.cryptsetup(&format!("open --test-passphrase --key-file {name} disk"))?;
+        }
+        assert!(disk.cryptsetup("open --test-passphrase --key-file before disk").is_err());
+        disk.cryptsetup("repair -q disk")?;
+    }
+    assert_eq!(header.token(), made.header.token());
+    // cryptsetup gives a slot of its own the place; ours is not put over it.
+    disk.cryptsetup("luksKillSlot -q --key-file passphrase disk 1")?;
+    disk.cryptsetup("luksAddKey -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-slot 5 --key-file passphrase disk recovery")?;
+    let before = fs::read(disk.path("disk"))?;
+    let header = luks::read(&mut disk.open()?)?;
+    let refused = luks::set_recovery(&mut disk.open()?, &header, &made.key, keys[0].text());
+    assert!(matches!(refused, Err(Error::Foreign(_))));
+    assert!(fs::read(disk.path("disk"))? == before);
+    Ok(())
+}
+
+#[test]
 fn damaged_first_copy_is_made_good_by_the_second_for_both() -> Result<()> {
     let disk = Disk::new()?;
     let made = create(&mut disk.open()?, None)?;

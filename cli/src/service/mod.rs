@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use service_api::fleet::{Device, NewClaim, Page, Placement, Transfer};
+use service_api::fleet::{Device, EscrowedKey, NewClaim, Page, Placement, Transfer};
 use service_api::people::Me;
 use service_api::problem::Problem;
 use service_api::records::Verdict;
@@ -79,6 +79,8 @@ pub(crate) enum DeviceAsked {
     Revoke(Which),
     /// Grant certificates again.
     Reinstate(Which),
+    /// Read the recovery key of a device's storage, which is noted; the device makes another.
+    RecoveryKey(Which),
 }
 
 /// What `gabion attest` does.
@@ -171,6 +173,11 @@ fn device_act(asked: DeviceAsked) -> Result<()> {
         DeviceAsked::Release(which) => act("DELETE", &which.path("/claim")),
         DeviceAsked::Revoke(which) => act("PUT", &which.path("/revocation")),
         DeviceAsked::Reinstate(which) => act("DELETE", &which.path("/revocation")),
+        DeviceAsked::RecoveryKey(which) => {
+            let escrowed: EscrowedKey = client.post(&which.path("/recovery-key"), None::<&()>)?;
+            println!("{}", escrowed.recovery_key.as_str());
+            Ok(())
+        }
     }
 }
 

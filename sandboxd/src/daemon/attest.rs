@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use bus::attest_link::{FromAttestd, Package, ToAttestd};
 use bus::network_link::Grants;
@@ -137,17 +138,18 @@ impl Daemon {
     /// Hands attestd what it needs to unlock the data device, if it is locked.
     fn attest_unlock(&mut self) {
         let Some(device) = closed_device(&self.config).filter(|_| self.locked) else { return };
-        let mut fds = match sealed::header(device) {
-            Ok(header) => vec![header],
+        match self.attest_header(device) {
+            Ok(fds) => self.attest_send(&ToAttestd::Unlock, fds),
             Err(e) => {
                 let text = format!("can not read {}: {e}", device.display());
-                return console::problem(
-                    "device",
-                    &text,
-                    "check the disk; no app is started without storage",
-                );
+                console::problem("device", &text, "check the disk; no app is started without storage");
             }
-        };
+        }
+    }
+
+    /// The beginning of the data device, and the boot images.
+    fn attest_header(&self, device: &Path) -> io::Result<Vec<OwnedFd>> {
+        let mut fds = vec![sealed::header(device)?];
         if let Some(esp) = &self.config.esp {
             match sealed::boot_images(esp, &self.config.runtime.join("esp")) {
                 Ok(images) => fds.extend(images),
@@ -157,7 +159,31 @@ impl Daemon {
                 }
             }
         }
-        self.attest_send(&ToAttestd::Unlock, fds);
+        Ok(fds)
+    }
+
+    /// The data device, if it is one that was unlocked.
+    fn attest_device(&self) -> Option<&Path> {
+        let open = self.config.tpm && !self.locked && storage::is_mounted(&self.config.data);
+        self.config.data_device.as_deref().filter(|_| open)
+    }
+
+    /// attestd wants to put a recovery key into the header.
+    fn attest_give_header(&mut self) {
+        let Some(device) = self.attest_device() else { return };
+        match self.attest_header(device) {
+            Ok(fds) => self.attest_send(&ToAttestd::Header, fds),
+            Err(e) => console::say(format_args!("no recovery key: can not read the data device: {e}")),
+        }
+    }
+
+    fn attest_rewrite(&mut self, header: Option<OwnedFd>) {
+        let Some(device) = self.attest_device() else { return };
+        let header = header.ok_or(io::Error::from(io::ErrorKind::InvalidInput));
+        match header.and_then(|header| sealed::rewrite(device, header)) {
+            Ok(()) => self.attest_send(&ToAttestd::Rewritten, Vec::new()),
+            Err(e) => console::say(format_args!("no recovery key: can not write the data device: {e}")),
+        }
     }
 
     fn attest_unlocked(&mut self, volume: Volume, header: Option<OwnedFd>) -> io::Result<()> {
@@ -249,6 +275,8 @@ impl Daemon {
                         "boot a signed image on the board it was sealed to, or open it by its recovery key";
                     console::problem("device", &format!("the storage stays locked: {why}"), help);
                 }
+                Some(FromAttestd::Header) => self.attest_give_header(),
+                Some(FromAttestd::Rewrite) => self.attest_rewrite(fds.pop()),
                 Some(FromAttestd::Say(text)) => console::say(format_args!("event attest: {text}")),
                 None => console::say("event attestd-nonsense: attestd sent what is no message"),
             }

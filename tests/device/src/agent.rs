@@ -7,6 +7,9 @@
 //! A line in, lines out: each line of an answer begins with `| `, and the last one is `ok` or `error WHY`. The
 //! terminal's echo has no such beginning and is ignored by the other side.
 
+#[path = "agent/traced.rs"]
+mod traced;
+
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,6 +21,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
+use traced::Traced;
 
 const PORT: &str = "/dev/ttyS1";
 /// A word on the kernel's command line: the ports that are taken before anybody else starts, as in [`Ports::take`]. The
@@ -51,7 +55,7 @@ fn main() {
         eprintln!("test agent: cannot become init: {failed}");
         return;
     }
-    let mut ports = Ports::default();
+    let (mut ports, mut traced) = (Ports::default(), Traced::default());
     let taken = std::env::var(TAKEN).map_or(Ok(()), |taken| ports.take(&taken));
     let port = open_port();
     // What comes before the port is open is lost, so the other side waits for this.
@@ -61,7 +65,7 @@ fn main() {
     for line in BufReader::new(&port).lines() {
         let Ok(line) = line else { return };
         let words: Vec<&str> = line.split_whitespace().collect();
-        if !words.is_empty() && reply(&port, answer(&words, &mut ports)).is_err() {
+        if !words.is_empty() && reply(&port, answer(&words, &mut ports, &mut traced)).is_err() {
             return;
         }
     }
@@ -93,7 +97,7 @@ fn reply(mut port: &File, answer: io::Result<String>) -> io::Result<()> {
     port.write_all(text.as_bytes())
 }
 
-fn answer(words: &[&str], ports: &mut Ports) -> io::Result<String> {
+fn answer(words: &[&str], ports: &mut Ports, traced: &mut Traced) -> io::Result<String> {
     match words {
         ["ping"] => Ok("pong".to_owned()),
         ["ps"] => processes(),
@@ -106,13 +110,15 @@ fn answer(words: &[&str], ports: &mut Ports) -> io::Result<String> {
         ["write", path, text] => fs::write(path, text).map(|()| String::new()),
         ["kill", pid, signal] => send(pid, signal).map(|()| String::new()),
         ["take", list] => ports.take(list).map(|()| String::new()),
+        ["watch", uid, name] => traced.begin(uid, name).map(|()| String::new()),
+        ["watched"] => traced.seen(),
         ["seize", pid, list] => seize(pid, list, ports).map(|()| String::new()),
         ["release"] => {
             *ports = Ports::default();
             Ok(String::new())
         }
         _ => Err(io::Error::other(
-            "ping, ps, cat, hex, ls, size, securityfs, mkdir PATH, write PATH WORD, kill PID SIGNAL, take PORT,PORT, seize PID PORT,PORT or release",
+            "ping, ps, cat, hex, ls, size, securityfs, mkdir PATH, write PATH WORD, kill PID SIGNAL, take PORT,PORT, seize PID PORT,PORT, release, watch UID NAME or watched",
         )),
     }
 }

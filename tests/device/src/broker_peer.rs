@@ -6,9 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 
 const BROKER: &str = "/run/bus/os.gabion.Certificate";
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -17,9 +20,9 @@ const HANDLES: usize = 2500;
 const HOLDERS: usize = 4;
 const THREADS: usize = 64;
 /// Calls of each thread.
-const CALLS: usize = 12;
+const CALLS: usize = 3;
 /// Calls that are closed on.
-const CLOSED: usize = 400;
+const CLOSED: usize = 60;
 /// A nonce of 8 bytes, and a digest.
 const NONCE: &str = "{\"nonce\":\"AAAAAAAAAAA=\"}";
 const DIGEST: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -116,7 +119,7 @@ fn handles() -> io::Result<()> {
 
 /// Opens what it may, says how often it tried, and holds that until its standard input ends.
 fn hold() -> io::Result<()> {
-    let held: Vec<UnixStream> = (0..HANDLES).filter_map(|_| UnixStream::connect(BROKER).ok()).collect();
+    let held: Vec<OwnedFd> = (0..HANDLES).filter_map(|_| handle().ok()).collect();
     println!("{HANDLES}");
     io::stdout().flush()?;
     io::stdin().read_to_end(&mut Vec::new())?;
@@ -132,19 +135,32 @@ fn unread() -> io::Result<()> {
     for stream in &mut all {
         stream.set_write_timeout(Some(PATIENCE))?;
         // Far more than any buffer holds.
-        ended += usize::from((0..100_000).any(|_| stream.write_all(&bytes).is_err()));
+        ended += usize::from((0..20_000).any(|_| stream.write_all(&bytes).is_err()));
     }
     println!("broker: unread {ended} of {} ended", all.len());
     Ok(())
 }
 
+/// A connection, or what is on its way to be one; whoever finds the router busy does not wait for it.
+fn handle() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let handle = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(handle.as_raw_fd(), &UnixAddr::new(BROKER)?)?;
+    Ok(handle)
+}
+
+/// All at once, each over one connection for as long as that is open.
 fn threads() -> Counts {
     let work = || {
-        let mut counts = Counts::new();
+        let (mut counts, mut stream) = (Counts::new(), connect());
         let parameters = format!("{{\"digest\":\"{DIGEST}\",\"algorithm\":\"ecdsa-p256-sha256\"}}");
         for _ in 0..CALLS {
             for (method, parameters) in [("Attest", NONCE), ("Sign", &parameters), ("GetChain", "{}")] {
-                let answer = ask(method, parameters);
+                let answer = stream.as_mut().map_err(|e| e.kind().into());
+                let answer = answer.and_then(|stream| ask_on(stream, method, parameters));
+                if answer.as_ref().is_ok_and(String::is_empty) {
+                    stream = connect();
+                }
                 let answer = answer.map_or_else(|e| format!("{:?}", e.kind()), |text| name(&text));
                 *counts.entry(answer).or_default() += 1;
             }
@@ -185,9 +201,13 @@ fn message(method: &str, parameters: &str) -> Vec<u8> {
 
 /// One call over a connection of its own. A file that comes with the answer is not taken.
 fn ask(method: &str, parameters: &str) -> io::Result<String> {
-    let mut stream = connect()?;
+    ask_on(&mut connect()?, method, parameters)
+}
+
+fn ask_on(stream: &mut UnixStream, method: &str, parameters: &str) -> io::Result<String> {
     stream.write_all(&message(method, parameters))?;
     let mut answer = Vec::new();
+    // There is one answer at a time, so nothing of the next is lost with the reader.
     BufReader::new(stream).read_until(0, &mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -1,19 +1,14 @@
 //! The root of trust's broker, attestd, under attack by an app that may call it; and the disk of a board that somebody puts
 //! into another. On the reference board, since it takes a TPM.
 
+use crate::attestd::pss;
 use crate::heart;
-use device_test::{App, Bench, Device, PATIENCE};
+use device_test::{App, Bench, PATIENCE};
 
 const ATTESTD: u32 = 1005;
 /// PSS of attestd that is allowed, KiB.
 const PSS_MAX: u32 = 4096;
 const USES: &str = "[uses]\n\"os.gabion.Certificate\" = [\"GetChain\", \"Sign\", \"Attest\"]\n";
-
-fn pss(device: &mut Device, pid: u32) -> u32 {
-    let text = device.agent(&format!("cat /proc/{pid}/smaps_rollup"));
-    let line = text.iter().find_map(|line| line.strip_prefix("Pss:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
 
 #[test]
 fn broker_that_an_app_attacks_gives_it_nothing_of_others_and_goes_on_serving_them() {
@@ -44,7 +39,7 @@ fn broker_that_an_app_attacks_gives_it_nothing_of_others_and_goes_on_serving_the
         ("Sign empty", length),
         ("Sign short", length),
         ("Sign long", length),
-        ("Sign huge", length),
+        ("Sign huge", "end"),
         ("Sign no-base64", parameter),
         ("Sign negative", parameter),
         ("Sign number", parameter),
@@ -55,7 +50,7 @@ fn broker_that_an_app_attacks_gives_it_nothing_of_others_and_goes_on_serving_the
         ("Attest empty", length),
         ("Attest short", length),
         ("Attest long", length),
-        ("Attest huge", length),
+        ("Attest huge", "end"),
         ("handles", "10000 tried"),
         ("unread", "8 of 8 ended"),
         ("threads", "\"threads\": 64"),

@@ -5,6 +5,7 @@
 //! | `power` | it is switched off and on |
 //! | `chain` | it is started by its firmware, and somebody has altered what that finds |
 //! | `demo` | nothing: it runs what is shipped |
+//! | `attestd` | its identity daemon is looked at, at a site with a Security Service |
 //! | `broker` | an app attacks its root of trust, and its disk is put into another board |
 //! | `bus` | apps call each other and the system, and some mean ill |
 //! | `programs` | Debian's programs do their work |
@@ -28,6 +29,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod attestd;
 mod broker;
 mod bus;
 mod chain;
