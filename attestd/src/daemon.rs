@@ -1,5 +1,9 @@
 //! The parts, joined: one thread, everything in one `LocalSet`.
 
+#[cfg(test)]
+#[path = "away.rs"]
+mod away;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -274,6 +278,9 @@ impl State {
                         continue;
                     }
                     self.refresh().await;
+                    if self.escrow.borrow().waits().is_some() {
+                        self.deliver().await;
+                    }
                     if !self.reports.borrow().is_empty() || self.escrow.borrow().waits().is_some() {
                         reports.get_or_insert_with(|| Instant::now() + REPORTS);
                     }

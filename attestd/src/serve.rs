@@ -36,7 +36,8 @@ pub struct Serve {
     buckets: RefCell<BTreeMap<u32, Bucket>>,
 }
 
-/// What [`Handler::attest`] proves, in CBOR's stead as JSON: the quote over the caller's nonce, the logs, who asks.
+/// What [`Handler::attest`] proves, as the interface describes it: the quote over the caller's nonce, the logs, who asks. JSON, as
+/// what the service is sent: a second encoding of the same would be a second parser for whoever checks it.
 #[derive(Serialize)]
 struct Proof<'a> {
     app: &'a str,

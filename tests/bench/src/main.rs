@@ -14,6 +14,7 @@ mod boxes;
 mod bus;
 mod calls;
 mod demo;
+mod identity_device;
 mod keeper;
 mod launching;
 mod memory;
@@ -36,7 +37,7 @@ use nix::unistd::geteuid;
 use programs::Programs;
 
 /// What `docs/specification.md` calls `PART`.
-const PARTS: [&str; 4] = ["box", "boot", "bus", "net"];
+const PARTS: [&str; 5] = ["box", "boot", "bus", "net", "identity"];
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -70,6 +71,9 @@ fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("gabion-bench").tempdir()?;
     if part == "net" {
         return net::run(dir.path(), rounds.unwrap_or(50));
+    }
+    if part == "identity" {
+        return identity_device::run();
     }
     let programs = Programs::compile(dir.path())?;
     match part {

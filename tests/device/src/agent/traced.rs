@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,11 +42,11 @@ fn found(uid: u32, name: &str) -> Option<u32> {
     let entries = fs::read_dir("/proc").ok()?;
     entries.flatten().find_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
-        let is = |entry: &fs::DirEntry| {
-            let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
-            Some(entry.metadata().ok()?.uid() == uid && comm.trim_end() == name)
-        };
-        is(&entry)?.then_some(pid)
+        // The folder's owner is root's, as of all that can not be dumped.
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let behind =
+            |key: &str| status.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
+        (behind("Name:") == Some(name) && behind("Uid:")?.parse() == Ok(uid)).then_some(pid)
     })
 }
 

@@ -9,6 +9,7 @@
 //! | `broker` | an app attacks its root of trust, and its disk is put into another board |
 //! | `bus` | apps call each other and the system, and some mean ill |
 //! | `programs` | Debian's programs do their work |
+//! | `first` | it is one of many that boot for the first time |
 //! | `foreign` | a varlink client that others wrote calls every interface |
 //! | `developer` | its host talks to it, and to one in production |
 //! | `denied` | apps do what they may not, and it is said who refused it |
@@ -20,6 +21,7 @@
 //! | `inside` | an app looks around in its box |
 //! | `neighbours` | another one is on its link |
 //! | `network` | it is beside a site, with real servers |
+//! | `stranger` | somebody on its link asks it who it is |
 //! | `operator` | its site falls short, and somebody asks why |
 //! | `identity` | it belongs to a Security Service: who it is, what it runs, certificates, and what they are good for |
 //! | `notify` | apps say that they are ready and alive, or do not |
@@ -40,6 +42,7 @@ mod demo;
 mod denied;
 mod developer;
 mod ends;
+mod first;
 mod foreign;
 mod hostile;
 mod identity;
@@ -53,6 +56,7 @@ mod packages;
 mod power;
 mod programs;
 mod storage;
+mod stranger;
 mod tool;
 
 /// A script that says that it lives, for ever.
