@@ -12,6 +12,7 @@
 //! | [`mdns`] | what anybody on the link says |
 //! | [`evidence`] | what a device shows of itself to whoever checks it |
 //! | [`attest`] | what has to do with the device's identity |
+//! | [`update`] | what updates are told by |
 //! | [`net`] | what else the network daemon reads |
 //!
 //! Deliberately not here: what the kernel parses (file systems, filters), and parsers of others alone (`toml`, `serde_json`,
@@ -27,12 +28,13 @@ pub mod package;
 pub mod policy;
 pub mod sandboxd;
 pub mod time;
+pub mod update;
 
 /// A parser under test.
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 41] = [
+pub const TARGETS: [(&str, Entry); 43] = [
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -74,6 +76,8 @@ pub const TARGETS: [(&str, Entry); 41] = [
     ("packagelog", evidence::packagelog),
     ("statement", evidence::statement),
     ("reference", evidence::reference),
+    ("metadata", update::metadata),
+    ("update", update::update),
 ];
 
 /// Whatever is a message encodes to itself, no longer.

@@ -39,6 +39,7 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.extend(mdns()?);
     all.extend(net());
     all.extend(attest());
+    all.extend(update());
     let manifest = |name: &str| fs::read_to_string(folder("manifest").join(name)).context("a manifest");
     for name in ["small", "full"] {
         let text = manifest(name)?;
@@ -83,6 +84,23 @@ fn attest() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("attestlink", "unlocked", FromAttestd::Unlocked([[1; 32], [2; 32]], 2 << 20, 4096).encode()),
         ("reports", "two", reports.text().into()),
     ]
+}
+
+/// The files of a repository, and updates that go well: everything is new; everything is there already.
+fn update() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let files = fuzz_entries::update::genuine();
+    let names = ["root", "timestamp", "snapshot", "targets", "os"];
+    let mut all: Vec<_> =
+        names.into_iter().zip(files).map(|(name, file)| ("metadata", name, file.clone())).collect();
+    let timestamp = &files[1];
+    let told = [&[1][..], &u16::try_from(timestamp.len()).unwrap_or(0).to_be_bytes(), timestamp].concat();
+    let rest = [0, 4, 0, 5, 0, 6];
+    all.extend([
+        ("update", "new", vec![0, 0, 3, 0, 4, 0, 5, 0, 6]),
+        ("update", "kept", vec![0, 3, 3, 4, 5, 6]),
+        ("update", "told", [&[0, 0][..], &told, &rest].concat()),
+    ]);
+    all
 }
 
 fn net() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -376,6 +394,7 @@ fn seeds_that_are_made_are_taken() -> Result<()> {
             "registry" if name != "body" => Registry::parse(std::str::from_utf8(&bytes)?).is_ok(),
             "package" => package::elf::check(&bytes[..], package::elf::Machine::X86_64).is_ok(),
             "nts" if name == "established" => records::reply(&bytes).is_ok(),
+            "update" => fuzz_entries::update::arrives(&bytes),
             "sntp" => wire::answer(&bytes, *b"whatever", 1_700_000_000).is_ok(),
             _ => true,
         };

@@ -104,6 +104,27 @@ fn matches_part(pattern: &str, part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// As slow as it is plain.
+    fn plainly(pattern: &[char], part: &[char]) -> bool {
+        match (pattern, part) {
+            ([], []) => true,
+            (['*', pattern @ ..], _) if plainly(pattern, part) => true,
+            (['*', ..], [_, part @ ..]) => plainly(pattern, part),
+            (['?', pattern @ ..], [_, part @ ..]) => plainly(pattern, part),
+            ([a, pattern @ ..], [b, part @ ..]) => a == b && plainly(pattern, part),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pattern_matches_what_plain_words_say(pattern in "[ab?*]{0,7}", part in "[ab*]{0,8}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(matches_part(&pattern, &part), plainly(&chars(&pattern), &chars(&part)));
+        }
+    }
 
     #[test]
     fn role_is_one_file_whatever_it_is_called() {
