@@ -2,7 +2,8 @@
 //!
 //! The manifest needs `[uses] "os.gabion.Certificate" = ["GetChain", "GetAuthorities", "Sign"]`. The key never leaves the
 //! TPM: a handshake costs one signature of it. Certificates last a day; the chain is asked for at each handshake, so that
-//! a connection made tomorrow has tomorrow's.
+//! a connection made tomorrow has tomorrow's. A session that is resumed has the certificate of its first handshake, or none if
+//! there was none: turn resumption off (`ClientConfig::resumption`, `ServerConfig::send_tls13_tickets` and `session_storage`).
 
 use std::fmt;
 use std::io;
@@ -39,6 +40,7 @@ impl fmt::Display for CertificateError {
                 f.write_str("the manifest does not name os.gabion.Certificate below [uses]")
             }
             Self::Bus(_) => f.write_str("os.gabion.Certificate can not be reached"),
+            Self::Call(CallError::Interface(Failure::NotIssued { reason })) => f.write_str(reason),
             Self::Call(e) => e.fmt(f),
             Self::Form => f.write_str("os.gabion.Certificate answered in a form that is not understood"),
         }
@@ -64,9 +66,16 @@ pub struct Authorities {
     pub revoked: Option<CertificateRevocationListDer<'static>>,
 }
 
-/// The app's identity. Cheap to clone; each clone shares one connection to the bus.
+/// The app's identity. Cheap to clone; each clone shares one connection to the bus, which is made anew when whoever serves it
+/// was started anew.
 #[derive(Clone)]
-pub struct Identity(Arc<Mutex<Client>>);
+pub struct Identity(Arc<Line>);
+
+struct Line {
+    client: Mutex<Client>,
+    /// How to connect again, if there is a way.
+    again: Option<fn() -> io::Result<Connection>>,
+}
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,12 +89,14 @@ impl Identity {
     /// # Errors
     /// The interface is not granted.
     pub fn of_app() -> Result<Self, CertificateError> {
-        Connection::granted(&INTERFACE).map(Self::over).map_err(CertificateError::Bus)
+        let again: fn() -> io::Result<Connection> = || Connection::granted(&INTERFACE);
+        let client = Mutex::new(Client(again().map_err(CertificateError::Bus)?));
+        Ok(Self(Arc::new(Line { client, again: Some(again) })))
     }
 
     /// Over a connection to whoever serves the interface.
     pub fn over(connection: Connection) -> Self {
-        Self(Arc::new(Mutex::new(Client(connection))))
+        Self(Arc::new(Line { client: Mutex::new(Client(connection)), again: None }))
     }
 
     /// The certificate, and those that lead to the root.
@@ -93,10 +104,13 @@ impl Identity {
     /// # Errors
     /// There is none now.
     pub fn chain(&self) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-        let mut client = self.client();
-        let reply = client.get_chain().map_err(CertificateError::Call)?;
-        let chain: Result<Vec<_>, _> =
-            reply.certificates.iter().map(|text| decoded(text).map(CertificateDer::from)).collect();
+        let chain = self.call(|client| {
+            let reply = client.get_chain()?;
+            let certificates = reply.certificates.iter();
+            Ok(certificates
+                .map(|text| decoded(text).map(CertificateDer::from))
+                .collect::<Result<Vec<_>, _>>())
+        })?;
         chain.and_then(|chain| if chain.is_empty() { Err(CertificateError::Form) } else { Ok(chain) })
     }
 
@@ -105,14 +119,17 @@ impl Identity {
     /// # Errors
     /// They are not known yet.
     pub fn authorities(&self) -> Result<Authorities, CertificateError> {
-        let mut client = self.client();
-        let reply = client.get_authorities().map_err(CertificateError::Call)?;
+        let (certificates, revoked) = self.call(|client| {
+            let reply = client.get_authorities()?;
+            let certificates = reply.certificates.iter().map(|text| decoded(text));
+            let certificates: Result<Vec<Vec<u8>>, _> = certificates.collect();
+            Ok((certificates, reply.revoked.as_deref().map(decoded).transpose()))
+        })?;
         let mut roots = RootCertStore::empty();
-        for text in &reply.certificates {
-            roots.add(decoded(text)?.into()).map_err(|_| CertificateError::Form)?;
+        for certificate in certificates? {
+            roots.add(certificate.into()).map_err(|_| CertificateError::Form)?;
         }
-        let revoked = reply.revoked.as_deref().map(decoded).transpose()?;
-        Ok(Authorities { roots, revoked: revoked.map(Into::into) })
+        Ok(Authorities { roots, revoked: revoked?.map(Into::into) })
     }
 
     fn certified(&self) -> Option<Arc<CertifiedKey>> {
@@ -123,14 +140,22 @@ impl Identity {
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CertificateError> {
         let digest = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, message));
-        let mut client = self.client();
-        let reply = client.sign(&digest, ALGORITHM).map_err(CertificateError::Call)?;
-        decoded(&reply.signature)
+        self.call(|client| Ok(decoded(&client.sign(&digest, ALGORITHM)?.signature)))?
     }
 
-    fn client(&self) -> std::sync::MutexGuard<'_, Client> {
+    fn call<R>(
+        &self,
+        act: impl Fn(&mut Client) -> Result<R, CallError<Failure>>,
+    ) -> Result<R, CertificateError> {
         // A panic of another thread leaves at worst a connection that is out of step, which says so at the next call.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut client = self.0.client.lock().unwrap_or_else(PoisonError::into_inner);
+        match (act(&mut client), self.0.again) {
+            (Err(CallError::Closed | CallError::OutOfStep | CallError::Io(_)), Some(again)) => {
+                *client = Client(again().map_err(CertificateError::Bus)?);
+                act(&mut client).map_err(CertificateError::Call)
+            }
+            (done, _) => done.map_err(CertificateError::Call),
+        }
     }
 }
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use gabion::certificate::Identity;
 use gabion::peer::PeerVerifier;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +34,7 @@ pub struct Forwards {
     serves: Vec<(TcpListener, Serve)>,
     outward: Arc<ClientConfig>,
     inward: Arc<ServerConfig>,
+    identity: Identity,
 }
 
 impl Forwards {
@@ -53,6 +56,7 @@ impl Forwards {
             serves,
             outward: outward(options, identity)?,
             inward: inward(options, identity)?,
+            identity: identity.clone(),
         })
     }
 
@@ -60,16 +64,20 @@ impl Forwards {
     pub fn start(self) {
         for (listener, connect) in self.connects {
             let (tls, connect) = (TlsConnector::from(self.outward.clone()), Rc::new(connect));
+            let identity = self.identity.clone();
             spawn_local(accept(listener, move |stream| {
-                let (tls, connect) = (tls.clone(), connect.clone());
-                async move { told(&format!("{}:{}", connect.host, connect.to), out(stream, &tls, &connect).await) }
+                let (tls, connect, identity) = (tls.clone(), connect.clone(), identity.clone());
+                async move {
+                    let whom = format!("{}:{}", connect.host, connect.to);
+                    told(&whom, out(stream, &tls, &connect).await, &identity);
+                }
             }));
         }
         for (listener, serve) in self.serves {
-            let tls = TlsAcceptor::from(self.inward.clone());
+            let (tls, identity) = (TlsAcceptor::from(self.inward.clone()), self.identity.clone());
             spawn_local(accept(listener, move |stream| {
-                let tls = tls.clone();
-                async move { told(&format!("port {}", serve.port), into(stream, &tls, serve).await) }
+                let (tls, identity) = (tls.clone(), identity.clone());
+                async move { told(&format!("port {}", serve.port), into(stream, &tls, serve).await, &identity) }
             }));
         }
     }
@@ -90,9 +98,12 @@ async fn accept<F: Future<Output = ()> + 'static>(listener: TcpListener, take: i
     }
 }
 
-fn told(whom: &str, ended: io::Result<()>) {
-    if let Err(e) = ended {
-        eprintln!("gabion-tls: {whom}: {e}");
+fn told(whom: &str, ended: io::Result<()>, identity: &Identity) {
+    let Err(e) = ended else { return };
+    // The other end says at most that it wants one; why there is none only this end can know.
+    match identity.chain() {
+        Ok(_) => eprintln!("gabion-tls: {whom}: {e}"),
+        Err(none) => eprintln!("gabion-tls: {whom}: {e}; this app has no certificate: {none}"),
     }
 }
 
@@ -129,7 +140,10 @@ fn outward(options: &Options, identity: &Identity) -> Result<Arc<ClientConfig>, 
         }
         None => builder.with_root_certificates(roots(options)?),
     };
-    Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(identity.clone()))))
+    let mut config = builder.with_client_cert_resolver(Arc::new(identity.clone()));
+    // A session that is resumed is whose it was at first: of nobody, or by a certificate that is over.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 fn inward(options: &Options, identity: &Identity) -> Result<Arc<ServerConfig>, String> {
@@ -138,7 +152,11 @@ fn inward(options: &Options, identity: &Identity) -> Result<Arc<ServerConfig>, S
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?;
     let builder = builder.with_client_cert_verifier(verifier);
-    Ok(Arc::new(builder.with_cert_resolver(Arc::new(identity.clone()))))
+    let mut config = builder.with_cert_resolver(Arc::new(identity.clone()));
+    // The same from the other side: who was revoked since is not to come back by a ticket.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
 }
 
 fn roots(options: &Options) -> Result<RootCertStore, String> {
