@@ -316,9 +316,15 @@ impl State {
             Err(e) => {
                 let unclaimed = e.refusal().is_some_and(|refusal| refusal.kind == UNCLAIMED);
                 match e.refusal() {
-                    Some(refusal) => self.fail(
-                        refusal.reasons.iter().map(|why| format!("the service refuses: {why}")).collect(),
-                    ),
+                    Some(refusal) => {
+                        if !unclaimed && self.kept.borrow_mut().claim_code.take().is_some() {
+                            // Somebody has claimed us: it is good for nothing any more.
+                            self.keep();
+                        }
+                        self.fail(
+                            refusal.reasons.iter().map(|why| format!("the service refuses: {why}")).collect(),
+                        );
+                    }
                     None => self.fail(vec![e.to_string()]),
                 }
                 if unclaimed { pace.unclaimed(chance()) } else { pace.failed(chance()) }

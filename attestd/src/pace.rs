@@ -17,13 +17,15 @@ const MOST_MS: u64 = 20 * 3600 * 1000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
     failures: u32,
+    /// Rounds while nobody had claimed the device.
+    unclaimed: u32,
 }
 
 impl Pace {
     /// A round succeeded and the service says when to come again, seconds from now. How long to wait: up to a tenth sooner,
     /// so that a fleet that was switched on at once does not come at once for ever.
     pub fn succeeded(&mut self, renew_after_s: u32, chance: u32) -> u64 {
-        self.failures = 0;
+        *self = Self::default();
         let wait = (u64::from(renew_after_s) * 1000).clamp(LEAST_MS, MOST_MS);
         wait - portion(wait / 10, chance)
     }
@@ -37,10 +39,12 @@ impl Pace {
 
     /// Nobody has claimed the device yet. How long to wait.
     pub fn unclaimed(&mut self, chance: u32) -> u64 {
-        if self.failures >= CLAIM_ROUNDS {
+        self.unclaimed = self.unclaimed.saturating_add(1);
+        if self.unclaimed > CLAIM_ROUNDS {
             return self.failed(chance);
         }
-        self.failures += 1;
+        // Once it is claimed, what fails then fails for the first time.
+        self.failures = 0;
         CLAIM_MS - portion(CLAIM_MS / 2, chance)
     }
 
@@ -104,7 +108,11 @@ mod tests {
         let mut pace = Pace::default();
         let waits: Vec<u64> = (0..CLAIM_ROUNDS).map(|_| pace.unclaimed(0)).collect();
         assert!(waits.iter().all(|wait| *wait == CLAIM_MS));
-        assert_eq!(pace.unclaimed(u32::MAX / 2 + 1), RETRY_LONGEST_MS * 3 / 4);
+        assert!(pace.failed(u32::MAX) < RETRY_FIRST_MS);
+        for _ in 0..20 {
+            pace.unclaimed(0);
+        }
+        assert!(pace.unclaimed(0) >= RETRY_LONGEST_MS / 2);
     }
 
     #[test]
