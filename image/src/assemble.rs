@@ -7,7 +7,7 @@ use crate::{binaries, pack, root, store};
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whom an image is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,16 @@ pub fn weak_system(tree: &Tree) -> Result<(Kernel, Verified)> {
 
 /// The shipped demo: the system with the apps of `image/demo`.
 pub fn demo(tree: &Tree, audience: Audience) -> Result<Bootable> {
+    demo_with(tree, audience, None)
+}
+
+/// The same, of a Security Service: by this `service.toml`.
+pub fn demo_with(tree: &Tree, audience: Audience, service: Option<&Path>) -> Result<Bootable> {
     let (kernel, root) = system(tree, audience)?;
     let _lock = lock(tree)?;
-    let apps = store::build(&pack::demo(tree)?, &store::Settings::default(), &tree.out().join("apps.img"))?;
+    let image = if service.is_some() { "apps-service.img" } else { "apps.img" };
+    let settings = store::Settings { service: service.map(Path::to_path_buf), network: None };
+    let apps = store::build(&pack::demo(tree)?, &settings, &tree.out().join(image))?;
     Ok(Bootable { kernel: kernel.bzimage, root, apps, audience })
 }
 

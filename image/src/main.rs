@@ -69,6 +69,9 @@ enum Action {
         /// Boot the production image, which lets nobody in
         #[arg(long)]
         production: bool,
+        /// Which Security Service the device belongs to: a `service.toml`. Port 8443 of this machine is 10.0.2.100:8443 there
+        #[arg(long, value_name = "FILE")]
+        service: Option<PathBuf>,
     },
     /// Print the sizes of kernel and images against their bars
     Size,
@@ -108,9 +111,9 @@ fn act(action: Action) -> Result<()> {
             let settings = store::Settings { network, service };
             print!("{}", store::build(&apps, &settings, &image)?.to_text());
         }
-        Action::Run { memory, fresh, direct, append, production } => {
+        Action::Run { memory, fresh, direct, append, production, service } => {
             let audience = audience(production);
-            let options = run::Options { memory_mib: memory, fresh, append, direct, audience };
+            let options = run::Options { memory_mib: memory, fresh, append, direct, audience, service };
             run::run(&tree, &options)?;
         }
         Action::Size => size::size(&tree)?,

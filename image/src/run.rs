@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +24,8 @@ use std::time::Duration;
 const SOCKET: &str = "device.sock";
 /// The port that the demo's web server listens on, by its manifest.
 const PAGE_PORT: u16 = 8080;
+/// The port of a Security Service on this machine.
+const SERVICE_PORT: u16 = 8443;
 /// Longest orderly shutdown that is waited for: every app's stop time runs in parallel, at most a few seconds here.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
@@ -39,12 +42,14 @@ pub struct Options {
     pub direct: bool,
     /// Whom the image is for.
     pub audience: Audience,
+    /// Which Security Service the device belongs to: a `service.toml`.
+    pub service: Option<PathBuf>,
 }
 
 /// Builds and boots the demo, until it is switched off.
 pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    let bootable = assemble::demo(tree, options.audience)?;
+    let bootable = assemble::demo_with(tree, options.audience, options.service.as_deref())?;
     let _lock = alone(tree)?;
     let page = free_port().context("no port of 127.0.0.1 is free for the demo's page")?;
     let mut machine = boot(tree, &bootable, options, page)?;
@@ -119,6 +124,9 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Resul
                 Audience::Developers => "system-developer.img",
             };
             let system = disk::build(tree, bootable, &keys, &options.append, &tree.out().join(image))?;
+            if options.service.is_some() {
+                say("run", format_args!("to be published: {}", system.reference.display()));
+            }
             let board = Board::new(tree, &keys, &device)?;
             board.flash(&system)?;
             Machine::on_board(bootable, &board, &data, &qmp)
@@ -130,7 +138,7 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Resul
         machine.developer = Some(tree.out().join(SOCKET));
     }
     machine.die_with_thread = true;
-    machine.extra.extend(network_of_one(page, PAGE_PORT));
+    machine.extra.extend(network_of_one(page, PAGE_PORT, options.service.is_some().then_some(SERVICE_PORT)));
     machine.spawn()
 }
 
