@@ -5,6 +5,7 @@
 //! is settled before it is asked, or when its verdict is noted.
 
 use crate::ca::VerdictSigner;
+use evidence::tpm::Clock;
 use service_api::device::{CertificateSubject, Evidence, NewEnrolment};
 use service_api::fleet::{GroupPolicy, NewRelease, Release};
 use service_api::records::Measurement;
@@ -34,6 +35,8 @@ pub struct Question<'a> {
     pub policy_name: &'a str,
     /// The catalog's releases, those that are withdrawn or that the policy does not name too.
     pub releases: &'a [Release],
+    /// What its TPM said of its resets and its clock when it last passed.
+    pub last_clock: Option<&'a Clock>,
     /// Now, in seconds since 1970.
     pub at: u64,
     /// Signs the verdict.
@@ -47,6 +50,8 @@ pub struct Appraisal {
     pub passed: bool,
     /// Why not; or what was noticed.
     pub reasons: Vec<String>,
+    /// What its TPM says of its resets and its clock now.
+    pub clock: Clock,
     /// The release that was recognised.
     pub release: Option<Name>,
     /// Each thing that was measured.

@@ -58,6 +58,7 @@ scenarios!(
     fleet::change_is_in_the_audit_log_with_before_and_after,
     fleet::group_with_devices_stays,
     lifecycle::device_goes_from_enrolment_to_reports,
+    lifecycle::tpm_that_counts_backwards_is_refused_until_somebody_reinstates_it,
     lifecycle::claim_needs_the_proof_of_this_device,
     lifecycle::transfer_takes_the_device_and_its_certificates_away,
     lifecycle::nonce_is_used_once_and_in_time,

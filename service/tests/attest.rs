@@ -5,7 +5,7 @@ mod tools;
 
 use anyhow::{Context, Result};
 use evidence::bootlog::BootLog;
-use evidence::tpm::{KeyKind, Selection};
+use evidence::tpm::{Clock as TpmClock, KeyKind, Selection};
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use service::attest::{Makers, TpmVerifier};
 use service::ca::AuthorityFile;
@@ -154,6 +154,17 @@ fn asked(
     evidence: &Evidence,
     releases: &[Release],
 ) -> Result<Appraisal, Vec<String>> {
+    asked_by(verifier, ak, evidence, releases, &GroupPolicy::default(), None)
+}
+
+fn asked_by(
+    verifier: &TpmVerifier,
+    ak: &[u8],
+    evidence: &Evidence,
+    releases: &[Release],
+    policy: &GroupPolicy,
+    last_clock: Option<&TpmClock>,
+) -> Result<Appraisal, Vec<String>> {
     let names = ["localhost".to_owned()];
     let file =
         AuthorityFile::make(&names, "passphrase", NonZeroU32::MIN, 0).map_err(|why| vec![why.to_string()])?;
@@ -161,9 +172,10 @@ fn asked(
     verifier.appraise(Question {
         evidence,
         ak_public: ak,
-        policy: &GroupPolicy::default(),
+        policy,
         policy_name: "one/pump/field",
         releases,
+        last_clock,
         at: 1,
         signer: authority.verdict_signer(),
     })
@@ -230,6 +242,35 @@ fn evidence_of_the_boot_with_the_tpms_own_key_is_certified_and_whatever_differs_
         "{:?}",
         verdict.reasons
     );
+    Ok(())
+}
+
+#[test]
+fn policy_with_a_newer_version_and_counts_that_went_back_are_reasons() -> Result<()> {
+    let board = Board::booted()?;
+    let verifier = TpmVerifier::new(Makers::Anybody, Clock::System);
+    let (ak, evidence, good) = (board.raw("ak.pub")?, board.evidence(Vec::new())?, [release(|_| {})?]);
+    let asked = |policy: &GroupPolicy, last: Option<&TpmClock>| {
+        let verdict = asked_by(&verifier, &ak, &evidence, &good, policy, last);
+        verdict.map_err(|why| anyhow::anyhow!("{why:?}"))
+    };
+    let policy = |min: &str| -> Result<GroupPolicy> {
+        Ok(GroupPolicy { version_min: Some(min.parse()?), known_packages: true, ..GroupPolicy::default() })
+    };
+    let first = asked(&policy("0.1")?, None)?;
+    assert!(first.passed, "{:?}", first.reasons);
+    let newer = asked(&policy("0.1.1")?, None)?;
+    assert!(!newer.passed && newer.reasons.iter().any(|why| why.contains("older than 0.1.1")), "{newer:?}");
+
+    let clock = first.clock;
+    assert!(clock.clock_ms > 0, "swtpm counts");
+    assert!(asked(&GroupPolicy::default(), Some(&clock))?.passed);
+    let later = TpmClock { resets: clock.resets + 1, restarts: 0, ..clock };
+    let back = asked(&GroupPolicy::default(), Some(&later))?;
+    assert!(!back.passed && back.reasons.iter().any(|why| why.contains("resets went back")), "{back:?}");
+    let later = TpmClock { clock_ms: clock.clock_ms + 1, ..clock };
+    let back = asked(&GroupPolicy::default(), Some(&later))?;
+    assert!(!back.passed && back.reasons.iter().any(|why| why.contains("clock went back")), "{back:?}");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A catalog is a tenant: nothing in it is seen, named or certified from another.
 
-use crate::{Bytes, Code, DeviceId, Few, Name, RecoveryKey, Text};
+use crate::{Bytes, Code, DeviceId, Few, Name, RecoveryKey, Text, Version};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
@@ -77,9 +77,9 @@ pub struct GroupPolicy {
     /// Whether a debug build or a developer image passes.
     #[serde(default)]
     pub debug: bool,
-    /// The oldest version of the system that passes, compared as versions are ("1.10" is newer than "1.9").
+    /// The oldest version of the system that passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_min: Option<Text<64>>,
+    pub version_min: Option<Version>,
     /// Whether only packages pass that one of the catalog's releases names, and that is not withdrawn.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub known_packages: bool,

@@ -19,4 +19,4 @@ pub mod records;
 
 pub use bytes::Bytes;
 pub use list::Few;
-pub use text::{Code, DeviceId, Digest, Name, RecoveryKey, Subject, Text, TextError};
+pub use text::{Code, DeviceId, Digest, Name, RecoveryKey, Subject, Text, TextError, Version};

@@ -112,6 +112,14 @@ checked_text!(
 shown_text!(Digest);
 
 checked_text!(
+    /// A version of the system: "1.10" is newer than "1.9", and "1.4" the same as "1.4.0".
+    Version, 64, "^[0-9]{1,9}([.][0-9]{1,9})*$",
+    "a version is numbers of at most 9 digits with '.' between them",
+    |text| text.split('.').all(|part| matches!(part.len(), 1..=9) && part.bytes().all(|b| b.is_ascii_digit()))
+);
+shown_text!(Version);
+
+checked_text!(
     /// A person, as administrators know them: usually an address.
     Subject, 128, "^[A-Za-z0-9._@+-]{1,128}$",
     "a person is 1 to 128 of A-Z, a-z, 0-9 and '._@+-'",
@@ -251,6 +259,16 @@ mod tests {
             assert!(bad.parse::<RecoveryKey>().is_err(), "{bad}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn version_is_numbers() {
+        for good in ["0", "1.10", "999999999.0"] {
+            assert!(good.parse::<Version>().is_ok(), "{good}");
+        }
+        for bad in ["", "1.", ".1", "1..2", "1.a", "v1", "1.2-rc1", "4294967296"] {
+            assert!(bad.parse::<Version>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -65,14 +65,18 @@ impl Verifier for TpmVerifier {
         let ak = public("attestation key", question.ak_public)?;
         let (nonce, pcrs) = (nonce.as_slice(), pcrs(question.evidence)?);
         let (quote, signature) = (quote.as_slice(), signature.as_slice());
-        check_quote(&ak, quote, signature, nonce, Selection::DEVICE, &pcrs).map_err(reason)?;
+        let quoted = check_quote(&ak, quote, signature, nonce, Selection::DEVICE, &pcrs).map_err(reason)?;
+        let clock = quoted.clock;
         let shown = appraise::Evidence {
             values: &pcrs,
             boot_log: boot_log.as_slice(),
             package_log: package_log.as_slice(),
         };
         let published = question.releases.iter().map(published).collect::<Result<Vec<_>, _>>()?;
-        let verdict = appraise::appraise(shown, &published, &policy(question.policy));
+        let mut verdict = appraise::appraise(shown, &published, &policy(question.policy));
+        if let Some(last) = question.last_clock {
+            verdict.compare_clock(last, &clock);
+        }
         let keys: Vec<TpmKey> = if verdict.passes() {
             requests.iter().map(|asked| request::check(&ak, nonce, asked)).collect::<Result<_, _>>()?
         } else {
@@ -84,6 +88,7 @@ impl Verifier for TpmVerifier {
             release: verdict.release.clone().and_then(|name| Name::try_from(name).ok()),
             measurements: verdict.measurements.into_iter().map(measurement).collect(),
             reasons: verdict.reasons,
+            clock,
             keys,
             ear,
         })
@@ -137,7 +142,13 @@ fn values(json: &serde_json::Map<String, serde_json::Value>) -> Result<Reference
 
 fn policy(group: &GroupPolicy) -> Policy {
     let releases: BTreeSet<String> = group.releases.iter().map(ToString::to_string).collect();
-    Policy { releases, secure_boot: group.secure_boot, debug: group.debug, ..Policy::default() }
+    Policy {
+        releases,
+        version_min: group.version_min.as_ref().map(ToString::to_string),
+        secure_boot: group.secure_boot,
+        debug: group.debug,
+        known_packages: group.known_packages,
+    }
 }
 
 fn measurement(measured: appraise::Measurement) -> Measurement {

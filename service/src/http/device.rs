@@ -164,6 +164,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
         policy: &known.policy,
         policy_name: &policy_name,
         releases: &releases,
+        last_clock: known.clock.as_ref(),
         at: service.seconds(),
         signer: service.authority.verdict_signer(),
     };
@@ -173,7 +174,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
     let Lifetime { certificate_s, renew_after_s } = service.lifetime;
     let leaves = issue(&issuer, &evidence, &known, &appraisal, (now, certificate_s))?;
     let ear = appraisal.ear;
-    let passed = appraisal.passed;
+    let (passed, clock) = (appraisal.passed, appraisal.clock);
     let reasons = appraisal.reasons.clone();
     let verdict = Verdict {
         at: u64::try_from(now).unwrap_or(0),
@@ -197,6 +198,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
         catalog: known.catalog.clone(),
         nonce: (evidence.nonce.encode(), ends),
         verdict,
+        clock,
         certificates: names.iter().zip(&leaves).map(issued).collect(),
     };
     let write = service

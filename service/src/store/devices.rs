@@ -3,6 +3,7 @@
 use super::audit::{self, Change};
 use super::{checked, time};
 use crate::refusal::{Kind, Refusal};
+use evidence::tpm::Clock;
 use serde_json::{Value, json};
 use service_api::device::NewEnrolment;
 use service_api::fleet::{
@@ -131,6 +132,8 @@ pub struct Known {
     pub place: Placement,
     /// What the group's devices must be.
     pub policy: GroupPolicy,
+    /// What its TPM said of its resets and its clock when it last passed.
+    pub clock: Option<Clock>,
 }
 
 /// A device that may attest: known, owned and not revoked.
@@ -138,10 +141,12 @@ pub struct Known {
 /// # Errors
 /// Which of them it is not.
 pub async fn known(connection: &mut AnyConnection, device: &DeviceId) -> Result<Known, Refusal> {
-    type Row = (Vec<u8>, Vec<u8>, Option<String>, Option<String>, Option<String>, String, Option<String>);
+    type Text = Option<String>;
+    type Count = Option<i64>;
+    type Row = (Vec<u8>, Vec<u8>, Text, Text, Text, String, Text, Count, Count, Count);
     let found: Option<Row> = sqlx::query_as(
         "SELECT device.ek_public, device.ak_public, device.catalog, device.product, device.device_group, device.state,
-                device_group.policy
+                device_group.policy, device.tpm_resets, device.tpm_restarts, device.tpm_clock
          FROM device LEFT JOIN device_group ON device_group.catalog = device.catalog
               AND device_group.product = device.product AND device_group.name = device.device_group
          WHERE device.id = $1",
@@ -151,7 +156,8 @@ pub async fn known(connection: &mut AnyConnection, device: &DeviceId) -> Result<
     .await?;
     // What a device does about each of these differs: by the kind it enrols again, or shows its claim code.
     let row = found.ok_or_else(|| Refusal::new(Kind::Missing, "the device is not enrolled"))?;
-    let (ek_public, ak_public, Some(catalog), Some(product), Some(group), state, Some(policy)) = row else {
+    let (ek_public, ak_public, catalog, product, group, state, policy, resets, restarts, clock_ms) = row;
+    let (Some(catalog), Some(product), Some(group), Some(policy)) = (catalog, product, group, policy) else {
         return Err(Refusal::new(Kind::Unclaimed, "nobody has claimed the device"));
     };
     if DeviceState::from_word(&state) != Some(DeviceState::Active) {
@@ -163,7 +169,21 @@ pub async fn known(connection: &mut AnyConnection, device: &DeviceId) -> Result<
         catalog: checked(catalog)?,
         place: Placement { product: checked(product)?, group: checked(group)? },
         policy: serde_json::from_str(&policy).map_err(|_| super::damaged())?,
+        clock: clock(resets, restarts, clock_ms)?,
     })
+}
+
+fn clock(
+    resets: Option<i64>,
+    restarts: Option<i64>,
+    clock_ms: Option<i64>,
+) -> Result<Option<Clock>, Refusal> {
+    let (Some(resets), Some(restarts), Some(clock_ms)) = (resets, restarts, clock_ms) else {
+        return Ok(None);
+    };
+    let count = |count: i64| u32::try_from(count).map_err(|_| super::damaged());
+    let (resets, restarts) = (count(resets)?, count(restarts)?);
+    Ok(Some(Clock { clock_ms: time(clock_ms), resets, restarts, safe: true }))
 }
 
 /// A certificate to be noted as issued.
@@ -194,6 +214,8 @@ pub struct Round {
     pub nonce: (String, i64),
     /// What was made of it.
     pub verdict: Verdict,
+    /// What the TPM said of its resets and its clock.
+    pub clock: Clock,
     /// What is given out.
     pub certificates: Vec<Issued>,
 }
@@ -213,7 +235,10 @@ pub async fn note_round(connection: &mut AnyConnection, round: &Round) -> Result
     }
     let verdict = serde_json::to_string(&round.verdict);
     let noted = sqlx::query(
-        "UPDATE device SET attested = $1, passed = $2, running = $3, verdict = $4
+        "UPDATE device SET attested = $1, passed = $2, running = $3, verdict = $4,
+                tpm_resets = CASE WHEN $2 = 1 THEN $8 ELSE tpm_resets END,
+                tpm_restarts = CASE WHEN $2 = 1 THEN $9 ELSE tpm_restarts END,
+                tpm_clock = CASE WHEN $2 = 1 THEN $10 ELSE tpm_clock END
          WHERE id = $5 AND catalog = $6 AND state = 'active' AND ak_public = $7",
     )
     .bind(super::whole(round.verdict.at)?)
@@ -223,6 +248,9 @@ pub async fn note_round(connection: &mut AnyConnection, round: &Round) -> Result
     .bind(round.device.as_str())
     .bind(round.catalog.as_str())
     .bind(round.ak_public.clone())
+    .bind(i64::from(round.clock.resets))
+    .bind(i64::from(round.clock.restarts))
+    .bind(i64::try_from(round.clock.clock_ms).unwrap_or(i64::MAX))
     .execute(&mut *connection)
     .await?;
     if noted.rows_affected() == 0 {
@@ -273,7 +301,8 @@ pub async fn claim(
     let before = catalog_of(connection, &claim.device).await?;
     let taken = sqlx::query(
         "UPDATE device SET catalog = $1, product = $2, device_group = $3, claim_code = NULL, transfer = NULL,
-                transfer_expires = NULL, attested = NULL, passed = NULL, running = NULL, verdict = NULL
+                transfer_expires = NULL, attested = NULL, passed = NULL, running = NULL, verdict = NULL,
+                tpm_resets = NULL, tpm_restarts = NULL, tpm_clock = NULL
          WHERE id = $4 AND state = 'active' AND ((catalog IS NULL AND claim_code = $5)
             OR (catalog <> $1 AND transfer = $5 AND transfer_expires > $6))",
     )
@@ -421,9 +450,12 @@ async fn apply(connection: &mut AnyConnection, device: &DeviceId, act: &Act) -> 
             "UPDATE device SET state = 'revoked', transfer = NULL, transfer_expires = NULL WHERE id = $1",
         )
         .bind(device.as_str()),
-        Act::Reinstate => {
-            sqlx::query("UPDATE device SET state = 'active' WHERE id = $1").bind(device.as_str())
-        }
+        // A TPM that was cleared counts from the beginning: that it may, somebody has said.
+        Act::Reinstate => sqlx::query(
+            "UPDATE device SET state = 'active', tpm_resets = NULL, tpm_restarts = NULL, tpm_clock = NULL
+             WHERE id = $1",
+        )
+        .bind(device.as_str()),
     };
     query.execute(connection).await?;
     Ok(())

@@ -7,10 +7,11 @@ use super::{Database, StoreError};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 
 /// Each step from one version to the next. A step that was released is never changed.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("schema/0001-first.sql"),
     include_str!("schema/0002-escrow.sql"),
     include_str!("schema/0003-artefacts.sql"),
+    include_str!("schema/0004-clock.sql"),
 ];
 
 /// The version this program works with.

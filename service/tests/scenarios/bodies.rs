@@ -31,6 +31,14 @@ pub(crate) async fn body_that_is_wrong_is_a_problem_with_reasons(site: &Site) ->
     client.raw("POST", nonces, "application/json", Some(&deep)).await?.refused(400)?;
     let operator = operator(site).await?;
     catalog(&operator, "one").await?;
+    let policy = "/v1/catalogs/one/products/pump/groups/field/policy";
+    for wrong in ["", "v1", "1.", "1.x", "1.99999999999"] {
+        operator.send("PUT", policy, Some(&json!({"version_min": wrong}))).await?.refused(400)?;
+    }
+    operator
+        .send("PUT", policy, Some(&json!({"version_min": "1.10", "known_packages": true})))
+        .await?
+        .json(204)?;
     for query in ["limit=0", "limit=1001", "limit=-1", "more=1", "after=x", "passed=maybe"] {
         operator.get(&format!("/v1/catalogs/one/devices?{query}")).await?.refused(400).context(query)?;
     }

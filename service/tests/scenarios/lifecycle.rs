@@ -1,7 +1,7 @@
 //! A device from enrolment to reports, and from owner to owner.
 
 use crate::support::Site;
-use crate::support::actors::{Device, catalog, member, operator, report, text};
+use crate::support::actors::{Device, b64, catalog, member, operator, report, text};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -37,6 +37,35 @@ pub(crate) async fn device_goes_from_enrolment_to_reports(site: &Site) -> Result
     // A day later the certificate has ended.
     site.wait(86_400);
     certified.post("/device/v1/reports", json!({"batch": 3, "reports": []})).await?.refused(401)?;
+    Ok(())
+}
+
+pub(crate) async fn tpm_that_counts_backwards_is_refused_until_somebody_reinstates_it(
+    site: &Site,
+) -> Result<()> {
+    let operator = operator(site).await?;
+    catalog(&operator, "one").await?;
+    let device = Device::claimed(site, "a", &operator, "one").await?;
+    let attest = async |resets: u8, restarts: u8, log: &[u8]| {
+        let client = site.client()?;
+        let mut evidence = device.evidence(&device.nonce(&client).await?, log)?;
+        evidence["signature"] = b64(&[resets, restarts]).into();
+        client.post("/device/v1/attestations", evidence).await
+    };
+    attest(7, 2, b"good").await?.json(200)?;
+    // What did not pass has no say in it.
+    attest(9, 9, b"bad").await?.refused(403)?;
+    attest(7, 2, b"good").await?.json(200)?;
+    attest(7, 1, b"good").await?.refused(403)?;
+    attest(6, 9, b"good").await?.refused(403)?;
+    // Whoever has the TPM can enrol again; that alone excuses nothing.
+    device.enrol_again(&site.client()?).await?.json(200)?;
+    attest(0, 0, b"good").await?.refused(403)?;
+    let path = format!("/v1/catalogs/one/devices/{}/revocation", device.id);
+    operator.send("DELETE", &path, None).await?.json(204)?;
+    attest(0, 0, b"good").await?.json(200)?;
+    attest(8, 0, b"good").await?.json(200)?;
+    attest(7, 2, b"good").await?.refused(403)?;
     Ok(())
 }
 

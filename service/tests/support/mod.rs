@@ -9,9 +9,10 @@ pub(crate) mod postgres;
 
 use anyhow::{Context as _, Result};
 use client::Client;
+use evidence::tpm::Clock;
 use service::artefacts::Artefacts;
 use service::ca::{AuthorityFile, pem};
-use service::clock::Clock;
+use service::clock::Clock as Time;
 use service::http::Service;
 use service::limits::{Limits, Rate};
 use service::outgoing::Outgoing;
@@ -51,7 +52,12 @@ impl Verifier for StandIn {
         if evidence.quote.as_slice() != said.as_bytes() {
             return Err(vec!["the quote is not by the device's key over this nonce".to_owned()]);
         }
-        let passed = evidence.boot_log.as_slice() == b"good";
+        // Resets and restarts, a byte each: what the quote would have.
+        let counts = evidence.signature.as_slice().first_chunk().map_or((0, 0), |[a, b]| (*a, *b));
+        let clock = Clock { clock_ms: 1, resets: counts.0.into(), restarts: counts.1.into(), safe: true };
+        let before = question.last_clock.map_or((0, 0), |last| (last.resets, last.restarts));
+        let back = (clock.resets, clock.restarts) < before;
+        let passed = evidence.boot_log.as_slice() == b"good" && !back;
         let key = |request: &service_api::device::CertificateRequest| TpmKey {
             subject: request.subject.clone(),
             public_key: request.key_public.as_slice().to_vec(),
@@ -59,6 +65,7 @@ impl Verifier for StandIn {
         Ok(Appraisal {
             passed,
             reasons: if passed { Vec::new() } else { vec!["the boot log is not good".to_owned()] },
+            clock,
             release: None,
             measurements: Vec::new(),
             keys: if passed { evidence.requests.iter().map(key).collect() } else { Vec::new() },
@@ -104,7 +111,7 @@ impl Site {
         let folder = tempfile::tempdir()?;
         let artefacts = folder.path().to_str().context("a path")?;
         let artefacts = Artefacts::open(artefacts, [], &Outgoing::new(b"")?)?;
-        let service = Service::new(store, authority, Box::new(StandIn), Clock::Set(clock.clone()), limits);
+        let service = Service::new(store, authority, Box::new(StandIn), Time::Set(clock.clone()), limits);
         let service = Service { artefacts: Some(artefacts), ..service };
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let own = Own::Made(file.names.clone());

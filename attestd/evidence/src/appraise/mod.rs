@@ -8,6 +8,7 @@
 //! What a verdict rests on: the firmware itself (PCR 0, unless the reference values name its values) and the kernel's honesty
 //! after it was started.
 
+mod clock;
 mod firmware;
 mod kernel;
 mod packages;
