@@ -57,7 +57,7 @@ enum Command {
     /// Say what the device's clock shows, who set it, and how far off it may be.
     #[command(after_help = EXIT_CODES)]
     Time(network::TimeAsked),
-    /// Sign in to a Security Service.
+    /// Sign in to a Security Service, or run one.
     #[command(subcommand)]
     Service(service::Asked),
     /// Make a catalog: everything else is in one.

@@ -3,8 +3,10 @@
 
 mod client;
 pub(crate) mod fleet;
+mod program;
 mod session;
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -34,6 +36,18 @@ pub(crate) enum Asked {
     Logout,
     /// Say who is signed in, and what they may do where.
     Whoami,
+    /// Make a service: its authority and its state. By the program `gabion-service`, which is asked for the options.
+    #[command(disable_help_flag = true)]
+    Init(program::Arguments),
+    /// Serve, until SIGTERM or SIGINT. By the program `gabion-service`.
+    #[command(disable_help_flag = true)]
+    Run(program::Arguments),
+    /// Write a service's state to a folder. By the program `gabion-service`.
+    #[command(disable_help_flag = true)]
+    Backup(program::Arguments),
+    /// Read such a folder back. By the program `gabion-service`.
+    #[command(disable_help_flag = true)]
+    Restore(program::Arguments),
 }
 
 /// What `gabion device` does.
@@ -43,9 +57,18 @@ pub(crate) enum DeviceAsked {
     List {
         /// The catalog.
         catalog: Name,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show a device.
-    Show(Which),
+    Show {
+        #[command(flatten)]
+        which: Which,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Take a device into a group, by the code it shows or by its owner's transfer token.
     Claim {
         #[command(flatten)]
@@ -72,22 +95,40 @@ pub(crate) enum DeviceAsked {
         group: Name,
     },
     /// Make a token by which another catalog may claim a device.
-    Transfer(Which),
+    Transfer {
+        #[command(flatten)]
+        which: Which,
+        /// As JSON, with how long it is good for.
+        #[arg(long)]
+        json: bool,
+    },
     /// Give a device up; whoever it shows its next code may claim it.
     Release(Which),
     /// Take a device's certificates away, and grant no more.
     Revoke(Which),
-    /// Grant certificates again.
+    /// Grant certificates again; also to a device whose TPM was cleared.
     Reinstate(Which),
-    /// Read the recovery key of a device's storage, which is noted; the device makes another.
-    RecoveryKey(Which),
+    /// Show the recovery key of a device's data disk, which its group's policy asked for. That you did is noted.
+    RecoveryKey {
+        #[command(flatten)]
+        which: Which,
+        /// As JSON, with since when the service has it.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What `gabion attest` does.
 #[derive(Subcommand)]
 pub(crate) enum AttestAsked {
     /// Show the verdict on a device's last evidence: each measurement, expected and seen.
-    Show(Which),
+    Show {
+        #[command(flatten)]
+        which: Which,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// A device of a catalog.
@@ -114,6 +155,10 @@ pub(crate) fn run(asked: Asked) -> Result<bool> {
     told(match asked {
         Asked::Login { url, root, code } => login(&url, &root, code),
         Asked::Logout => session::end(),
+        Asked::Init(arguments) => program::become_it("init", &arguments),
+        Asked::Run(arguments) => program::become_it("run", &arguments),
+        Asked::Backup(arguments) => program::become_it("backup", &arguments),
+        Asked::Restore(arguments) => program::become_it("restore", &arguments),
         Asked::Whoami => session::resume().and_then(|client| show(&client.get::<Me>("/v1/me")?)),
     })
 }
@@ -125,10 +170,11 @@ pub(crate) fn device(asked: DeviceAsked) -> Result<bool> {
 
 /// `gabion attest`. False too if the device did not pass.
 pub(crate) fn attest(asked: AttestAsked) -> Result<bool> {
-    let AttestAsked::Show(which) = asked;
+    let AttestAsked::Show { which, json } = asked;
     let verdict = session::resume().and_then(|client| client.get::<Verdict>(&which.path("/attestation")));
     let passed = verdict.as_ref().is_ok_and(|verdict| verdict.passed);
-    Ok(told(verdict.map(|verdict| print_verdict(&verdict)))? && passed)
+    let print = |verdict: Verdict| if json { show(&verdict) } else { print_verdict(&verdict) };
+    Ok(told(verdict.and_then(print))? && passed)
 }
 
 /// A refusal is an answer, said on standard error; everything else that went wrong is an error.
@@ -156,8 +202,11 @@ fn device_act(asked: DeviceAsked) -> Result<()> {
     let client = session::resume()?;
     let act = |method: &str, path: &str| client.act(method, path, None::<&()>);
     match asked {
-        DeviceAsked::List { catalog } => list(&client, &catalog),
-        DeviceAsked::Show(which) => show(&client.get::<Device>(&which.path(""))?),
+        DeviceAsked::List { catalog, json } => list(&client, &catalog, json),
+        DeviceAsked::Show { which, json } => {
+            let device: Device = client.get(&which.path(""))?;
+            if json { show(&device) } else { print_device(&device) }
+        }
         DeviceAsked::Claim { which: Which { catalog, device }, proof, product, group } => {
             let claim = NewClaim { device, proof, product, group };
             show(&client.post::<Device>(&format!("/v1/catalogs/{catalog}/claims"), Some(&claim))?)
@@ -165,56 +214,85 @@ fn device_act(asked: DeviceAsked) -> Result<()> {
         DeviceAsked::Move { which, product, group } => {
             client.act("PUT", &which.path("/placement"), Some(&Placement { product, group }))
         }
-        DeviceAsked::Transfer(which) => {
+        DeviceAsked::Transfer { which, json } => {
             let transfer: Transfer = client.post(&which.path("/transfer"), None::<&()>)?;
-            println!("{}", transfer.token.as_str());
-            Ok(())
+            if json { show(&transfer) } else { line(transfer.token.as_str()) }
+        }
+        DeviceAsked::RecoveryKey { which, json } => {
+            let key: EscrowedKey = client.post(&which.path("/recovery-key"), None::<&()>)?;
+            if json { show(&key) } else { line(key.recovery_key.as_str()) }
         }
         DeviceAsked::Release(which) => act("DELETE", &which.path("/claim")),
         DeviceAsked::Revoke(which) => act("PUT", &which.path("/revocation")),
         DeviceAsked::Reinstate(which) => act("DELETE", &which.path("/revocation")),
-        DeviceAsked::RecoveryKey(which) => {
-            let escrowed: EscrowedKey = client.post(&which.path("/recovery-key"), None::<&()>)?;
-            println!("{}", escrowed.recovery_key.as_str());
-            Ok(())
-        }
     }
 }
 
-fn list(client: &client::Client, catalog: &Name) -> Result<()> {
+fn list(client: &client::Client, catalog: &Name, json: bool) -> Result<()> {
+    let mut all = Vec::new();
     let mut after = String::new();
     loop {
         let page: Page<Device> = client.get(&format!("/v1/catalogs/{catalog}/devices?limit=1000{after}"))?;
-        for device in &page.items {
+        for device in page.items.iter().filter(|_| !json) {
             let passed = device.passed.map_or("-", |passed| if passed { "passed" } else { "failed" });
             let release = device.release.as_ref().map_or("-", |release| release.as_str());
             let state = device.state.as_str();
-            println!("{} {}/{} {state} {passed} {release}", device.device, device.product, device.group);
+            line(&format!(
+                "{} {}/{} {state} {passed} {release}",
+                device.device, device.product, device.group
+            ))?;
         }
-        match page.items.last() {
-            Some(last) if page.more => after = format!("&after={}", last.device),
-            _ => return Ok(()),
+        let last = page.items.last().filter(|_| page.more);
+        let next = last.map(|last| format!("&after={}", last.device));
+        if json {
+            all.extend(page.items);
+        }
+        match next {
+            Some(next) => after = next,
+            None if json => return show(&all),
+            None => return Ok(()),
         }
     }
+}
+
+fn print_device(device: &Device) -> Result<()> {
+    let passed = device.passed.map_or("never", |passed| if passed { "passed" } else { "failed" });
+    line(&format!("device    {}", device.device))?;
+    line(&format!("in        {}/{}", device.product, device.group))?;
+    line(&format!("state     {}", device.state.as_str()))?;
+    line(&format!("attested  {passed}"))?;
+    match &device.release {
+        Some(release) => line(&format!("release   {release}")),
+        None => Ok(()),
+    }
+}
+
+/// A line on standard output. Whoever reads it may have gone: no panic, and no success either.
+fn line(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("writing to standard output")
 }
 
 fn show(value: &impl Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    line(&serde_json::to_string_pretty(value)?)
 }
 
-fn print_verdict(verdict: &Verdict) {
-    println!("{}", if verdict.passed { "passed" } else { "failed" });
+fn print_verdict(verdict: &Verdict) -> Result<()> {
+    line(if verdict.passed { "passed" } else { "failed" })?;
     if let Some(release) = &verdict.release {
-        println!("release {release}");
+        line(&format!("release {release}"))?;
     }
-    verdict.reasons.iter().for_each(|reason| println!("{}", printable(reason)));
+    for reason in &verdict.reasons {
+        line(&printable(reason))?;
+    }
     for measured in &verdict.measurements {
         let mark = if measured.passed { "ok   " } else { "WRONG" };
-        println!("{mark} {}", printable(&measured.name));
-        measured.expected.iter().for_each(|expected| println!("        expected {}", printable(expected)));
-        println!("        seen     {}", printable(&measured.seen));
+        line(&format!("{mark} {}", printable(&measured.name)))?;
+        for expected in &measured.expected {
+            line(&format!("        expected {}", printable(expected)))?;
+        }
+        line(&format!("        seen     {}", printable(&measured.seen)))?;
     }
+    Ok(())
 }
 
 /// A device has a say in what was measured, and the terminal is not its own.
