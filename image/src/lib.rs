@@ -13,6 +13,7 @@
 //! | [`debian`], [`closure`], [`recipe`], [`pack`] | an app's root made of Debian packages |
 //! | [`check`] | what no package may have in it |
 //! | [`chain`] | what a board's firmware starts: keys, signed kernel image, the system's disk, the firmware itself |
+//! | [`payload`] | what devices download to make a new image |
 //! | [`qemu`], [`qmp`], [`board`], [`swtpm`], [`run`] | the machine |
 //! | [`reproducible`], [`size`] | what the README promises about the images, shown |
 //!
@@ -31,6 +32,7 @@ pub mod kernel;
 mod layout;
 pub mod pack;
 pub mod paths;
+pub mod payload;
 pub mod qemu;
 pub mod qmp;
 pub mod recipe;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use image::assemble::Audience;
 use image::paths::Tree;
-use image::{assemble, debian, kernel, pack, reproducible, run, size, store, surface};
+use image::{assemble, debian, kernel, pack, payload, reproducible, run, size, store, surface};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,6 +51,16 @@ enum Action {
         image: PathBuf,
         /// Packed app directories, each called as its app
         apps: Vec<PathBuf>,
+    },
+    /// Make what devices download for a new image: TO.index and TO.body
+    Payload {
+        /// The image that devices have; without it, the payload is for any device
+        #[arg(long)]
+        old: Option<PathBuf>,
+        /// The new image
+        new: PathBuf,
+        /// Where the payload goes, without the endings
+        to: PathBuf,
     },
     /// Boot the demo and show its console; Ctrl-C switches it off. `gabion bus` talks to it
     Run {
@@ -110,6 +120,10 @@ fn act(action: Action) -> Result<()> {
         Action::Store { network, service, image, apps } => {
             let settings = store::Settings { network, service };
             print!("{}", store::build(&apps, &settings, &image)?.to_text());
+        }
+        Action::Payload { old, new, to } => {
+            let (index, body) = payload::make(old.as_deref(), &new, &to)?;
+            println!("{}\n{}", index.display(), body.display());
         }
         Action::Run { memory, fresh, direct, append, production, service } => {
             let audience = audience(production);

@@ -31,6 +31,7 @@ const MAY: [(&str, &[&str]); 27] = [
     ("updated/tuf", &[]),
     ("attestd/tpm", &[]),
     ("attestd/luks", &[]),
+    ("updated/delta", &[]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),
