@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Which of our folders each folder on the device or for app developers may depend on, for whatever purpose.
-const MAY: [(&str, &[&str]); 27] = [
+const MAY: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
