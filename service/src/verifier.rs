@@ -5,9 +5,10 @@
 //! is settled before it is asked, or when its verdict is noted.
 
 use crate::ca::VerdictSigner;
+use evidence::appraise::Published;
 use evidence::tpm::Clock;
 use service_api::device::{CertificateSubject, Evidence, NewEnrolment};
-use service_api::fleet::{GroupPolicy, NewRelease, Release};
+use service_api::fleet::{GroupPolicy, NewRelease};
 use service_api::records::Measurement;
 use service_api::{DeviceId, Name};
 
@@ -34,7 +35,7 @@ pub struct Question<'a> {
     /// What the policy is called: `CATALOG/PRODUCT/GROUP`.
     pub policy_name: &'a str,
     /// The catalog's releases, those that are withdrawn or that the policy does not name too.
-    pub releases: &'a [Release],
+    pub releases: &'a [Published],
     /// What its TPM said of its resets and its clock when it last passed.
     pub last_clock: Option<&'a Clock>,
     /// Now, in seconds since 1970.

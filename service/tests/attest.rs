@@ -4,7 +4,9 @@
 mod tools;
 
 use anyhow::{Context, Result};
+use evidence::appraise::Published;
 use evidence::bootlog::BootLog;
+use evidence::reference::ReferenceValues;
 use evidence::tpm::{Clock as TpmClock, KeyKind, Selection};
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use service::attest::{Makers, TpmVerifier};
@@ -16,6 +18,7 @@ use service_api::fleet::{GroupPolicy, NewRelease, Release};
 use service_api::{Bytes, Few};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use tools::Tpm;
 
 const BOOT_LOG: &[u8] = include_bytes!("../../attestd/evidence/tests/data/boot.log");
@@ -148,11 +151,16 @@ fn release(change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) -> 
     Ok(Release { name: "gabion-0.1.0".parse()?, published: 0, withdrawn: false, reference_values })
 }
 
+fn published(release: &Release) -> Result<Published> {
+    let values = ReferenceValues::read(&serde_json::to_vec(&release.reference_values)?)?;
+    Ok(Published { name: release.name.to_string(), withdrawn: release.withdrawn, values: Arc::new(values) })
+}
+
 fn asked(
     verifier: &TpmVerifier,
     ak: &[u8],
     evidence: &Evidence,
-    releases: &[Release],
+    releases: &[Published],
 ) -> Result<Appraisal, Vec<String>> {
     asked_by(verifier, ak, evidence, releases, &GroupPolicy::default(), None)
 }
@@ -161,7 +169,7 @@ fn asked_by(
     verifier: &TpmVerifier,
     ak: &[u8],
     evidence: &Evidence,
-    releases: &[Release],
+    releases: &[Published],
     policy: &GroupPolicy,
     last_clock: Option<&TpmClock>,
 ) -> Result<Appraisal, Vec<String>> {
@@ -215,7 +223,7 @@ fn evidence_of_the_boot_with_the_tpms_own_key_is_certified_and_whatever_differs_
     let verifier = TpmVerifier::new(Makers::Anybody, Clock::System);
     let (ak, key) = (board.raw("ak.pub")?, board.key()?);
     let evidence = board.evidence(vec![board.request(&key)?])?;
-    let good = [release(|_| {})?];
+    let good = [published(&release(|_| {})?)?];
     let verdict = asked(&verifier, &ak, &evidence, &good).map_err(|why| anyhow::anyhow!("{why:?}"))?;
     assert!(verdict.passed, "{:?}", verdict.reasons);
     assert_eq!(verdict.release.as_ref().map(service_api::Name::as_str), Some("gabion-0.1.0"));
@@ -234,7 +242,8 @@ fn evidence_of_the_boot_with_the_tpms_own_key_is_certified_and_whatever_differs_
     let restricted = Evidence { requests: one(request)?, ..evidence.clone() };
     assert!(refused(&restricted).contains("other attributes"), "{}", refused(&restricted));
 
-    let debug = release(|values| drop(values.insert("audience".to_owned(), "developers".into())))?;
+    let debug =
+        published(&release(|values| drop(values.insert("audience".to_owned(), "developers".into())))?)?;
     let verdict = asked(&verifier, &ak, &evidence, &[debug]).map_err(|why| anyhow::anyhow!("{why:?}"))?;
     assert!(!verdict.passed && verdict.keys.is_empty());
     assert!(
@@ -249,7 +258,8 @@ fn evidence_of_the_boot_with_the_tpms_own_key_is_certified_and_whatever_differs_
 fn policy_with_a_newer_version_and_counts_that_went_back_are_reasons() -> Result<()> {
     let board = Board::booted()?;
     let verifier = TpmVerifier::new(Makers::Anybody, Clock::System);
-    let (ak, evidence, good) = (board.raw("ak.pub")?, board.evidence(Vec::new())?, [release(|_| {})?]);
+    let (ak, evidence, good) =
+        (board.raw("ak.pub")?, board.evidence(Vec::new())?, [published(&release(|_| {})?)?]);
     let asked = |policy: &GroupPolicy, last: Option<&TpmClock>| {
         let verdict = asked_by(&verifier, &ak, &evidence, &good, policy, last);
         verdict.map_err(|why| anyhow::anyhow!("{why:?}"))

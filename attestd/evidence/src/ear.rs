@@ -160,13 +160,14 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// RFC 4648, 5, without padding, as RFC 7515 has it.
 fn base64url(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    let digit = |bits: u32, place: usize| {
+        let index = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or(0);
+        ALPHABET.get(index).copied().map_or('A', char::from)
+    };
     for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..=chunk.len() {
-            let index = bits >> (18 - 6 * digit) & 63;
-            text.extend(ALPHABET.get(usize::try_from(index).unwrap_or(0)).map(|byte| char::from(*byte)));
-        }
+        let at = |place: usize| chunk.get(place).copied().unwrap_or(0);
+        let bits = u32::from_be_bytes([0, at(0), at(1), at(2)]);
+        text.extend((0..=chunk.len()).map(|place| digit(bits, place)));
     }
     text
 }

@@ -11,6 +11,7 @@ use evidence::tpm::{Public, Selection, check_quote};
 use evidence::{Digest, ear};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const BOOT_LOG: &[u8] = include_bytes!("data/boot.log");
 const REFERENCE: &[u8] = include_bytes!("data/reference.json");
@@ -41,8 +42,12 @@ fn published() -> Result<Published> {
     Ok(Published {
         name: "gabion-0.1.0".to_owned(),
         withdrawn: false,
-        values: ReferenceValues::read(REFERENCE)?,
+        values: Arc::new(ReferenceValues::read(REFERENCE)?),
     })
+}
+
+fn values_of(release: &mut Published) -> &mut ReferenceValues {
+    Arc::make_mut(&mut release.values)
 }
 
 /// A device: what it says, and what its TPM holds.
@@ -196,9 +201,9 @@ fn board_with_other_keys_is_refused_where_the_release_names_its_keys() -> Result
     let at = device.find(|event| matches!(event.meaning(), Meaning::Variable(v) if v.name == "db"))?;
     let Meaning::Variable(db) = device.events[at].meaning() else { anyhow::bail!("no variable") };
     let own = BTreeSet::from([Digest::of(db.value)]);
-    release.values.secure_boot = BTreeMap::from([("db".to_owned(), own)]);
+    values_of(&mut release).secure_boot = BTreeMap::from([("db".to_owned(), own)]);
     assert!(device.judged(&[release.clone()], &Policy::default()).passes());
-    release.values.secure_boot = BTreeMap::from([("db".to_owned(), BTreeSet::from([Digest::ZERO]))]);
+    values_of(&mut release).secure_boot = BTreeMap::from([("db".to_owned(), BTreeSet::from([Digest::ZERO]))]);
     let verdict = device.judged(&[release], &Policy::default());
     assert!(!verdict.passes());
     said(&verdict, "the Secure Boot variable db is not the release's")
@@ -266,14 +271,14 @@ fn driver_of_an_expansion_card_is_a_warning_unless_the_release_names_it() -> Res
     assert_eq!(verdict.status(), Tier::Warning);
     said(&verdict, "came with an expansion card: EFI image of no file")?;
     let mut release = published()?;
-    release.values.images.insert(digest);
+    values_of(&mut release).images.insert(digest);
     assert_eq!(device.judged(&[release.clone()], &Policy::default()).status(), Tier::Affirming);
     let own = device.values.get(&2).copied().context("no PCR 2")?;
-    release.values.images.clear();
-    release.values.firmware = BTreeMap::from([("2".to_owned(), BTreeSet::from([own]))]);
+    values_of(&mut release).images.clear();
+    values_of(&mut release).firmware = BTreeMap::from([("2".to_owned(), BTreeSet::from([own]))]);
     let verdict = device.judged(&[release.clone()], &Policy::default());
     assert_eq!((verdict.status(), verdict.vector.value(Claim::Hardware)), (Tier::Affirming, 2));
-    release.values.firmware = BTreeMap::from([("2".to_owned(), BTreeSet::from([Digest::ZERO]))]);
+    values_of(&mut release).firmware = BTreeMap::from([("2".to_owned(), BTreeSet::from([Digest::ZERO]))]);
     let verdict = device.judged(&[release], &Policy::default());
     assert!(!verdict.passes());
     said(&verdict, "PCR 2 is not of a known firmware")
@@ -320,10 +325,10 @@ fn release_that_the_policy_does_not_let_run_is_refused_with_its_reason() -> Resu
     assert!(!with(old, "older than 0.2")?.passes());
     let other = |_: &mut Published, policy: &mut Policy| policy.releases = BTreeSet::from(["x".to_owned()]);
     assert!(!with(other, "not one that the group may run")?.passes());
-    let debug = |release: &mut Published, _: &mut Policy| release.values.audience = Audience::Developers;
+    let debug = |release: &mut Published, _: &mut Policy| values_of(release).audience = Audience::Developers;
     assert!(!with(debug, "is a build for developers")?.passes());
     let allowed = |release: &mut Published, policy: &mut Policy| {
-        release.values.audience = Audience::Developers;
+        values_of(release).audience = Audience::Developers;
         policy.debug = true;
     };
     assert_eq!(with(allowed, "which the group's policy allows")?.status(), Tier::Warning);
@@ -340,7 +345,7 @@ fn package_removed_from_the_log_or_unknown_to_a_strict_policy_is_refused() -> Re
     assert!(!verdict.passes());
     said(&verdict, "org.example.pump 1.4.0")?;
     let mut release = published()?;
-    release.values.packages = BTreeSet::from([pump()]);
+    values_of(&mut release).packages = BTreeSet::from([pump()]);
     let verdict = device.judged(&[release], &strict);
     assert_eq!((verdict.status(), verdict.vector.value(Claim::FileSystem)), (Tier::Affirming, 2));
     device.packages.clear();

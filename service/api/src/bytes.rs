@@ -80,45 +80,58 @@ pub(crate) const fn encoded_len(bytes: usize) -> usize {
 }
 
 fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(encoded_len(bytes.len()));
-    for group in bytes.chunks(3) {
-        let at = |place: usize| u32::from(group.get(place).copied().unwrap_or(0));
-        let word = at(0) << 16 | at(1) << 8 | at(2);
-        for digit in 0..=group.len() {
-            let six = (word >> (18 - 6 * digit)) & 63;
-            text.push(char::from(ALPHABET[six as usize]));
-        }
+    let mut text = Vec::with_capacity(encoded_len(bytes.len()));
+    let digit = |word: u32, place: u32| ALPHABET[(word >> (18 - 6 * place) & 63) as usize];
+    let (groups, rest) = bytes.as_chunks::<3>();
+    for [a, b, c] in groups {
+        let word = u32::from_be_bytes([0, *a, *b, *c]);
+        text.extend_from_slice(&[digit(word, 0), digit(word, 1), digit(word, 2), digit(word, 3)]);
     }
-    text
+    match *rest {
+        [a] => text.extend((0..2).map(|place| digit(u32::from_be_bytes([0, a, 0, 0]), place))),
+        [a, b] => text.extend((0..3).map(|place| digit(u32::from_be_bytes([0, a, b, 0]), place))),
+        _ => (),
+    }
+    // The alphabet is ASCII.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for group in text.as_bytes().chunks(4) {
-        let mut word = 0_u32;
-        for digit in group {
-            word = word << 6 | value(*digit)?;
-        }
-        match group.len() {
-            4 => bytes.extend_from_slice(&word.to_be_bytes()[1..]),
-            3 if word & 3 == 0 => bytes.extend_from_slice(&(word >> 2).to_be_bytes()[2..]),
-            2 if word & 15 == 0 => bytes.extend_from_slice(&(word >> 4).to_be_bytes()[3..]),
-            _ => return None,
-        }
+    let (groups, rest) = text.as_bytes().as_chunks::<4>();
+    // What is no digit has bits above the six, and they are looked at once for all.
+    let mut wrong = 0;
+    for group in groups {
+        let [a, b, c, d] = group.map(|digit| VALUES[usize::from(digit)]);
+        wrong |= a | b | c | d;
+        let word = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
+        bytes.extend_from_slice(&word.to_be_bytes()[1..]);
     }
-    Some(bytes)
+    let mut word = 0_u32;
+    for digit in rest {
+        let value = VALUES[usize::from(*digit)];
+        wrong |= value;
+        word = word << 6 | u32::from(value & 63);
+    }
+    match rest.len() {
+        0 => (),
+        3 if word & 3 == 0 => bytes.extend_from_slice(&(word >> 2).to_be_bytes()[2..]),
+        2 if word & 15 == 0 => bytes.extend_from_slice(&(word >> 4).to_be_bytes()[3..]),
+        _ => return None,
+    }
+    (wrong < 64).then_some(bytes)
 }
 
-fn value(digit: u8) -> Option<u32> {
-    Some(u32::from(match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'-' => 62,
-        b'_' => 63,
-        _ => return None,
-    }))
-}
+/// Each digit's value; 255 for what is none.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 #[cfg(feature = "openapi")]
 mod schema {

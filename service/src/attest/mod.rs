@@ -6,6 +6,7 @@
 //! the key itself has signed the request: one that was copied from another device fails the first, one that asks for
 //! somebody else's key the second. What the request asks to be called is not read: names follow from who asks.
 
+mod csr;
 mod makers;
 mod request;
 
@@ -14,13 +15,13 @@ pub use makers::{Makers, MakersError};
 use crate::clock::Clock;
 use crate::verifier::{Appraisal, Credential, Question, TpmKey, Verifier};
 use evidence::Digest;
-use evidence::appraise::{self, Policy, Published};
+use evidence::appraise::{self, Policy};
 use evidence::ear;
 use evidence::reference::ReferenceValues;
 use evidence::tpm::{Public, Selection, check_quote, make_credential};
 use ring::rand::SystemRandom;
 use service_api::device::{Evidence, NewEnrolment};
-use service_api::fleet::{GroupPolicy, NewRelease, Release};
+use service_api::fleet::{GroupPolicy, NewRelease};
 use service_api::records::Measurement;
 use service_api::{DeviceId, Name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +58,11 @@ impl Verifier for TpmVerifier {
     }
 
     fn check_release(&self, release: &NewRelease) -> Result<(), Reasons> {
-        values(&release.reference_values).map(drop)
+        let text = serde_json::to_vec(&release.reference_values).map_err(reason)?;
+        ReferenceValues::read(&text).map(drop).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            std::iter::once(error.to_string()).chain(cause).collect()
+        })
     }
 
     fn appraise(&self, question: Question<'_>) -> Result<Appraisal, Reasons> {
@@ -72,8 +77,7 @@ impl Verifier for TpmVerifier {
             boot_log: boot_log.as_slice(),
             package_log: package_log.as_slice(),
         };
-        let published = question.releases.iter().map(published).collect::<Result<Vec<_>, _>>()?;
-        let mut verdict = appraise::appraise(shown, &published, &policy(question.policy));
+        let mut verdict = appraise::appraise(shown, question.releases, &policy(question.policy));
         if let Some(last) = question.last_clock {
             verdict.compare_clock(last, &clock);
         }
@@ -125,19 +129,6 @@ fn pcrs(evidence: &Evidence) -> Result<BTreeMap<u32, Digest>, Reasons> {
         Ok((u32::from(pcr.index()), digest))
     };
     evidence.pcrs.iter().map(value).collect::<Result<_, &str>>().map_err(reason)
-}
-
-fn published(release: &Release) -> Result<Published, Reasons> {
-    let values = values(&release.reference_values)?;
-    Ok(Published { name: release.name.to_string(), withdrawn: release.withdrawn, values })
-}
-
-fn values(json: &serde_json::Map<String, serde_json::Value>) -> Result<ReferenceValues, Reasons> {
-    let text = serde_json::to_vec(json).map_err(reason)?;
-    ReferenceValues::read(&text).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        std::iter::once(error.to_string()).chain(cause).collect()
-    })
 }
 
 fn policy(group: &GroupPolicy) -> Policy {

@@ -5,7 +5,7 @@ use super::{Access, Allowed, Service};
 use crate::ca::{self, CatalogIssuer, Leaf, LeafRequest};
 use crate::refusal::{Kind, Refusal};
 use crate::secrets;
-use crate::store::{devices, escrow, releases, reports};
+use crate::store::{devices, escrow, reports};
 use crate::verifier::{Appraisal, Question};
 use axum::Router;
 use axum::extract::State;
@@ -154,7 +154,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
     }
     let mut read = service.store.read().await?;
     let known = devices::known(&mut read, &evidence.device).await?;
-    let releases = releases::list(&mut read, &known.catalog, None).await?;
+    let releases = service.published.of(&mut read, &known.catalog, &known.releases).await?;
     let escrow = known.policy.escrow && escrow::wanted(&mut read, &evidence.device).await?;
     drop(read);
     let policy_name = format!("{}/{}/{}", known.catalog, known.place.product, known.place.group);

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::nonces::Nonces;
+use crate::published::PublishedValues;
 use crate::refusal::{Kind, Refusal};
 use crate::store::{Store, fleet as fleet_store};
 use crate::verifier::Verifier;
@@ -34,8 +35,9 @@ use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use service_api::Name;
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Who is at the other end of the connection. The listener puts it beside each request.
@@ -65,6 +67,10 @@ pub struct Service {
     pub limits: Limits,
     /// How long certificates last.
     pub lifetime: Lifetime,
+    /// What releases measure.
+    pub published: PublishedValues,
+    /// Issuing authorities that were opened. A catalog's never changes.
+    issuers: Mutex<HashMap<Name, Arc<CatalogIssuer>>>,
     /// What is counted.
     pub metrics: Metrics,
     /// When this process began, for what only counts seconds.
@@ -92,6 +98,7 @@ impl Service {
         let (metrics, began, openapi) = (Metrics::new(), Instant::now(), openapi::document());
         let lifetime = Lifetime::default();
         let artefacts = None;
+        let (published, issuers) = (PublishedValues::default(), Mutex::default());
         Self {
             store,
             artefacts,
@@ -101,6 +108,8 @@ impl Service {
             nonces,
             limits,
             lifetime,
+            published,
+            issuers,
             metrics,
             began,
             openapi,
@@ -119,10 +128,16 @@ impl Service {
 
     /// A catalog's issuing authority, opened.
     async fn issuer(&self, catalog: &Name) -> Result<Arc<CatalogIssuer>, Refusal> {
+        let opened = || self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(issuer) = opened().get(catalog) {
+            return Ok(issuer.clone());
+        }
         let kept = fleet_store::issuers(&mut *self.store.read().await?, Some(catalog)).await?;
         let (_, kept) = kept.into_iter().next().ok_or_else(|| Refusal::missing("such catalog"))?;
         let kept = NewIssuer { certificate: kept.certificate, sealed_key: kept.sealed_key };
-        Ok(self.authority.issuer(catalog, &kept)?)
+        let issuer = self.authority.issuer(catalog, &kept)?;
+        opened().insert(catalog.clone(), issuer.clone());
+        Ok(issuer)
     }
 }
 

@@ -134,6 +134,8 @@ pub struct Known {
     pub policy: GroupPolicy,
     /// What its TPM said of its resets and its clock when it last passed.
     pub clock: Option<Clock>,
+    /// The catalog's releases, and whether each is withdrawn.
+    pub releases: Vec<(Name, bool)>,
 }
 
 /// A device that may attest: known, owned and not revoked.
@@ -143,10 +145,12 @@ pub struct Known {
 pub async fn known(connection: &mut AnyConnection, device: &DeviceId) -> Result<Known, Refusal> {
     type Text = Option<String>;
     type Count = Option<i64>;
-    type Row = (Vec<u8>, Vec<u8>, Text, Text, Text, String, Text, Count, Count, Count);
+    type Row = (Vec<u8>, Vec<u8>, Text, Text, Text, String, Text, Count, Count, Count, String);
     let found: Option<Row> = sqlx::query_as(
         "SELECT device.ek_public, device.ak_public, device.catalog, device.product, device.device_group, device.state,
-                device_group.policy, device.tpm_resets, device.tpm_restarts, device.tpm_clock
+                device_group.policy, device.tpm_resets, device.tpm_restarts, device.tpm_clock,
+                COALESCE((SELECT string_agg(release.name || ' ' || release.withdrawn, ',')
+                    FROM release WHERE release.catalog = device.catalog), '')
          FROM device LEFT JOIN device_group ON device_group.catalog = device.catalog
               AND device_group.product = device.product AND device_group.name = device.device_group
          WHERE device.id = $1",
@@ -156,7 +160,8 @@ pub async fn known(connection: &mut AnyConnection, device: &DeviceId) -> Result<
     .await?;
     // What a device does about each of these differs: by the kind it enrols again, or shows its claim code.
     let row = found.ok_or_else(|| Refusal::new(Kind::Missing, "the device is not enrolled"))?;
-    let (ek_public, ak_public, catalog, product, group, state, policy, resets, restarts, clock_ms) = row;
+    let (ek_public, ak_public, catalog, product, group, state, policy, resets, restarts, clock_ms, releases) =
+        row;
     let (Some(catalog), Some(product), Some(group), Some(policy)) = (catalog, product, group, policy) else {
         return Err(Refusal::new(Kind::Unclaimed, "nobody has claimed the device"));
     };
@@ -170,6 +175,7 @@ pub async fn known(connection: &mut AnyConnection, device: &DeviceId) -> Result<
         place: Placement { product: checked(product)?, group: checked(group)? },
         policy: serde_json::from_str(&policy).map_err(|_| super::damaged())?,
         clock: clock(resets, restarts, clock_ms)?,
+        releases: releases.split_terminator(',').map(release_state).collect::<Result<_, _>>()?,
     })
 }
 
@@ -184,6 +190,12 @@ fn clock(
     let count = |count: i64| u32::try_from(count).map_err(|_| super::damaged());
     let (resets, restarts) = (count(resets)?, count(restarts)?);
     Ok(Some(Clock { clock_ms: time(clock_ms), resets, restarts, safe: true }))
+}
+
+/// A name, which has no space in it, and whether that release is withdrawn.
+fn release_state(text: &str) -> Result<(Name, bool), Refusal> {
+    let (name, withdrawn) = text.split_once(' ').ok_or_else(super::damaged)?;
+    Ok((checked(name.to_owned())?, withdrawn == "1"))
 }
 
 /// A certificate to be noted as issued.

@@ -7,8 +7,9 @@
 //!   be so, and looks at how many rows that were. No write reads first and trusts what it read, but within what its own
 //!   statements have locked. So PostgreSQL's ordinary isolation is enough, and several processes may share the database.
 //!
-//! SQLite has one writer ([`writer`]), so that many writes share the wait for the disk. Reads go past it.
+//! SQLite has one writer ([`writer`]), so that many writes share the wait for the disk. Reads go past it ([`readers`]).
 
+mod readers;
 mod schema;
 mod tidy;
 mod writer;
@@ -24,19 +25,21 @@ pub mod people;
 pub mod releases;
 pub mod reports;
 
+pub use readers::Reading;
 pub use schema::VERSION;
 
 use crate::refusal::{Kind, Refusal};
 use futures_util::future::BoxFuture;
 use service_api::fleet::Page;
 use sqlx::any::AnyPoolOptions;
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Executor};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor};
 use std::fmt;
 use std::time::Duration;
 
-/// Connections to PostgreSQL, or for reading SQLite.
+/// Connections to PostgreSQL; SQLite has a few of its own.
 const CONNECTIONS: u32 = 8;
+/// A connection that nobody used for this long is asked whether it is there.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long a request waits for a connection before it is told to come again.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -96,7 +99,8 @@ impl From<sqlx::Error> for StoreError {
 pub struct Store {
     database: Database,
     pool: AnyPool,
-    writer: Option<writer::Writer>,
+    /// SQLite's ways in; PostgreSQL has the pool alone.
+    sqlite: Option<(writer::Writer, readers::Readers)>,
 }
 
 impl Store {
@@ -128,11 +132,14 @@ impl Store {
             _ => return Err(StoreError::Address),
         };
         let pool = pool(database, CONNECTIONS).connect(address).await?;
-        let writer = match database {
-            Database::Sqlite => Some(writer::Writer::start(pool.acquire().await?.detach())),
+        let sqlite = match database {
+            Database::Sqlite => {
+                let writer = writer::Writer::start(pool.acquire().await?.detach());
+                Some((writer, readers::Readers::open(&pool).await?))
+            }
             Database::Postgres => None,
         };
-        Ok(Self { database, pool, writer })
+        Ok(Self { database, pool, sqlite })
     }
 
     /// Which database this is.
@@ -144,8 +151,11 @@ impl Store {
     ///
     /// # Errors
     /// None is free, or the database is gone.
-    pub async fn read(&self) -> Result<PoolConnection<Any>, Refusal> {
-        Ok(self.pool.acquire().await?)
+    pub async fn read(&self) -> Result<Reading, Refusal> {
+        match &self.sqlite {
+            Some((_, readers)) => readers.one().await,
+            None => Ok(self.pool.acquire().await?.into()),
+        }
     }
 
     /// Does `work` in a transaction; the answer comes when that is committed. Refused, nothing of it stays.
@@ -157,7 +167,7 @@ impl Store {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Refusal>> + Send + 'static,
     {
-        if let Some(writer) = &self.writer {
+        if let Some((writer, _)) = &self.sqlite {
             return writer.write(work).await;
         }
         let mut transaction = self.pool.begin().await?;
@@ -177,8 +187,9 @@ impl Store {
 
     /// Waits until what is being written is, and closes.
     pub async fn close(&self) {
-        if let Some(writer) = &self.writer {
+        if let Some((writer, readers)) = &self.sqlite {
             writer.stop().await;
+            readers.close().await;
         }
         self.pool.close().await;
     }
@@ -186,6 +197,15 @@ impl Store {
 
 fn pool(database: Database, connections: u32) -> sqlx::pool::PoolOptions<Any> {
     let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT);
+    // One that was used a moment ago is believed to be there; the pool looks at each that comes back.
+    let options = options.test_before_acquire(false).before_acquire(|connection, meta| {
+        Box::pin(async move {
+            if meta.idle_for > IDLE {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    });
     options.after_connect(move |connection, _| {
         Box::pin(async move {
             let settings: &[&'static str] = match database {

@@ -1,7 +1,7 @@
 //! SQLite's one writer, and its group commit.
 //!
 //! Waiting for the disk is what a write costs. So everybody's writes go through one task: it takes all that wait, does
-//! each within a savepoint of one transaction, commits once, and only then answers. A write that is refused is rolled
+//! each after a savepoint of one transaction, commits once, and only then answers. A write that is refused is rolled
 //! back to its savepoint, alone. If the commit fails, none of them happened and all are told so.
 //!
 //! The queue is bounded: who finds it full is told to come again, rather than waiting in memory.
@@ -125,26 +125,28 @@ async fn commit(connection: &mut AnyConnection, works: &mut [Box<dyn Work>]) -> 
     if works.is_empty() {
         return Ok(());
     }
-    connection.execute("BEGIN IMMEDIATE").await?;
-    for work in works {
-        if let Err(error) = one(connection, work).await {
-            connection.execute("ROLLBACK").await?;
-            return Err(error);
-        }
-    }
-    if let Err(error) = connection.execute("COMMIT").await {
+    let done = all(connection, works).await;
+    if done.is_err() {
         // A commit that failed may have left the transaction open, or ended it: either way the next begins anew.
         let _ended = connection.execute("ROLLBACK").await;
-        return Err(error);
     }
-    Ok(())
+    done
 }
 
-async fn one(connection: &mut AnyConnection, work: &mut Box<dyn Work>) -> Result<(), sqlx::Error> {
-    connection.execute("SAVEPOINT work").await?;
-    if !work.run(connection).await {
-        connection.execute("ROLLBACK TO work").await?;
+/// One savepoint is open at any time: each work begins by letting go of the one before, which keeps what was done since.
+async fn all(connection: &mut AnyConnection, works: &mut [Box<dyn Work>]) -> Result<(), sqlx::Error> {
+    let mut begin = "BEGIN IMMEDIATE; SAVEPOINT work";
+    for work in works {
+        execute(connection, begin).await?;
+        if !work.run(connection).await {
+            execute(connection, "ROLLBACK TO work").await?;
+        }
+        begin = "RELEASE work; SAVEPOINT work";
     }
-    connection.execute("RELEASE work").await?;
-    Ok(())
+    execute(connection, "COMMIT").await
+}
+
+/// As a query, which stays prepared; text alone is prepared each time.
+async fn execute(connection: &mut AnyConnection, statement: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(statement).execute(connection).await.map(drop)
 }

@@ -111,8 +111,8 @@ impl Site {
         let folder = tempfile::tempdir()?;
         let artefacts = folder.path().to_str().context("a path")?;
         let artefacts = Artefacts::open(artefacts, [], &Outgoing::new(b"")?)?;
-        let service = Service::new(store, authority, Box::new(StandIn), Time::Set(clock.clone()), limits);
-        let service = Service { artefacts: Some(artefacts), ..service };
+        let mut service = Service::new(store, authority, Box::new(StandIn), Time::Set(clock.clone()), limits);
+        service.artefacts = Some(artefacts);
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let own = Own::Made(file.names.clone());
         let running = Running::start(service, own, loopback, Some(loopback)).await?;

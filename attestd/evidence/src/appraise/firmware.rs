@@ -137,7 +137,7 @@ pub(super) fn images(
     published: &[Published],
 ) {
     // Without a release it is still worth saying which images are of any.
-    let of_any = || published.iter().map(|release| &release.values).flat_map(of_release).collect();
+    let of_any = || published.iter().map(|release| &*release.values).flat_map(of_release).collect();
     let known: BTreeMap<Digest, &str> = values.map_or_else(of_any, |values| of_release(values).collect());
     let mut seen = BTreeSet::new();
     for event in log.of_pcr(IMAGES_PCR) {

@@ -22,6 +22,7 @@ use crate::reference::{self, ReferenceValues};
 use crate::{Digest, packages as package_log};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Most reasons of a verdict; what is found beyond them changes the verdict, and is counted.
 const REASONS_MAX: usize = 32;
@@ -46,8 +47,8 @@ pub struct Published {
     pub name: String,
     /// No device may run it any more.
     pub withdrawn: bool,
-    /// What it measures.
-    pub values: ReferenceValues,
+    /// What it measures. Whoever judges many devices reads it once.
+    pub values: Arc<ReferenceValues>,
 }
 
 /// What a device has to be.
@@ -159,7 +160,7 @@ pub fn appraise(evidence: Evidence<'_>, published: &[Published], policy: &Policy
     match BootLog::read(evidence.boot_log) {
         Ok(log) => {
             replayed(&mut verdict, &log, evidence.values);
-            let values = release.map(|release| &release.values);
+            let values = release.map(|release| &*release.values);
             firmware::secure_boot(&mut verdict, &log, values, policy);
             firmware::images(&mut verdict, &log, values, published);
             firmware::cards(&mut verdict, &log, values);
