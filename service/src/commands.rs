@@ -247,8 +247,8 @@ async fn run(options: Run) -> Result<()> {
     let address = options.state.artefacts_address();
     let artefacts =
         Artefacts::open(&address, environment(), &outgoing).context("opening the store of artefacts")?;
-    let service = Service::new(store, authority, verifier, Clock::System, limits);
-    let service = Service { lifetime, artefacts: Some(artefacts), ..service };
+    let mut service = Service::new(store, authority, verifier, Clock::System, limits);
+    (service.lifetime, service.artefacts) = (lifetime, Some(artefacts));
     let running = Running::start(service, own, options.listen, options.inside).await?;
     tracing::info!(address = %running.address, inside = ?running.inside, "serving");
     println!("listening on {}", running.address);
