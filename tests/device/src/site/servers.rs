@@ -179,7 +179,7 @@ pub fn mosquitto(site: &Site) -> Result<Server> {
     chrooted(site, "mosquitto", &root, &["/usr/sbin/mosquitto", "-c", "/site.conf"], "running")
 }
 
-/// A page for whoever has a certificate that leads to `authority` (PEM), at every address of the site, port 8443; it has
+/// A page for whoever has a certificate that leads to `authority` (PEM), at every address of the site, port 9443; it has
 /// who that is. Each certificate it was shown it keeps ([`shown`]).
 ///
 /// # Errors
@@ -192,7 +192,7 @@ pub fn nginx_for(site: &Site, authority: &str) -> Result<Server> {
         "user root root; daemon off; master_process off; pid /tmp/pid; error_log stderr info; events {}\n\
          http { log_format shown escape=none $ssl_client_raw_cert; access_log /shown.pem shown; \
          client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c; \
-         uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e; server { listen 8443 ssl; listen [::]:8443 ssl; \
+         uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e; server { listen 9443 ssl; listen [::]:9443 ssl; \
          ssl_certificate /cert.pem; ssl_certificate_key /key.pem; ssl_client_certificate /clients.pem; \
          ssl_verify_client on; ssl_verify_depth 2; location / { return 200 \"hello $ssl_client_s_dn\\n\"; } } }\n",
     )?;
