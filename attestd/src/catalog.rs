@@ -6,6 +6,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 /// Longest authority that is kept, bytes.
 const DER_MAX: usize = 64 << 10;
+/// Authorities that are kept.
+const AUTHORITIES_MAX: usize = 8;
 /// What the name of a group begins with.
 const GROUP: &[u8] = b"gabion:group/";
 
@@ -19,16 +21,11 @@ pub fn of(chain: &[Bytes<4096>]) -> Option<Name> {
     std::str::from_utf8(name).ok()?.to_owned().try_into().ok()
 }
 
-/// The root, from what the service publishes in PEM, and the authorities between it and us.
-pub fn authorities(root: &[u8], between: &[Bytes<4096>]) -> Vec<Bytes<DER_MAX>> {
-    let published = CertificateDer::pem_slice_iter(root).filter_map(Result::ok).map(|der| der.to_vec());
-    let mut all: Vec<Vec<u8>> = published.collect();
-    for der in between {
-        if !all.iter().any(|known| known == der.as_slice()) {
-            all.push(der.as_slice().to_vec());
-        }
-    }
-    all.into_iter().filter_map(Bytes::new).collect()
+/// Whom this catalog's devices are known by: what the service publishes for it in PEM. The service's root is not among them,
+/// since every catalog's devices lead to that.
+pub fn authorities(published: &[u8]) -> Vec<Bytes<DER_MAX>> {
+    let all = CertificateDer::pem_slice_iter(published).take(AUTHORITIES_MAX).filter_map(Result::ok);
+    all.filter_map(|der| Bytes::new(der.to_vec())).collect()
 }
 
 #[cfg(test)]
@@ -45,11 +42,10 @@ mod tests {
     }
 
     #[test]
-    fn authorities_are_the_root_and_what_is_between_each_once() {
+    fn authorities_are_those_of_the_pem_within_bounds() {
         let pem = include_bytes!("../testdata/ca.pem");
-        let root = authorities(pem, &[]);
-        assert_eq!(root.len(), 1);
-        let same = Bytes::new(root[0].as_slice()).unwrap();
-        assert_eq!(authorities(pem, &[same, Bytes::new(*b"x").unwrap()]).len(), 2);
+        assert_eq!(authorities(pem).len(), 1);
+        assert_eq!(authorities(&pem.repeat(100)).len(), AUTHORITIES_MAX);
+        assert!(authorities(b"nonsense").is_empty());
     }
 }

@@ -429,23 +429,16 @@ impl State {
     /// Fetches whom other devices' certificates come from, and which were revoked.
     async fn authorities(&self, service: &Service) -> Result<(), RoundError> {
         self.revoked_ms.set(now_ms());
-        let tls = tls::config(service.roots.clone(), None).map_err(|_| RoundError::Form)?;
-        let mut connection = Connection::open(service, self.name_server.get(), tls).await?;
-        let issuer = {
-            let kept = self.kept.borrow();
-            let own = kept.certificates.iter().find(|held| held.subject.as_str() == DEVICE);
-            own.and_then(|held| held.chain.get(1..)).map(<[_]>::to_vec).unwrap_or_default()
-        };
-        let root = connection.get("/device/v1/ca").await?;
         let catalog =
             self.kept.borrow().certificates.first().and_then(|held| crate::catalog::of(&held.chain));
-        let revoked = match catalog {
-            Some(catalog) => Some(connection.get(&format!("/device/v1/crl?catalog={catalog}")).await?),
-            None => None,
-        };
+        let catalog = catalog.ok_or(RoundError::Form)?;
+        let tls = tls::config(service.roots.clone(), None).map_err(|_| RoundError::Form)?;
+        let mut connection = Connection::open(service, self.name_server.get(), tls).await?;
+        let published = connection.get(&format!("/device/v1/ca?catalog={catalog}")).await?;
+        let revoked = connection.get(&format!("/device/v1/crl?catalog={catalog}")).await?;
         let mut kept = self.kept.borrow_mut();
-        kept.authorities = crate::catalog::authorities(&root, &issuer);
-        kept.revoked = revoked.and_then(|der| service_api::Bytes::new(der.to_vec()));
+        kept.authorities = crate::catalog::authorities(&published);
+        kept.revoked = service_api::Bytes::new(revoked.to_vec());
         Ok(())
     }
 

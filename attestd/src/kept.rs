@@ -26,7 +26,7 @@ pub struct Kept {
     pub storage_key: Option<Digest>,
     /// The certificates.
     pub certificates: Vec<Held>,
-    /// The root and the catalog's authority, DER.
+    /// The catalog's authority, as a root of its own, DER.
     pub authorities: Vec<Bytes<DER_MAX>>,
     /// What that authority revoked, DER.
     pub revoked: Option<Bytes<DER_MAX>>,

@@ -60,7 +60,7 @@ impl std::error::Error for CertificateError {
 /// Whom the certificates of this catalog's devices come from.
 #[derive(Debug, Clone)]
 pub struct Authorities {
-    /// The root and the catalog's own authority.
+    /// The catalog's own authority, and nobody else's.
     pub roots: RootCertStore,
     /// What was revoked.
     pub revoked: Option<CertificateRevocationListDer<'static>>,
