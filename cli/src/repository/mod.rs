@@ -105,6 +105,9 @@ pub(crate) enum Asked {
         /// The keys of snapshot and timestamp.
         #[arg(long = "key", value_name = "KEY", required = true)]
         keys: Vec<PathBuf>,
+        /// For how many days devices believe that it is the newest; 14, but for a copy that is carried to them.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=366))]
+        timestamp_days: Option<u32>,
         #[command(flatten)]
         opened: Opened,
     },
@@ -255,10 +258,15 @@ fn act(asked: Asked) -> Result<()> {
             open(&folder)?.renew(&role)?;
             println!("{role} waits for signatures");
         }
-        Asked::Refresh { folder, keys, opened } => {
+        Asked::Refresh { folder, keys, timestamp_days, opened } => {
             let passphrase = opened.passphrase()?;
             let signers = keys.iter().map(|path| signer(path, &passphrase)).collect::<Result<Vec<_>>>()?;
-            let published = open(&folder)?.refresh(&signers.iter().collect::<Vec<_>>())?;
+            let repository = open(&folder)?;
+            let repository = match timestamp_days {
+                Some(days) => repository.with_timestamp_days(days),
+                None => repository,
+            };
+            let published = repository.refresh(&signers.iter().collect::<Vec<_>>())?;
             for (role, version) in published.roles {
                 println!("{role} {version} published");
             }

@@ -82,6 +82,13 @@ impl Repository {
         Ok(made)
     }
 
+    /// With timestamps that are good for so many days: for a copy that is carried to devices.
+    #[must_use]
+    pub fn with_timestamp_days(mut self, days: u32) -> Self {
+        self.periods.timestamp_days = days;
+        self
+    }
+
     /// Where what devices read is.
     pub fn metadata(&self) -> PathBuf {
         self.folder.join("metadata")

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, LOCATION, RANGE};
+use hyper::header::{CONTENT_RANGE, HOST, LOCATION, RANGE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -168,6 +168,11 @@ async fn send(
     sender.send_request(request).await
 }
 
+fn begins_at(response: &Response<Incoming>, from: u64) -> bool {
+    let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
+}
+
 fn lost(error: hyper::Error) -> SourceError {
     SourceError::Io(io::Error::other(error))
 }
@@ -185,7 +190,9 @@ impl<C: Connect> Source for Http<C> {
             let status = response.status();
             match status {
                 StatusCode::OK if from == 0 => return Ok(Some(Answer::new(response))),
-                StatusCode::PARTIAL_CONTENT if from > 0 => return Ok(Some(Answer::new(response))),
+                StatusCode::PARTIAL_CONTENT if from > 0 && begins_at(&response, from) => {
+                    return Ok(Some(Answer::new(response)));
+                }
                 // Stores that hide what is not there say that it is forbidden.
                 StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
                 _ if status.is_redirection() => {
