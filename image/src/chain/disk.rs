@@ -152,10 +152,20 @@ fn command_line(bootable: &Bootable, more: &[String]) -> Result<String> {
     let hash = &bootable.root.root_hash;
     let [root, tree] = halves(hash)?.map(|half| format!("PARTUUID={half}"));
     let root = bootable.root.dm_create_apart("root", 0, &root, &tree);
-    let mut words =
-        vec![bootable.words(&root), format!("GABION_ESP={ESP_DEVICE}"), "GABION_TPM=1".to_owned()];
+    let words = without_settings(&bootable.words(&root), more);
+    let mut words = vec![words, format!("GABION_ESP={ESP_DEVICE}"), "GABION_TPM=1".to_owned()];
     words.extend_from_slice(more);
     Ok(words.join(" "))
+}
+
+/// The words without those settings of the kernel that `more` has of its own: some can be set once and not back.
+fn without_settings(words: &str, more: &[String]) -> String {
+    let anew = |word: &&str| {
+        let key = word.split_once('=').map_or(*word, |(key, _)| key);
+        let is = |other: &String| other.split_once('=').is_some_and(|(other, _)| other == key);
+        key.starts_with("sysctl.") && more.iter().any(is)
+    };
+    words.split(' ').filter(|word| !anew(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// The GUIDs of a root and its tree, as they are written.
@@ -212,6 +222,14 @@ fn write(disk: &Path, release: &str, root: &Verified, esp: &Path) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn setting_that_is_given_anew_stands_once() {
+        let words = "ro sysctl.kernel.a=3 sysctl.vm.b=2 root=\"x,,,ro,0 1\"";
+        let more = ["sysctl.kernel.a=0", "ro", "root=other"].map(str::to_owned);
+        assert_eq!(without_settings(words, &more), "ro sysctl.vm.b=2 root=\"x,,,ro,0 1\"");
+        assert_eq!(without_settings(words, &[]), words);
+    }
 
     #[test]
     fn halves_of_a_hash_are_the_guids_of_root_and_tree() {
