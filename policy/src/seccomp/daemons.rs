@@ -114,13 +114,11 @@ fn net(rules: &mut Rules) {
 fn attest(rules: &mut Rules) {
     bus(rules);
     rules.always(calls![
-        SYS_openat SYS_read SYS_readv SYS_pread64 SYS_writev SYS_eventfd2 SYS_fcntl SYS_bind SYS_connect SYS_getsockname
-        SYS_getpeername SYS_getsockopt SYS_sendto SYS_sendmsg SYS_recvfrom SYS_shutdown SYS_uname SYS_memfd_create
-        SYS_pwrite64 SYS_statx
+        SYS_openat SYS_read SYS_pread64 SYS_writev SYS_eventfd2 SYS_fcntl SYS_bind SYS_connect SYS_getsockopt SYS_sendto
+        SYS_sendmsg SYS_recvfrom SYS_shutdown SYS_memfd_create SYS_pwrite64 SYS_statx
     ]);
     let option = [is_not(2, libc::SO_LINGER as u32)];
     rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "options of its sockets, but to linger", &[&option]);
-    rules.when(("SYS_ioctl", libc::SYS_ioctl), "not to wait for a socket", &[&[is(1, 0x5421)]]);
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| [is(0, family as u32)]);
     let families: Vec<&[_]> = families.iter().map(<[_; 1]>::as_slice).collect();
     rules.when(("SYS_socket", libc::SYS_socket), "to the bus, the service, and the name server", &families);
