@@ -16,7 +16,7 @@ pub fn make(old: Option<&Path>, new: &Path, to: &Path) -> Result<(PathBuf, PathB
     let mut progress = |what: &str, done: u64, of: u64| {
         let line = match of {
             1 => format!("{what}…"),
-            _ => format!("{what}: {}%", done * 100 / of.max(1)),
+            _ => format!("{what}: {} %", done * 10 / of.max(1) * 10),
         };
         if line != last {
             say("payload", &line);

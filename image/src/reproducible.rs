@@ -38,8 +38,16 @@ pub fn reproducible(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Copies what git would take of the tree, changes that are not committed included, and builds it there.
+/// Copies the tree to `place` and builds it there.
 fn build_copy(tree: &Tree, place: &Path) -> Result<(Bootable, System)> {
+    let copy = copy(tree, place)?;
+    let bootable = assemble::demo(&copy, Audience::Production)?;
+    let system = disk::build(&copy, &bootable, &Keys::of(tree)?, &[], &copy.out().join("system.img"))?;
+    Ok((bootable, system))
+}
+
+/// Copies what git would take of the tree to `place`, changes that are not committed included.
+pub fn copy(tree: &Tree, place: &Path) -> Result<Tree> {
     let listed = output(tool("git").arg("-C").arg(&tree.root).args([
         "ls-files",
         "-z",
@@ -53,10 +61,7 @@ fn build_copy(tree: &Tree, place: &Path) -> Result<(Bootable, System)> {
             stage::copy(&from, &place.join("tree").join(name))?;
         }
     }
-    let copy = Tree { root: place.join("tree"), target: place.join("target"), cache: tree.cache.clone() };
-    let bootable = assemble::demo(&copy, Audience::Production)?;
-    let system = disk::build(&copy, &bootable, &Keys::of(tree)?, &[], &copy.out().join("system.img"))?;
-    Ok((bootable, system))
+    Ok(Tree { root: place.join("tree"), target: place.join("target"), cache: tree.cache.clone() })
 }
 
 fn compare(what: &str, first: &[u8], second: &[u8]) -> bool {

@@ -24,6 +24,8 @@ impl Match {
 
 /// Shortest match.
 pub(crate) const SHORTEST: u32 = 4;
+/// Literals and matches up to this are copied in one step.
+const SHORT: usize = 16;
 /// Longest distance.
 pub(crate) const FARTHEST: u32 = 65_535;
 
@@ -45,39 +47,57 @@ impl Opened {
 pub(crate) fn open(stored: &[u8], length: usize) -> Option<Opened> {
     let begin = stored.iter().position(|byte| *byte != 0)?;
     let mut input = stored.get(begin..)?;
-    let mut raw: Vec<u8> = Vec::with_capacity(length);
+    let mut raw = vec![0; length];
+    let mut at = 0;
     let mut matches = Vec::with_capacity(input.len() / 6);
     loop {
         let (token, rest) = input.split_first()?;
         input = rest;
         let literals = count(&mut input, usize::from(token >> 4))?;
-        if literals > length - raw.len() {
-            return None;
+        // Most are short: a copy of fixed length is no call, and what it writes beyond is written again.
+        match (literals <= SHORT, input.first_chunk::<SHORT>(), raw.get_mut(at..at + SHORT)) {
+            (true, Some(from), Some(to)) => to.copy_from_slice(from),
+            _ => raw.get_mut(at..)?.get_mut(..literals)?.copy_from_slice(input.get(..literals)?),
         }
-        let (taken, rest) = input.split_at_checked(literals)?;
-        raw.extend_from_slice(taken);
-        input = rest;
+        at += literals;
+        input = input.get(literals..)?;
         if input.is_empty() {
-            return (raw.len() == length && token & 15 == 0).then_some(Opened { raw, matches });
+            return (at == length && token & 15 == 0).then_some(Opened { raw, matches });
         }
         let (distance, rest) = input.split_first_chunk::<2>()?;
         input = rest;
         let distance = usize::from(u16::from_le_bytes(*distance));
         let longer = count(&mut input, usize::from(token & 15))?.checked_add(SHORTEST as usize)?;
-        if distance == 0 || distance > raw.len() || longer > length - raw.len() {
+        if distance == 0 || distance > at || longer > length - at {
             return None;
         }
-        let at = raw.len();
         matches.push(Match { at: at as u32, length: longer as u32, distance: distance as u32 });
-        let mut left = longer;
-        while left > 0 {
-            // A match may reach into itself: what it repeats doubles each time.
-            let from = at - distance;
-            let part = left.min(raw.len() - from);
-            raw.extend_from_within(from..from + part);
-            left -= part;
-        }
+        repeat(&mut raw, at, distance, longer)?;
+        at += longer;
     }
+}
+
+/// Copies `length` bytes to `at` from `distance` before.
+fn repeat(raw: &mut [u8], at: usize, distance: usize, length: usize) -> Option<()> {
+    let from = at - distance;
+    if length <= SHORT
+        && distance >= SHORT
+        && let Some(bytes) = raw.get(from..).and_then(|bytes| bytes.first_chunk::<SHORT>().copied())
+        && let Some(to) = raw.get_mut(at..at + SHORT)
+    {
+        to.copy_from_slice(&bytes);
+        return Some(());
+    }
+    let mut done = 0;
+    while done < length {
+        // A match may reach into itself: what it repeats doubles each time.
+        let part = (length - done).min(distance + done);
+        raw.get(from..from + part)?;
+        raw.get(at + done..at + done + part)?;
+        raw.copy_within(from..from + part, at + done);
+        done += part;
+    }
+    Some(())
 }
 
 fn count(input: &mut &[u8], first: usize) -> Option<usize> {

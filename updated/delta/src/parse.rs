@@ -17,6 +17,8 @@ use std::rc::Rc;
 
 /// Old matches that are passed over for one that still matches.
 const TRIES: usize = 4;
+/// Bytes that may be compared for one segment: what telling it costs is bounded by them.
+const COMPARED_MAX: u64 = 64 << 20;
 /// Distances remembered.
 const RECENT: usize = 4;
 
@@ -32,6 +34,7 @@ pub(crate) struct Models {
     high: Bytes,
     low: Bytes,
     shorter: Numbers,
+    compared: u64,
 }
 
 impl Models {
@@ -47,6 +50,7 @@ impl Models {
             high: Bytes::new(1),
             low: Bytes::new(256),
             shorter: Numbers::new(3),
+            compared: 0,
         }
     }
 }
@@ -80,7 +84,7 @@ pub(crate) fn code<R: ReadAt + ?Sized>(
     let count = models.counts.code(bits, 0, wanted.len() as u32);
     let mut back: Vec<_> = spans.iter().map(|span| (span.cluster, span.from, span.at, span.length)).collect();
     back.sort_unstable();
-    let mut oracle = Oracle { raw, changes, spans, back, span: 0, old: None, next: 0, shift: 0 };
+    let mut oracle = Oracle { raw, changes, spans, back, span: 0, old: None, next: 0, shift: 0, compared: 0 };
     let mut wanted = wanted.iter().copied();
     let mut history = 0_usize;
     let mut at = 0_u32;
@@ -101,6 +105,10 @@ pub(crate) fn code<R: ReadAt + ?Sized>(
         history = (history << 1 | usize::from(!is)) & 7;
         let fits = next.end() as usize <= raw.len() && (1..=next.at.min(FARTHEST)).contains(&next.distance);
         if !fits || next.at < at || next.length < SHORTEST {
+            return Err(Broken::Patch);
+        }
+        models.compared += std::mem::take(&mut oracle.compared);
+        if models.compared > COMPARED_MAX {
             return Err(Broken::Patch);
         }
         oracle.learn(foretold, next);
@@ -165,6 +173,7 @@ fn told(
         }
     };
     let fullest = repeats(raw, start, distance, most);
+    models.compared += u64::from(fullest);
     let end = foretold.map_or(0, |foretold| foretold.next.end());
     // As long as it goes, or to where the foretold one ends: the choice that follows is then as foretold.
     let to_end = end.checked_sub(start).filter(|length| (SHORTEST..=fullest).contains(length));
@@ -218,6 +227,7 @@ struct Oracle<'a> {
     next: usize,
     /// By how much the last corrected distance was another than the old one.
     shift: i64,
+    compared: u64,
 }
 
 impl Oracle<'_> {
@@ -240,7 +250,7 @@ impl Oracle<'_> {
             self.old = Some((span.cluster, reference.cluster(span.cluster)?));
             self.next = usize::MAX;
         }
-        let Some((_, old)) = &self.old else { return Ok(None) };
+        let Some((_, old)) = self.old.clone() else { return Ok(None) };
         let ends = |found: &Match| found.end() < position + SHORTEST;
         if self.next == usize::MAX {
             self.next = old.matches.partition_point(ends);
@@ -265,10 +275,11 @@ impl Oracle<'_> {
                     continue;
                 }
                 let same = repeats(self.raw, start, distance, length);
+                self.compared += u64::from(same);
                 if same < SHORTEST || by == 0 && same < length {
                     continue;
                 }
-                let (same, kind) = self.extended(old, found, start, distance, length, same);
+                let (same, kind) = self.extended(&old, found, start, distance, length, same);
                 let next = Match { at: start, length: same, distance };
                 let near = self.changes.any(at, next.end().saturating_add(8));
                 let far = near || self.changes.any(at.saturating_sub(8), next.end().saturating_add(64));
@@ -291,7 +302,7 @@ impl Oracle<'_> {
 
     /// Whether the bytes go on matching where they did not before.
     fn extended(
-        &self,
+        &mut self,
         old: &Opened,
         found: &Match,
         start: u32,
@@ -307,7 +318,9 @@ impl Oracle<'_> {
         let end = start + same;
         if !went_on && byte(self.raw, end).is_some() && byte(self.raw, end) == byte(self.raw, end - distance)
         {
-            return (repeats(self.raw, start, distance, u32::MAX), 2);
+            let same = repeats(self.raw, start, distance, u32::MAX);
+            self.compared += u64::from(same);
+            return (same, 2);
         }
         (same, 0)
     }

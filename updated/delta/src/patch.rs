@@ -17,6 +17,8 @@ use crate::reference::{Place, Reference};
 
 /// Most parts of one piece that come from the old image: bounds what is remembered of them.
 pub(crate) const PARTS_MAX: usize = 65_536;
+/// Most contents that a segment's pieces may have together, bytes; ours have two to three.
+const CONTENTS_MAX: usize = 8 << 20;
 /// Clusters are so many bytes, and a multiple.
 const BLOCK: u32 = 4096;
 
@@ -125,6 +127,7 @@ pub(crate) fn code<R: ReadAt + ?Sized>(
         models: Models::new(),
         reference: Reference::new(old.0, old.1, old.2),
         next: 0,
+        contents: 0,
         raw: Vec::new(),
         spans: Vec::new(),
         changes: Changes::default(),
@@ -143,6 +146,8 @@ struct Telling<'a, R: ?Sized> {
     reference: Reference<'a, R>,
     /// Where the last part from the reference ended.
     next: u64,
+    /// Bytes of the pieces so far.
+    contents: usize,
     raw: Vec<u8>,
     spans: Vec<Span>,
     changes: Changes,
@@ -160,7 +165,8 @@ impl<R: ReadAt + ?Sized> Telling<'_, R> {
         let length = self.models.lengths.code(bits, 0, piece.raw.len() as u32);
         let is_cluster = bits.bit(&mut self.models.is_cluster, piece.stored.is_some());
         let most = if is_cluster { LENGTH_MAX as usize } else { left };
-        if length == 0 || length as usize > most {
+        self.contents += length as usize;
+        if length == 0 || length as usize > most || self.contents > CONTENTS_MAX {
             return Err(Broken::Patch);
         }
         self.raw.clear();
