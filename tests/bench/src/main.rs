@@ -30,6 +30,7 @@ mod subject;
 mod syscalls;
 #[path = "../../../init/src/unheard.rs"]
 mod unheard;
+mod update;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
@@ -37,7 +38,7 @@ use nix::unistd::geteuid;
 use programs::Programs;
 
 /// What `docs/specification.md` calls `PART`.
-const PARTS: [&str; 5] = ["box", "boot", "bus", "net", "identity"];
+const PARTS: [&str; 6] = ["box", "boot", "bus", "net", "identity", "update"];
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -51,6 +52,7 @@ fn main() -> Result<()> {
                     args.next().zip(args.next()).context("--keeper is for this program itself")?;
                 return keeper::run(&mode, sys::inherit::take(fd.parse()?)?);
             }
+            "--apply" => return update::child(&args.collect::<Vec<_>>()),
             part if PARTS.contains(&part) => parts.push(part.to_owned()),
             other => {
                 bail!("unknown argument {other}; usage: gabion-bench [{}]... [--rounds N]", PARTS.join("|"))
@@ -67,6 +69,9 @@ fn main() -> Result<()> {
 fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
     if part == "bus" {
         return bus::run(rounds.unwrap_or(1000));
+    }
+    if part == "update" {
+        return update::run(rounds.unwrap_or(9));
     }
     let dir = tempfile::Builder::new().prefix("gabion-bench").tempdir()?;
     if part == "net" {
