@@ -14,6 +14,7 @@
 //! | [`attest`] | what has to do with the device's identity |
 //! | [`update`] | what updates are told by |
 //! | [`net`] | what else the network daemon reads |
+//! | [`payload`] | what a device downloads to renew itself |
 //!
 //! Deliberately not here: what the kernel parses (file systems, filters), and parsers of others alone (`toml`, `serde_json`,
 //! `elf`), which are fuzzed with ours around them.
@@ -25,6 +26,7 @@ pub mod init;
 pub mod mdns;
 pub mod net;
 pub mod package;
+pub mod payload;
 pub mod policy;
 pub mod sandboxd;
 pub mod time;
@@ -34,7 +36,7 @@ pub mod update;
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Entry); 43] = [
+pub const TARGETS: &[(&str, Entry)] = &[
     ("request", init::request),
     ("event", init::event),
     ("manifest", policy::manifest),
@@ -72,6 +74,8 @@ pub const TARGETS: [(&str, Entry); 43] = [
     ("sealed", attest::sealed),
     ("luks", attest::luks),
     ("reports", sandboxd::reports),
+    ("payload", payload::index),
+    ("segment", payload::segment),
     ("bootlog", evidence::bootlog),
     ("packagelog", evidence::packagelog),
     ("statement", evidence::statement),
