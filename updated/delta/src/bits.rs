@@ -147,20 +147,27 @@ impl Bits for Writer {
     }
 }
 
-/// Bytes, each most significant bit first, under one context.
+/// Bytes, each most significant bit first, under one context. Its models are there from the first byte on: up to a mebibyte,
+/// which a segment that is only copied does without.
 #[derive(Debug, Clone)]
-pub(crate) struct Bytes(Vec<Model>);
+pub(crate) struct Bytes {
+    contexts: usize,
+    models: Vec<Model>,
+}
 
 impl Bytes {
     pub(crate) fn new(contexts: usize) -> Self {
-        Self(vec![Model::NEW; contexts * 256])
+        Self { contexts, models: Vec::new() }
     }
 
     #[inline]
     pub(crate) fn code(&mut self, bits: &mut impl Bits, context: usize, byte: u8) -> u8 {
+        if self.models.is_empty() {
+            self.models = vec![Model::NEW; self.contexts * 256];
+        }
         let mut node = 1_usize;
         for shift in (0..8).rev() {
-            let Some(model) = self.0.get_mut(context * 256 + node) else { return 0 };
+            let Some(model) = self.models.get_mut(context * 256 + node) else { return 0 };
             node = node << 1 | usize::from(bits.bit(model, byte >> shift & 1 == 1));
         }
         node as u8
