@@ -8,6 +8,7 @@ use service::ca::{Authority, AuthorityFile, TokenUri};
 use service::clock::Clock;
 use service::http::{Lifetime, Service};
 use service::limits::{Limits, Rate};
+use service::oidc::{self, Provider};
 use service::outgoing::Outgoing;
 use service::run::{Own, Running};
 use service::secrets;
@@ -122,6 +123,15 @@ struct Run {
     /// Certificates (PEM) of roots to believe besides the world's, when the service asks others: the store of artefacts.
     #[arg(long)]
     trust: Option<PathBuf>,
+    /// An OpenID provider that people may sign in to (device flow), by its issuer's address. Who was invited may come in.
+    #[arg(long, requires = "oidc_client")]
+    oidc_issuer: Option<String>,
+    /// What the provider calls the service.
+    #[arg(long, requires = "oidc_issuer")]
+    oidc_client: Option<String>,
+    /// The claim that names people, as they are invited: one that the provider assigns and its users cannot choose.
+    #[arg(long, default_value = "email")]
+    oidc_claim: String,
     /// Requests without credentials that one address may make at once.
     #[arg(long, default_value_t = 120)]
     burst: u32,
@@ -248,7 +258,11 @@ async fn run(options: Run) -> Result<()> {
     let artefacts =
         Artefacts::open(&address, environment(), &outgoing).context("opening the store of artefacts")?;
     let mut service = Service::new(store, authority, verifier, Clock::System, limits);
-    (service.lifetime, service.artefacts) = (lifetime, Some(artefacts));
+    let oidc = options.oidc_issuer.zip(options.oidc_client).map(|(issuer, client)| {
+        let config = oidc::Config { issuer, client, claim: options.oidc_claim, again_s: oidc::AGAIN_S };
+        Provider::new(config, outgoing)
+    });
+    (service.lifetime, service.artefacts, service.oidc) = (lifetime, Some(artefacts), oidc);
     let running = Running::start(service, own, options.listen, options.inside).await?;
     tracing::info!(address = %running.address, inside = ?running.inside, "serving");
     println!("listening on {}", running.address);

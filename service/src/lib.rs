@@ -14,6 +14,7 @@ pub mod http;
 pub mod limits;
 mod metrics;
 pub mod nonces;
+pub mod oidc;
 pub mod outgoing;
 pub mod published;
 pub mod refusal;

@@ -21,7 +21,7 @@ use service_api::{Code, DeviceId, Name};
 /// What `gabion service` does.
 #[derive(Subcommand)]
 pub(crate) enum Asked {
-    /// Sign in by a one-time code.
+    /// Sign in, by a one-time code or by an OpenID provider.
     Login {
         /// https://HOST[:PORT]
         url: String,
@@ -29,8 +29,11 @@ pub(crate) enum Asked {
         #[arg(long)]
         root: PathBuf,
         /// The code, from an administrator.
-        #[arg(value_parser = code)]
-        code: Code,
+        #[arg(value_parser = code, required_unless_present = "oidc")]
+        code: Option<Code>,
+        /// By the provider that the service was told of: with any browser, here or elsewhere.
+        #[arg(long, conflicts_with = "code")]
+        oidc: bool,
     },
     /// End the session.
     Logout,
@@ -153,7 +156,7 @@ fn code(text: &str) -> Result<Code, service_api::TextError> {
 /// `gabion service`. False: the service said no.
 pub(crate) fn run(asked: Asked) -> Result<bool> {
     told(match asked {
-        Asked::Login { url, root, code } => login(&url, &root, code),
+        Asked::Login { url, root, code, oidc: _ } => login(&url, &root, code),
         Asked::Logout => session::end(),
         Asked::Init(arguments) => program::become_it("init", &arguments),
         Asked::Run(arguments) => program::become_it("run", &arguments),
@@ -191,9 +194,19 @@ fn told(done: Result<()>) -> Result<bool> {
     }
 }
 
-fn login(url: &str, root: &std::path::Path, code: Code) -> Result<()> {
+fn login(url: &str, root: &std::path::Path, code: Option<Code>) -> Result<()> {
     let root = std::fs::read_to_string(root).with_context(|| format!("reading {}", root.display()))?;
-    let session = session::begin(url, &root, code)?;
+    let session = match code {
+        Some(code) => session::begin(url, &root, code)?,
+        None => session::begin_elsewhere(url, &root, |flow| {
+            let at = flow.verification_uri_complete.as_ref().unwrap_or(&flow.verification_uri);
+            line(&format!(
+                "go to {} and sign in; the code is {}",
+                printable(at.as_str()),
+                printable(flow.user_code.as_str())
+            ))
+        })?,
+    };
     println!("signed in as {}", session.subject);
     Ok(())
 }

@@ -4,12 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use service_api::Code;
-use service_api::people::{NewSession, Refresh, Session};
+use service_api::people::{Flow, FlowStep, NewSession, Refresh, Session, SignIn};
 
 use super::client::Client;
 
@@ -34,6 +35,29 @@ pub(super) fn begin(url: &str, root: &str, code: Code) -> Result<Session> {
     let session: Session = client.post("/v1/sessions", Some(&NewSession { code }))?;
     write(&kept(url.to_owned(), root.to_owned(), &session))?;
     Ok(session)
+}
+
+/// Signs in by the service's provider: says where to go, and waits for the person.
+pub(super) fn begin_elsewhere(
+    url: &str,
+    root: &str,
+    say: impl FnOnce(&Flow) -> Result<()>,
+) -> Result<Session> {
+    let client = Client::new(url, root, None)?;
+    let flow: Flow = client.post("/v1/sessions/oidc", None::<&()>)?;
+    say(&flow)?;
+    let step = FlowStep { flow: flow.flow };
+    let mut wait_s = flow.interval_s;
+    loop {
+        // The service says when it is over.
+        sleep(Duration::from_secs(wait_s.clamp(1, 300).into()));
+        let answer: SignIn = client.post("/v1/sessions/oidc/step", Some(&step))?;
+        if let Some(session) = answer.session {
+            write(&kept(url.to_owned(), root.to_owned(), &session))?;
+            return Ok(session);
+        }
+        wait_s = answer.interval_s;
+    }
 }
 
 /// The service, as the user who is signed in.

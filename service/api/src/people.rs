@@ -1,10 +1,11 @@
 //! People and machines: how they come in, and what they may do.
 //!
 //! There are no passwords. A person redeems a one-time code that an administrator made (the first: that `init` printed)
+//! or signs in to an OpenID provider that the service was told of,
 //! for a session: a token that lasts an hour, and a refresh token that is good for one use within 30 days. A machine
 //! presents a client certificate whose digest an administrator registered.
 
-use crate::{Bytes, Code, Name, Subject};
+use crate::{Bytes, Code, Name, Subject, Text};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
@@ -45,6 +46,47 @@ impl Role {
 pub struct NewSession {
     /// The code.
     pub code: Code,
+}
+
+/// A sign-in by an OpenID provider (RFC 8628) that began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Flow {
+    /// Where the person goes, with any browser.
+    pub verification_uri: Text<512>,
+    /// The same with the code in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_uri_complete: Option<Text<512>>,
+    /// What the person types there.
+    pub user_code: Text<64>,
+    /// For the next step; nobody but the service can read it.
+    pub flow: Bytes<4096>,
+    /// After how long to ask for it.
+    pub interval_s: u32,
+    /// For how long.
+    pub expires_s: u32,
+}
+
+/// Asks whether the person has signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct FlowStep {
+    /// Which sign-in.
+    pub flow: Bytes<4096>,
+}
+
+/// Whether they have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct SignIn {
+    /// Their session; none yet if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
+    /// After how long to ask again.
+    pub interval_s: u32,
 }
 
 /// Asks for the next token of a session.

@@ -10,6 +10,7 @@ mod device;
 mod escrow;
 mod fleet;
 mod health;
+mod oidc;
 mod openapi;
 mod owned;
 mod people;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::nonces::Nonces;
+use crate::oidc::Provider;
 use crate::published::PublishedValues;
 use crate::refusal::{Kind, Refusal};
 use crate::store::{Store, fleet as fleet_store};
@@ -55,6 +57,8 @@ pub struct Service {
     pub store: Store,
     /// Artefacts, if there is a store of them.
     pub artefacts: Option<Artefacts>,
+    /// Who signs people in besides, if anybody does.
+    pub oidc: Option<Provider>,
     /// The certificates.
     pub authority: Authority,
     /// Who understands TPMs.
@@ -97,11 +101,12 @@ impl Service {
         let nonces = Nonces::new(&authority.shared_secret("nonces"));
         let (metrics, began, openapi) = (Metrics::new(), Instant::now(), openapi::document());
         let lifetime = Lifetime::default();
-        let artefacts = None;
+        let (artefacts, oidc) = (None, None);
         let (published, issuers) = (PublishedValues::default(), Mutex::default());
         Self {
             store,
             artefacts,
+            oidc,
             authority,
             verifier,
             clock,
@@ -168,6 +173,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .merge(fleet::paths())
         .merge(owned::paths())
         .merge(escrow::paths())
+        .merge(oidc::paths())
         .merge(artefacts::paths())
         .merge(records::paths())
         .merge(health::paths())

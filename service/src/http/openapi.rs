@@ -1,6 +1,6 @@
 //! The OpenAPI document, from the handlers and the types that read the bodies.
 
-use super::{Service, artefacts, device, escrow, fleet, health, owned, people, records};
+use super::{Service, artefacts, device, escrow, fleet, health, oidc, owned, people, records};
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -32,6 +32,8 @@ async fn show(State(service): State<Arc<Service>>) -> impl IntoResponse {
         device::verdict_key,
         people::begin,
         people::refresh,
+        oidc::begin,
+        oidc::step,
         people::end,
         people::me,
         people::members,

@@ -38,13 +38,13 @@ pub(super) fn paths() -> Router<Arc<Service>> {
         .route("/v1/catalogs/{catalog}/machines/{machine}", delete(remove_machine))
 }
 
-struct Fresh {
+pub(super) struct Fresh {
     token: Code,
     refresh: Code,
-    digests: people::Tokens,
+    pub(super) digests: people::Tokens,
 }
 
-fn fresh(now: i64) -> Result<Fresh, Refusal> {
+pub(super) fn fresh(now: i64) -> Result<Fresh, Refusal> {
     let (token, refresh) = (secrets::code()?, secrets::code()?);
     let digests = people::Tokens {
         token: secrets::digest_of(&token),
@@ -55,7 +55,7 @@ fn fresh(now: i64) -> Result<Fresh, Refusal> {
     Ok(Fresh { token, refresh, digests })
 }
 
-fn session(subject: Subject, fresh: Fresh) -> Session {
+pub(super) fn session(subject: Subject, fresh: Fresh) -> Session {
     let Fresh { token, refresh, .. } = fresh;
     Session { subject, token, expires_s: TOKEN_S, refresh, refresh_expires_s: REFRESH_S }
 }

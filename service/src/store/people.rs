@@ -144,6 +144,48 @@ pub async fn redeem(
     Ok(subject)
 }
 
+/// Begins a session for somebody whom the provider of sign-in named, if they were invited: an invitation that waits is taken
+/// up by that. False: nobody invited them, or they are an operator, whom only a code makes.
+///
+/// # Errors
+/// What the database said.
+pub async fn sign_in(
+    connection: &mut AnyConnection,
+    subject: &Subject,
+    session: &str,
+    tokens: &Tokens,
+    now: i64,
+) -> Result<bool, Refusal> {
+    let waiting: Option<(String,)> = sqlx::query_as(
+        "SELECT code FROM invitation WHERE subject = $1 AND catalog IS NOT NULL AND expires > $2
+         ORDER BY expires DESC LIMIT 1",
+    )
+    .bind(subject.as_str())
+    .bind(now)
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some((code,)) = waiting {
+        redeem(connection, &code, session, tokens, now).await?;
+        return Ok(true);
+    }
+    let known: Option<(i64,)> = sqlx::query_as("SELECT operator FROM person WHERE subject = $1")
+        .bind(subject.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+    if known != Some((0,)) {
+        return Ok(false);
+    }
+    begin(connection, session, subject, tokens).await?;
+    let (who, object) = (subject.as_str(), format!("members/{subject}"));
+    let action = "session.begin";
+    audit::note(
+        connection,
+        Change { at: now, catalog: None, who, action, object, before: None, after: None },
+    )
+    .await?;
+    Ok(true)
+}
+
 async fn only_here(connection: &mut AnyConnection, catalog: &Name, subject: &Subject) -> Result<(), Refusal> {
     let (elsewhere,): (i64,) = sqlx::query_as(
         "SELECT (SELECT COUNT(*) FROM member WHERE subject = $1 AND catalog <> $2)

@@ -55,7 +55,7 @@ fn run(entry: Entry, seed: &[u8]) -> Result<()> {
 
 #[test]
 fn every_target_stands_its_seeds_and_their_mutations() -> Result<()> {
-    for (name, entry) in TARGETS {
+    for &(name, entry) in TARGETS {
         for seed in seeds(name)? {
             run(entry, &seed).with_context(|| name)?;
         }
@@ -66,7 +66,7 @@ fn every_target_stands_its_seeds_and_their_mutations() -> Result<()> {
 #[test]
 fn every_target_has_a_place_for_cargo_fuzz() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
-    for (name, _) in TARGETS {
+    for &(name, _) in TARGETS {
         assert!(folder.join(name).with_extension("rs").exists(), "{name}");
     }
 }
