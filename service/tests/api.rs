@@ -54,6 +54,7 @@ scenarios!(
     people::refresh_token_used_twice_ends_the_session,
     people::last_administrator_stays,
     people::name_known_elsewhere_cannot_be_invited,
+    people::provider_signs_in_who_was_invited_and_no_operator,
     people::machine_is_known_by_its_certificate,
     fleet::change_is_in_the_audit_log_with_before_and_after,
     fleet::group_with_devices_stays,

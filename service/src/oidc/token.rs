@@ -184,3 +184,59 @@ impl Expected<'_> {
         text(self.claim).map(str::to_owned).ok_or(TokenError::Person)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+
+    const EXPECTED: Expected<'static> =
+        Expected { issuer: "https://idp", client: "gabion", nonce: "n", claim: "sub", now: 1_000 };
+    const CLAIMS: &str =
+        r#"{"iss":"https://idp","aud":["gabion"],"sub":"ada","iat":990,"exp":1300,"nonce":"n"}"#;
+
+    fn base64(bytes: &[u8]) -> String {
+        Bytes::<TOKEN_MAX>::new(bytes).unwrap_or_default().encode()
+    }
+
+    /// A key, and what it signs.
+    fn signed(head: &str, claims: &str) -> Option<(Jwk, String)> {
+        let random = SystemRandom::new();
+        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).ok()?;
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref(), &random).ok()?;
+        let (x, y) = key.public_key().as_ref().get(1..)?.split_at(32);
+        let jwk =
+            serde_json::json!({"kty": "EC", "crv": "P-256", "kid": "k", "x": base64(x), "y": base64(y)});
+        let text = format!("{}.{}", base64(head.as_bytes()), base64(claims.as_bytes()));
+        let signature = key.sign(&random, text.as_bytes()).ok()?;
+        Some((serde_json::from_value(jwk).ok()?, format!("{text}.{}", base64(signature.as_ref()))))
+    }
+
+    #[test]
+    fn token_with_any_character_changed_or_cut_off_is_refused() {
+        let (key, token) =
+            signed(r#"{"alg":"ES256","kid":"k"}"#, CLAIMS).unwrap_or_else(|| panic!("no token"));
+        let keys = [key];
+        assert_eq!(verify(&token, &keys, EXPECTED), Ok("ada".to_owned()));
+        for place in 0..token.len() {
+            assert!(verify(&token[..place], &keys, EXPECTED).is_err(), "cut at {place}");
+            for other in ["A", "B", "-", ".", "=", "é"] {
+                let mut altered = token.clone();
+                altered.replace_range(place..=place, other);
+                assert!(altered == token || verify(&altered, &keys, EXPECTED).is_err(), "{other} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn token_without_the_name_of_its_key_needs_a_provider_with_one() {
+        let token = |head| signed(head, CLAIMS).unwrap_or_else(|| panic!("no token"));
+        let ((key, text), (another, _)) = (token(r#"{"alg":"ES256"}"#), token("{}"));
+        assert!(verify(&text, std::slice::from_ref(&key), EXPECTED).is_ok());
+        assert_eq!(verify(&text, &[key, another], EXPECTED), Err(TokenError::Key));
+        assert_eq!(verify(&text, &[], EXPECTED), Err(TokenError::Key));
+        let (key, text) = token(r#"{"alg":"ES256","kid":"k","crit":["b64"],"b64":false}"#);
+        assert_eq!(verify(&text, &[key], EXPECTED), Err(TokenError::Form));
+    }
+}

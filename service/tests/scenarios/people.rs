@@ -1,11 +1,13 @@
 //! People and machines, and what each may do.
 
-use crate::support::Site;
 use crate::support::actors::{Device, b64, catalog, member, operator, redeem, text};
 use crate::support::client::Client;
+use crate::support::{BEGIN, Site};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use service::secrets;
+use service::store::Store;
+use service::store::people::{self as store_people, Tokens};
 
 /// Every path below a catalog with what it needs: 0 a reader, 1 a contributor, 2 an administrator.
 fn paths(device: &str) -> Vec<(&'static str, String, Option<Value>, usize)> {
@@ -176,5 +178,44 @@ pub(crate) async fn machine_is_known_by_its_certificate(site: &Site) -> Result<(
     machine.post("/v1/catalogs", json!({"name": "two"})).await?.refused(403)?;
     operator.send("DELETE", "/v1/catalogs/one/machines/builder", None).await?.json(204)?;
     machine.get("/v1/me").await?.refused(401)?;
+    Ok(())
+}
+
+pub(crate) async fn provider_signs_in_who_was_invited_and_no_operator(site: &Site) -> Result<()> {
+    let operator = operator(site).await?;
+    catalog(&operator, "one").await?;
+    let store = Store::open(&site.database).await?;
+    // What the provider's token says is checked elsewhere; here only who that is.
+    let sign_in = async |who: &str, number: u32| {
+        let subject: service_api::Subject = who.parse()?;
+        let (token, ends) = (secrets::code()?, BEGIN + 3600);
+        let digests = Tokens {
+            token: secrets::digest_of(&token),
+            token_expires: ends,
+            refresh: secrets::digest_of(&secrets::code()?),
+            refresh_expires: ends,
+        };
+        let id = format!("session {who} {number}");
+        let write = store.write(move |connection| {
+            Box::pin(async move { store_people::sign_in(connection, &subject, &id, &digests, BEGIN).await })
+        });
+        let taken = write.await.map_err(|refusal| refusal.problem())?;
+        anyhow::Ok(taken.then_some(token))
+    };
+    ensure!(sign_in("ada@example.org", 0).await?.is_none(), "nobody invited her");
+    ensure!(sign_in("operator", 0).await?.is_none(), "an operator comes by a code");
+    let path = "/v1/catalogs/one/invitations";
+    let invitation = json!({"subject": "ada@example.org", "role": "contributor"});
+    let code = text(&operator.post(path, invitation).await?.json(201)?["code"])?;
+    for number in 0..2 {
+        let token = sign_in("ada@example.org", number).await?.context("she was invited")?;
+        let ada = site.client()?.with_token(token.as_str());
+        let me = ada.get("/v1/me").await?.json(200)?;
+        assert_eq!(me["roles"], json!([{"catalog": "one", "role": "contributor"}]), "{me}");
+        ada.post("/v1/catalogs", json!({"name": "two"})).await?.refused(403)?;
+    }
+    // The invitation was taken up by that.
+    site.client()?.post("/v1/sessions", json!({"code": code})).await?.refused(401)?;
+    store.close().await;
     Ok(())
 }
