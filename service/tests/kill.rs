@@ -1,6 +1,7 @@
 //! Nothing acknowledged is lost: the service is killed by SIGKILL in the middle of work, on either database, again and again.
 //!
-//! Devices enrol, are claimed, attest and report, eight at once; each keeps what it was told. When enough was acknowledged
+//! Devices enrol, are claimed, attest and report, eight at once; each keeps what it was told. One of two that enrols is claimed
+//! only after the kill. When enough was acknowledged
 //! the process is killed, another is started on the same state, and all of it has to be there: each device in its catalog,
 //! each certificate, each report, counted once. What was asked and not answered may be there or not, whole.
 //!
@@ -64,7 +65,14 @@ struct Kept {
     open_reports: u32,
 }
 
-type Told = Arc<Mutex<Vec<(String, Kept)>>>;
+/// What was acknowledged.
+#[derive(Clone, Default)]
+struct Told {
+    /// Claimed devices.
+    claimed: Arc<Mutex<Vec<(String, Kept)>>>,
+    /// Devices that were enrolled and that nobody has claimed.
+    waiting: Arc<Mutex<Vec<Device>>>,
+}
 
 async fn parent(database: &str) -> Result<usize> {
     let folder = tempfile::tempdir()?;
@@ -83,6 +91,7 @@ async fn parent(database: &str) -> Result<usize> {
             catalog(&operator, "one").await?;
         }
         look(&operator, &told).await.with_context(|| format!("after {round} kills"))?;
+        claim_waiting(&operator, &told).await.with_context(|| format!("after {round} kills"))?;
         if round < ROUNDS {
             let goal = answers.load(Ordering::Relaxed) + ANSWERS;
             let work = |worker| {
@@ -134,7 +143,7 @@ async fn work(
     answers: &AtomicUsize,
 ) -> Result<()> {
     let note = |change: &dyn Fn(&mut Kept), device: &str| {
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = told.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         told.iter_mut().filter(|(id, _)| id == device).for_each(|(_, kept)| change(kept));
     };
     let answered = |change: &dyn Fn(&mut Kept), device: &str| {
@@ -142,11 +151,14 @@ async fn work(
         note(change, device);
     };
     for number in 0.. {
+        let later = Device::enrol(client, &format!("{name}-{number}-later")).await?;
+        told.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(later);
+        answered(&|_| (), "");
         let device = Device::enrol(client, &format!("{name}-{number}")).await?;
         let code = device.claim_code.clone().context("a code")?;
         device.claim(operator, "one", &code).await?.json(201)?;
         let id = device.id.clone();
-        told.lock().unwrap_or_else(PoisonError::into_inner).push((id.clone(), Kept::default()));
+        told.claimed.lock().unwrap_or_else(PoisonError::into_inner).push((id.clone(), Kept::default()));
         answered(&|_| (), &id);
         let granted = device.attest(client, b"good").await?.json(200)?;
         answered(&|kept| kept.certificates = 2, &id);
@@ -161,8 +173,19 @@ async fn work(
     Ok(())
 }
 
+/// Who was told that it is enrolled is still there, with the code it was told.
+async fn claim_waiting(operator: &Client, told: &Told) -> Result<()> {
+    let all = told.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect::<Vec<_>>();
+    for device in all {
+        let code = device.claim_code.clone().context("a code")?;
+        device.claim(operator, "one", &code).await?.json(201).context("an enrolled device")?;
+        told.claimed.lock().unwrap_or_else(PoisonError::into_inner).push((device.id, Kept::default()));
+    }
+    Ok(())
+}
+
 async fn look(operator: &Client, told: &Told) -> Result<()> {
-    let mut all = told.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect::<Vec<_>>();
+    let mut all = told.claimed.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect::<Vec<_>>();
     for (device, kept) in &mut all {
         let at = format!("/v1/catalogs/one/devices/{device}");
         operator.get(&at).await?.json(200).context("a claimed device")?;
@@ -177,6 +200,6 @@ async fn look(operator: &Client, told: &Told) -> Result<()> {
         (kept.reports, kept.open_reports) = (u32::try_from(count)?, 0);
         kept.certificates = certificates;
     }
-    *told.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    *told.claimed.lock().unwrap_or_else(PoisonError::into_inner) = all;
     Ok(())
 }
