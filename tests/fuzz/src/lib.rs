@@ -13,6 +13,7 @@
 //! | [`evidence`] | what a device shows of itself to whoever checks it |
 //! | [`attest`] | what has to do with the device's identity |
 //! | [`update`] | what updates are told by |
+//! | [`service`] | what is sent to the Security Service, and what it answers |
 //! | [`net`] | what else the network daemon reads |
 //! | [`payload`] | what a device downloads to renew itself |
 //!
@@ -29,6 +30,7 @@ pub mod package;
 pub mod payload;
 pub mod policy;
 pub mod sandboxd;
+pub mod service;
 pub mod time;
 pub mod update;
 
@@ -82,6 +84,8 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("reference", evidence::reference),
     ("metadata", update::metadata),
     ("update", update::update),
+    ("body", service::body),
+    ("csr", service::csr),
 ];
 
 /// Whatever is a message encodes to itself, no longer.
