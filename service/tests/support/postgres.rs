@@ -17,7 +17,8 @@ const NOBODY: u32 = 65_534;
 pub(crate) struct Postgres {
     folder: TempDir,
     programs: PathBuf,
-    server: Child,
+    /// The first process, the parent of the others.
+    pub(crate) server: Child,
     made: AtomicU32,
 }
 

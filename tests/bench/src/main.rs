@@ -14,6 +14,7 @@ mod boxes;
 mod bus;
 mod calls;
 mod demo;
+mod identity;
 mod identity_device;
 mod keeper;
 mod launching;
@@ -73,12 +74,13 @@ fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
     if part == "update" {
         return update::run(rounds.unwrap_or(9));
     }
+    if part == "identity" {
+        identity::run()?;
+        return identity_device::run();
+    }
     let dir = tempfile::Builder::new().prefix("gabion-bench").tempdir()?;
     if part == "net" {
         return net::run(dir.path(), rounds.unwrap_or(50));
-    }
-    if part == "identity" {
-        return identity_device::run();
     }
     let programs = Programs::compile(dir.path())?;
     match part {

@@ -51,6 +51,12 @@ pub(crate) fn bar(name: &str, value: f64, limit: f64) {
     println!("bar: {name} value={value:.2} limit={limit:.2} {verdict}");
 }
 
+/// Prints a bar of which more is better.
+pub(crate) fn bar_at_least(name: &str, value: f64, limit: f64) {
+    let verdict = if value >= limit { "ok" } else { "SHORT" };
+    println!("bar: {name} value={value:.2} limit={limit:.2} {verdict}");
+}
+
 /// Prints the bar of a ratio, after two other ways to take it. Where the three disagree the machine was not quiet: the
 /// verdict is worth nothing then, whatever it says.
 pub(crate) fn bar_of_ratio(name: &str, ours: &Samples, theirs: &Samples, limit: f64) {

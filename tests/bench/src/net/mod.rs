@@ -15,7 +15,7 @@ use device_test::{App, Bench, PATIENCE};
 use firewall::tables::{App as Entry, Key, Rule};
 
 use crate::programs::compile;
-use crate::stat::{Samples, bar, bar_of_ratio};
+use crate::stat::{Samples, bar, bar_at_least, bar_of_ratio};
 use place::{APP, Place, policy};
 
 /// Where somebody serves; nobody serves above it.
@@ -141,10 +141,4 @@ fn memory() -> Result<()> {
     let pss = text.iter().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
     bar("net_netd_pss_kib", pss.split_whitespace().next().context("Pss")?.parse()?, 4096.0);
     Ok(())
-}
-
-/// Prints a bar of which more is better.
-fn bar_at_least(name: &str, value: f64, limit: f64) {
-    let verdict = if value >= limit { "ok" } else { "SHORT" };
-    println!("bar: {name} value={value:.2} limit={limit:.2} {verdict}");
 }
