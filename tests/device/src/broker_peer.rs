@@ -49,7 +49,15 @@ fn attack() -> io::Result<()> {
     unread()?;
     println!("broker: threads {:?}", threads());
     println!("broker: closed {:?}", closed());
-    println!("broker: afterwards {}", name(&ask("Attest", NONCE)?));
+    // The router may still count connections that are closed.
+    let answer = (0..60).find_map(|_| {
+        let answer = ask("Attest", NONCE).map(|text| name(&text)).ok().filter(|name| name == "ok");
+        answer.or_else(|| {
+            std::thread::sleep(Duration::from_secs(1));
+            None
+        })
+    });
+    println!("broker: afterwards {answer:?}");
     Ok(())
 }
 
@@ -84,14 +92,11 @@ fn strange() -> io::Result<()> {
         ("huge", "Attest", format!("{{\"nonce\":\"{}\"}}", "AAAA".repeat(4000))),
     ];
     for (what, method, parameters) in tries {
-        println!("broker: {method} {what} {}", name(&ask(method, &parameters)?));
+        println!("broker: {method} {what} {}", heard(ask(method, &parameters)));
     }
     // Longer than a message may be: the connection ends.
     let answer = ask("Sign", &sign(&"AAAA".repeat(100_000), ecdsa));
-    println!(
-        "broker: Sign endless {}",
-        answer.map_or_else(|e| format!("{:?}", e.kind()), |text| name(&text))
-    );
+    println!("broker: Sign endless {}", heard(answer));
     Ok(())
 }
 
@@ -160,7 +165,7 @@ fn threads() -> Counts {
             for (method, parameters) in [("Attest", NONCE), ("Sign", &parameters), ("GetChain", "{}")] {
                 let answer = stream.as_mut().map_err(|e| e.kind().into());
                 let answer = answer.and_then(|stream| ask_on(stream, method, parameters));
-                if answer.as_ref().is_ok_and(String::is_empty) {
+                if answer.as_ref().map_or(true, String::is_empty) {
                     stream = connect();
                 }
                 let answer = answer.map_or_else(|e| format!("{:?}", e.kind()), |text| name(&text));
@@ -212,6 +217,11 @@ fn ask_on(stream: &mut UnixStream, method: &str, parameters: &str) -> io::Result
     // There is one answer at a time, so nothing of the next is lost with the reader.
     BufReader::new(stream).read_until(0, &mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// What came of a call; a connection that is ended while one writes to it ends either way.
+fn heard(answer: io::Result<String>) -> String {
+    answer.map_or_else(|_| "end".to_owned(), |text| name(&text))
 }
 
 /// The error's name in an answer, `ok` if it is none, `end` when the connection ended.

@@ -1,5 +1,5 @@
 //! Which system calls a process of the device makes, and those that follow it under its name: by ptrace, in a thread of its
-//! own, from as soon as each is there. What it calls before it has its name is not seen, which is the start that all static
+//! own, from as soon as each is there; where the kernel lets anybody watch (`sysctl.kernel.yama.ptrace_scope=0`). What it calls before it has its name is not seen, which is the start that all static
 //! programs have. A watched process ends with the agent.
 
 use std::collections::BTreeSet;

@@ -51,6 +51,7 @@ fn broker_that_an_app_attacks_gives_it_nothing_of_others_and_goes_on_serving_the
         ("Attest short", length),
         ("Attest long", length),
         ("Attest huge", "end"),
+        ("Sign endless", "end"),
         ("handles", "10000 tried"),
         ("unread", "8 of 8 ended"),
         ("threads", "\"threads\": 64"),
