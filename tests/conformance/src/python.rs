@@ -8,14 +8,16 @@ use std::{env, fs};
 use anyhow::{Context, Result, ensure};
 
 /// The package `varlink`. The name of the folder, so that another version is another folder, and the list.
-const VARLINK: (&str, &str) = ("python-varlink-31.0.0", "requirements.txt");
+const VARLINK: (&str, &str) = ("python-varlink-31.0.0", include_str!("../python/requirements.txt"));
 /// The package `jwt`, with what it checks signatures by.
-const JWT: (&str, &str) = ("python-jwt-2.15.1", "jwt.txt");
+const JWT: (&str, &str) = ("python-jwt-2.15.1", include_str!("../python/jwt.txt"));
 /// The package `tuf`, and what the public conformance suite for its clients runs on.
-const TUF: (&str, &str) = ("python-tuf-7.0.0", "tuf.txt");
+const TUF: (&str, &str) = ("python-tuf-7.0.0", include_str!("../python/tuf.txt"));
 
 /// The package `moto`, a server of what Amazon's do.
-const S3: (&str, &str) = ("python-moto-5.2.5", "s3.txt");
+const S3: (&str, &str) = ("python-moto-5.2.5", include_str!("../python/s3.txt"));
+/// The package `schemathesis`, with all it needs.
+const SCHEMATHESIS: (&str, &str) = ("python-schemathesis-4.32.5", include_str!("../python/schemathesis.txt"));
 
 /// A Python that has the package `varlink`.
 ///
@@ -47,6 +49,14 @@ pub fn with_s3() -> Result<Command> {
 /// There is no Python, or a package could not be fetched; with what it said.
 pub fn with_tuf() -> Result<Command> {
     Ok(with(&fetched(TUF)?))
+}
+
+/// A Python that has the package `schemathesis`.
+///
+/// # Errors
+/// There is no Python, or the package could not be fetched; with what it said.
+pub fn with_schemathesis() -> Result<Command> {
+    Ok(with(&fetched(SCHEMATHESIS)?))
 }
 
 fn with(folder: &Path) -> Command {
@@ -85,7 +95,9 @@ fn fetched((package, list): (&str, &str)) -> Result<PathBuf> {
     let target = fresh.path().join("package");
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target"]).arg(&target);
-    pip.arg("--requirement").arg(scripts().join(list));
+    let requirements = fresh.path().join("requirements.txt");
+    fs::write(&requirements, list)?;
+    pip.arg("--requirement").arg(requirements);
     let output = pip.output().context("python3")?;
     ensure!(output.status.success(), "pip: {}", String::from_utf8_lossy(&output.stderr));
     if let Err(error) = fs::rename(&target, &folder) {
