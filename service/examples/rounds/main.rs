@@ -16,11 +16,13 @@ mod client;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-/// A folder on a disk, where waiting for it costs what it costs.
+/// A folder beside this program: on a disk, where waiting for it costs what it costs.
 fn folder() -> Result<tempfile::TempDir> {
-    Ok(tempfile::Builder::new().prefix("rounds-").tempdir_in(".")?)
+    let program = std::env::current_exe()?;
+    let beside = program.parent().context("a folder")?;
+    Ok(tempfile::Builder::new().prefix("rounds-").tempdir_in(beside)?)
 }
 
 /// SQLite in it.
