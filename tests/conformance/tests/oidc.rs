@@ -136,8 +136,8 @@ impl Site {
         let verifier = Box::new(TpmVerifier::new(Makers::Anybody, Clock::System));
         let limits = Limits::new(Rate { burst: 1000, per_second: 1000 });
         let authority = file.open("a passphrase")?;
-        let service = Service::new(store, authority, verifier, Clock::System, limits);
-        let service = Service { oidc: Some(idp.provider("email")?), ..service };
+        let mut service = Service::new(store, authority, verifier, Clock::System, limits);
+        service.oidc = Some(idp.provider("email")?);
         let running =
             Running::start(service, Own::Made(names.to_vec()), ([127, 0, 0, 1], 0).into(), None).await?;
         let outgoing = Outgoing::new(file.root_pem().as_bytes())?;
