@@ -42,6 +42,8 @@ struct Copy {
 pub struct Gpt {
     first: Copy,
     second: Copy,
+    /// Whether the first is not on the disk yet as it is here.
+    is_first_damaged: bool,
 }
 
 impl Gpt {
@@ -57,13 +59,15 @@ impl Gpt {
         let at = first.as_ref().map_or(last, |copy| field::u64(&copy.header, 32));
         let second = if at <= last { copy(disk, at)? } else { None };
         match (first, second) {
-            (Some(first), Some(second)) => Ok(Self { first, second }),
+            (Some(first), Some(second)) => Ok(Self { first, second, is_first_damaged: false }),
             (Some(first), None) => {
                 let table =
                     at.checked_sub((TABLE / SECTOR) as u64).ok_or(Fault::Damaged("the partition table"))?;
-                Ok(Self { second: first.moved(at, 1, table), first })
+                Ok(Self { second: first.moved(at, 1, table), first, is_first_damaged: false })
             }
-            (None, Some(second)) => Ok(Self { first: second.moved(1, at, 2), second }),
+            (None, Some(second)) => {
+                Ok(Self { first: second.moved(1, at, 2), second, is_first_damaged: true })
+            }
             (None, None) => Err(Fault::Damaged("the partition table")),
         }
     }
@@ -91,6 +95,12 @@ impl Gpt {
             field::put(entry, 16, unique);
             field::put(entry, 56, &[0; 72]);
             field::put(entry, 56, &text);
+        }
+        // The second is all there is, until the first is as it was.
+        if self.is_first_damaged {
+            self.first.write(disk)?;
+            disk.flush()?;
+            self.is_first_damaged = false;
         }
         for copy in [&mut self.second, &mut self.first] {
             copy.entries.clone_from(&entries);

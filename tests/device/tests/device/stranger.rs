@@ -3,7 +3,7 @@
 
 use crate::heart;
 use device_test::site::{self, servers};
-use device_test::{Bench, Device, PATIENCE, Site};
+use device_test::{App, Bench, Device, PATIENCE, Site};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -60,7 +60,10 @@ fn question(name: &[&str]) -> Vec<u8> {
 fn stranger_on_the_link_of_a_production_device_hears_nothing_from_it() {
     let site = Site::new().unwrap();
     site.serve(servers::dnsmasq(&site).unwrap());
-    let mut device = Bench::new("stranger").beside(&site).app(heart()).boot().unwrap();
+    // Without an app that has a network there is none.
+    let visitor = App::visitor("publisher", &site).unwrap();
+    let mut device =
+        Bench::new("stranger").beside(&site).memory_mib(192).app(heart()).app(visitor).boot().unwrap();
     device.wait_for("net: eth0 up");
     device.wait_for("[org.test.heart] beat 5");
     let address: Ipv4Addr = site::device(0).parse().unwrap();
