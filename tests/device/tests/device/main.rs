@@ -26,6 +26,7 @@
 //! | `identity` | it belongs to a Security Service: who it is, what it runs, certificates, and what they are good for |
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
+//! | `peers` | an app of another device asks, by its certificate |
 //! | `storage` | an app leaves links where the system may write |
 //! | `input` | its store, its disk and its kernel are not as they should be |
 
@@ -53,6 +54,7 @@ mod network;
 mod notify;
 mod operator;
 mod packages;
+mod peers;
 mod power;
 mod programs;
 mod storage;
