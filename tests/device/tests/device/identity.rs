@@ -244,7 +244,9 @@ fn revoked(security: &Security, device: &Device, id: &str, last: &str) {
     let why = verified(security, last).unwrap_err();
     assert!(why.contains("certificate revoked"), "{why}");
     device.wait_for("event attest: no certificate: the service refuses: the device is revoked");
-    assert!(security.done(&["device", "show", "acme", id, "--json"]).unwrap().contains("\"state\": \"revoked\""));
+    assert!(
+        security.done(&["device", "show", "acme", id, "--json"]).unwrap().contains("\"state\": \"revoked\"")
+    );
 }
 
 /// OpenSSL follows it to the catalog's authority, which is all that it trusts, and finds it on no list; else why not.
