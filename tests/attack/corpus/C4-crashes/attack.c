@@ -73,7 +73,8 @@ static attack_end try_output_with_lines(void) {
     (void)!write(2, filler, sizeof filler);
     (void)!write(2, forged, sizeof forged - 1);
     (void)!write(2, "\n", 1);
-    usleep(200 * 1000);
+    /* The console takes two thousand bytes a second of an app: what comes next has room again. */
+    sleep(2);
     return attack_say("refused - it was said as this app's word");
 }
 
