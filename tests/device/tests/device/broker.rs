@@ -69,7 +69,7 @@ fn broker_that_an_app_attacks_gives_it_nothing_of_others_and_goes_on_serving_the
     );
     device.wait_count(mark, "[org.test.heart] beat", 2, PATIENCE);
     assert_eq!(device.pids(ATTESTD, "attestd"), [pid], "attestd was started again");
-    assert!(device.console().lines(0, "event exited id=org.gabion.attest").is_empty());
+    assert!(device.console().lines(0, "event exited id=os.gabion.attest").is_empty());
     let pss = pss(&mut device, pid);
     assert!(pss <= PSS_MAX, "attestd has {pss} KiB after the attack");
 }
