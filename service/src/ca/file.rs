@@ -12,14 +12,12 @@ use crate::secrets::{self, Sealer};
 use rcgen::{CertificateParams, DnType, Issuer, KeyUsagePurpose};
 use serde::{Deserialize, Serialize};
 use service_api::Bytes;
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Mutex;
 
 /// The longest file that is read.
 const FILE_MAX: u64 = 64 << 10;
@@ -160,7 +158,6 @@ impl AuthorityFile {
             verdicts_certificate: self.verdicts_certificate.as_slice().to_vec(),
             sealer,
             master,
-            issuers: Mutex::new(HashMap::new()),
         })
     }
 

@@ -27,9 +27,7 @@ use rcgen::{
 };
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use service_api::Name;
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use time::OffsetDateTime;
 
 /// How long the root lasts.
@@ -131,8 +129,6 @@ pub struct Authority {
     verdicts_certificate: Vec<u8>,
     sealer: Sealer,
     master: [u8; 32],
-    /// Opened issuing authorities. They never change, and there are as many as catalogs.
-    issuers: Mutex<HashMap<Name, Arc<CatalogIssuer>>>,
 }
 
 impl fmt::Debug for Authority {
@@ -182,22 +178,16 @@ impl Authority {
         Ok(NewIssuer { certificate: certificate.der().to_vec(), sealed_key })
     }
 
-    /// Opens a catalog's issuing authority, or has it open already.
+    /// Opens a catalog's issuing authority.
     ///
     /// # Errors
     /// It was sealed by another service.
-    pub fn issuer(&self, catalog: &Name, kept: &NewIssuer) -> Result<Arc<CatalogIssuer>, CaError> {
-        let mut issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(issuer) = issuers.get(catalog).filter(|issuer| issuer.certificate == kept.certificate) {
-            return Ok(issuer.clone());
-        }
+    pub fn issuer(&self, catalog: &Name, kept: &NewIssuer) -> Result<CatalogIssuer, CaError> {
         let key = self.sealer.open(&purpose(catalog), &kept.sealed_key)?;
-        let issuer = Arc::new(CatalogIssuer {
+        Ok(CatalogIssuer {
             certificate: kept.certificate.clone(),
             issuer: issuer_of(&kept.certificate, self.keys.open(&key)?)?,
-        });
-        issuers.insert(catalog.clone(), issuer.clone());
-        Ok(issuer)
+        })
     }
 
     /// A certificate of the service's own for TLS, with its key (both DER), for these names and addresses.

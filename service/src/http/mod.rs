@@ -73,7 +73,7 @@ pub struct Service {
     pub lifetime: Lifetime,
     /// What releases measure.
     pub published: PublishedValues,
-    /// Issuing authorities that were opened. A catalog's never changes.
+    /// Issuing authorities that were opened: as many as catalogs, and a catalog's never changes.
     issuers: Mutex<HashMap<Name, Arc<CatalogIssuer>>>,
     /// What is counted.
     pub metrics: Metrics,
@@ -140,7 +140,7 @@ impl Service {
         let kept = fleet_store::issuers(&mut *self.store.read().await?, Some(catalog)).await?;
         let (_, kept) = kept.into_iter().next().ok_or_else(|| Refusal::missing("such catalog"))?;
         let kept = NewIssuer { certificate: kept.certificate, sealed_key: kept.sealed_key };
-        let issuer = self.authority.issuer(catalog, &kept)?;
+        let issuer = Arc::new(self.authority.issuer(catalog, &kept)?);
         opened().insert(catalog.clone(), issuer.clone());
         Ok(issuer)
     }
