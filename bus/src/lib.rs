@@ -19,6 +19,7 @@
 //! | `sandboxd`, `appsd` | [`desk`] |
 //! | `sandboxd`, `netd` | [`network_link`] |
 //! | `sandboxd`, `attestd` | [`attest_link`] |
+//! | `sandboxd`, `updated` | [`update_link`] |
 //! | a developer's host, `devport` | [`devport`] |
 //! | a daemon or app that serves | [`server`], and [`interfaces`] or its own made by `gabion-bus-codegen` |
 //! | a caller | the `Client` of an interface, on [`client`] |
@@ -47,6 +48,7 @@ pub mod output;
 mod packet;
 pub mod server;
 pub mod session;
+pub mod update_link;
 
 #[doc(hidden)]
 pub use serde;

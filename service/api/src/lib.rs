@@ -16,6 +16,8 @@ pub mod fleet;
 pub mod people;
 pub mod problem;
 pub mod records;
+pub mod release;
+pub mod updates;
 
 pub use bytes::Bytes;
 pub use list::Few;
