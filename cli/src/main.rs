@@ -5,7 +5,9 @@
 //! refused or failed), 2 the question could not be asked (bad arguments, no device).
 
 mod act;
+mod apps;
 mod bus;
+mod local;
 mod network;
 mod policy_command;
 mod repository;
@@ -44,6 +46,23 @@ enum Command {
     },
     /// Print the JSON Schema of the manifest.
     Schema,
+    /// Run an app on this machine, in the box that a device would give it.
+    #[command(after_help = EXIT_CODES)]
+    Run(local::Asked),
+    /// List the apps of a developer's device, and how each is doing.
+    Ps(apps::Listed),
+    /// Show what an app wrote.
+    Logs(apps::Logged),
+    /// Start an app.
+    Start(apps::Told),
+    /// End an app; it stays ended until somebody starts it or the device boots.
+    Stop(apps::Told),
+    /// End an app and start it again.
+    Restart(apps::Told),
+    /// Erase all that an app has stored.
+    Wipe(apps::Wiped),
+    /// Say what an app was refused, with the manifest line that would allow it, and how it last crashed.
+    Why(apps::Asked),
     /// Learn a manifest from a program, and say what a new one gains and loses.
     #[command(after_help = EXIT_CODES)]
     #[command(subcommand)]
@@ -111,6 +130,14 @@ fn run(command: Command) -> anyhow::Result<bool> {
             print!("{}", policy::schema());
             Ok(true)
         }
+        Command::Run(asked) => local::run(asked),
+        Command::Ps(asked) => apps::ps(asked),
+        Command::Logs(asked) => apps::logs(asked),
+        Command::Start(told) => apps::tell("Start", "started", told),
+        Command::Stop(told) => apps::tell("Stop", "stopped", told),
+        Command::Restart(told) => apps::tell("Restart", "started again", told),
+        Command::Wipe(asked) => apps::wipe(asked),
+        Command::Why(asked) => apps::why(asked),
         Command::Policy(asked) => policy_command::run(asked),
         Command::Bus(asked) => bus::run(asked),
         Command::Net(asked) => network::run(asked),

@@ -42,12 +42,20 @@ pub(crate) struct Boxed {
 }
 
 impl Boxed {
-    /// Builds the box of `plan` around the app's root. Only devices that this machine has are in it.
-    pub(crate) fn new(mut plan: Plan, root: &Path, network: Network) -> Result<Self, Error> {
+    /// Builds the box of `plan` around the app's root. Only devices that this machine has are in it. `kept` is its `/data`;
+    /// without, it has one that goes away.
+    pub(crate) fn new(
+        mut plan: Plan,
+        root: &Path,
+        network: Network,
+        kept: Option<&Path>,
+    ) -> Result<Self, Error> {
         ready()?;
         let dir = tempfile::tempdir().context("can not make a directory")?;
-        let data = dir.path().join("data");
-        fs::create_dir(&data).context("can not make /data")?;
+        let data = kept.map_or_else(|| dir.path().join("data"), Path::to_owned);
+        fs::create_dir_all(&data).context("can not make /data")?;
+        // The builder follows no link on the way to it.
+        let data = fs::canonicalize(data).context("can not make /data")?;
         std::os::unix::fs::chown(&data, Some(UID), Some(UID)).context("can not make /data")?;
         let name = dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let cgroups = cgroup_root()?;

@@ -36,5 +36,5 @@ pub use build::{Network, ready};
 pub use error::Error;
 pub use learn::{Learned, learn, newly_refused};
 pub use record::Record;
-pub use run::{End, Run, Watch, Wish, run};
+pub use run::{End, Run, Show, Watch, Wish, run};
 pub use standin::Answers;

@@ -1,6 +1,7 @@
 //! Running a program in its box: plainly as a device would, or watched call by call.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,10 +35,23 @@ pub struct Wish<'a> {
     pub time: Option<Duration>,
     /// Set by somebody who wants it ended now.
     pub enough: &'a AtomicBool,
-    /// Whether its output goes to our standard error too.
-    pub show: bool,
+    /// Where its output goes besides.
+    pub show: Show,
     /// Whether its calls are watched.
     pub watch: Watch,
+    /// What it finds in its `/data` and leaves there: made if it is not there. `None`: nothing, and it goes away.
+    pub data: Option<&'a Path>,
+}
+
+/// Where what a program writes goes while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Nowhere.
+    Nothing,
+    /// Standard output and error to our standard error.
+    Aside,
+    /// Each to our own.
+    AsIs,
 }
 
 /// Whether and how calls are watched.
@@ -92,7 +106,7 @@ pub fn run(app: &App, mut plan: Plan, others: &[Plan], wish: &Wish<'_>) -> Resul
     let mut observer = Observer::new(&plan, others, &hosts, wish.watch == Watch::Spare);
     let program = plan.argv.first().cloned().unwrap_or_default();
     let patience = Duration::from_millis(u64::from(plan.lifecycle.stop_timeout_ms));
-    let mut boxed = Boxed::new(plan, &app.root, wish.network)?;
+    let mut boxed = Boxed::new(plan, &app.root, wish.network, wish.data)?;
     let endpoints = std::mem::take(&mut boxed.endpoints);
     let measure = Measure::new(&boxed.group, &boxed.data);
     let gone = AtomicBool::new(false);
@@ -103,17 +117,13 @@ pub fn run(app: &App, mut plan: Plan, others: &[Plan], wish: &Wish<'_>) -> Resul
     let (out, err, notify) = (out?, err?, boxed.notify.try_clone().context("no notify socket")?);
 
     let (watched, stopped, output, notices, methods) = thread::scope(|scope| {
-        let shown = |shown: bool| -> Box<dyn Write + Send> {
-            if shown { Box::new(io::stderr()) } else { Box::new(io::sink()) }
+        let (to_out, to_err): (Box<dyn Write + Send>, Box<dyn Write + Send>) = match wish.show {
+            Show::Nothing => (Box::new(io::sink()), Box::new(io::sink())),
+            Show::Aside => (Box::new(io::stderr()), Box::new(io::stderr())),
+            Show::AsIs => (Box::new(io::stdout()), Box::new(io::stderr())),
         };
-        let out = scope.spawn({
-            let to = shown(wish.show);
-            move || output::pass_on(out, to, is_gone)
-        });
-        let err = scope.spawn({
-            let to = shown(wish.show);
-            move || output::pass_on(err, to, is_gone)
-        });
+        let out = scope.spawn(move || output::pass_on(out, to_out, is_gone));
+        let err = scope.spawn(move || output::pass_on(err, to_err, is_gone));
         let notices = scope.spawn(move || output::notices(notify, is_gone));
         let methods = scope.spawn(move || standin::serve(endpoints, wish.answers, is_gone));
         let clock = scope.spawn(|| clock(&launched, wish, patience, &measure, is_gone));

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use boxed::{Answers, App, End, Learned, Network, Run, Watch, Wish, learn, newly_refused, run};
+use boxed::{Answers, App, End, Learned, Network, Run, Show, Watch, Wish, learn, newly_refused, run};
 use policy::Board;
 use policy::learn::Line;
 
@@ -20,7 +20,15 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn wish(answers: &Answers) -> Wish<'_> {
     let time = Some(Duration::from_secs(60));
-    Wish { network: Network::Alone, answers, time, enough: &NEVER, show: false, watch: Watch::Spare }
+    Wish {
+        network: Network::Alone,
+        answers,
+        time,
+        enough: &NEVER,
+        show: Show::Nothing,
+        watch: Watch::Spare,
+        data: None,
+    }
 }
 
 /// An app's root with Debian's static busybox.

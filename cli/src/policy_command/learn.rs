@@ -1,14 +1,14 @@
 //! `gabion policy learn`: watches a program in its box and proposes its manifest.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use boxed::record::Use;
-use boxed::{Answers, App, End, Learned, Network, Run, Watch, Wish};
+use boxed::{Answers, App, End, Learned, Network, Run, Show, Watch, Wish};
 use serde_json::json;
+
+use crate::local::{self, ended, explained};
 
 /// Run a program in a recording box on this machine, as root, and propose the smallest manifest for it, with the evidence
 /// for every line.
@@ -60,13 +60,11 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<bool> {
     if let Some(out) = asked.out.as_deref().filter(|out| out.exists()) {
         bail!("{} is there already: move it away, or choose another name", out.display());
     }
-    let enough = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&enough)).context("can not catch Ctrl-C")?;
-    }
+    let enough = local::until_interrupted()?;
     let network = if asked.offline { Network::Alone } else { Network::Machine };
     let time = asked.time.map(|time| Duration::from_millis(time.milliseconds().into()));
-    let wish = Wish { network, answers: &answers, time, enough: &enough, show: true, watch: Watch::Spare };
+    let (show, watch) = (Show::Aside, Watch::Spare);
+    let wish = Wish { network, answers: &answers, time, enough: &enough, show, watch, data: None };
     announce(&app, asked);
     let learned = explained(boxed::learn(&app, &wish, |what| eprintln!("gabion: {what}")))?;
     eprintln!("gabion: {}", summary(&learned.run));
@@ -90,14 +88,6 @@ fn app(asked: &Asked) -> anyhow::Result<App> {
     explained(App::with(&text, root))
 }
 
-/// The error with what to do about it.
-fn explained<T>(result: Result<T, boxed::Error>) -> anyhow::Result<T> {
-    result.map_err(|error| match error.help() {
-        help if help.is_empty() => anyhow::anyhow!("{error}"),
-        help => anyhow::anyhow!("{error}\n  help: {help}"),
-    })
-}
-
 fn announce(app: &App, asked: &Asked) {
     let network = if asked.offline { "a loopback of its own" } else { "this machine's network" };
     let end = match asked.time {
@@ -108,14 +98,6 @@ fn announce(app: &App, asked: &Asked) {
         "gabion: recording {} in a box on {network}; it ends {end}. What it writes follows.",
         policy::compile(&app.manifest).argv.join(" ")
     );
-}
-
-fn ended(end: End) -> String {
-    match end {
-        End::Exited(code) => format!("it ended with exit code {code}"),
-        End::Killed(signal) => format!("it was ended by signal {signal}"),
-        End::Stopped => "it was stopped".to_owned(),
-    }
 }
 
 fn summary(run: &Run) -> String {

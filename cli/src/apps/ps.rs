@@ -1,0 +1,89 @@
+//! `gabion ps`: the apps of the device, and how each is doing.
+
+use bus::interfaces::apps::{App, ListReply, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{of_apps, printable};
+use crate::bus::{Device, print, table};
+
+pub(super) fn run(device: &Device, all: bool, as_json: bool) -> anyhow::Result<bool> {
+    device.one(&of_apps("List", &json!({}), false)?, |parameters| {
+        let ListReply { apps } = ListReply::deserialize(parameters)?;
+        let shown = |app: &&App<'_>| all || !app.system;
+        if as_json {
+            let apps: Vec<Value> =
+                apps.iter().filter(shown).map(serde_json::to_value).collect::<Result<_, _>>()?;
+            return Ok(print(&format!("{:#}\n", json!({ "apps": apps }))));
+        }
+        let rows: Vec<_> = apps.iter().filter(shown).map(row).collect();
+        let mut text = table(["APP", "VERSION", "STATE", "MEMORY", "RESTARTS", "LAST END", "SAYS"], &rows);
+        for app in apps.iter().filter(shown) {
+            if let Some(problem) = &app.problem {
+                text.push_str(&format!("\n{}: {}\n", app.id, printable(problem)));
+            }
+        }
+        Ok(print(&text))
+    })
+}
+
+fn row(app: &App<'_>) -> [String; 7] {
+    let state = match app.state {
+        State::Preparing => "preparing",
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Waiting => "waiting after crashes",
+        State::Stopped => "stopped",
+        State::Failed => "failed",
+    };
+    let dash = || "-".to_owned();
+    let memory = app.memory_bytes.map_or_else(dash, |bytes| format!("{} KiB", bytes / 1024));
+    let last = app.last_exit.as_ref();
+    let last =
+        last.map_or_else(dash, |exit| format!("{} {}", printable(&exit.time), printable(&exit.detail)));
+    [
+        app.id.to_string(),
+        app.version.as_deref().map_or_else(dash, printable),
+        state.to_owned(),
+        memory,
+        app.restarts.to_string(),
+        last,
+        app.status.as_deref().map_or_else(dash, printable),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus::interfaces::apps::{Exit, Reason};
+
+    #[test]
+    fn row_of_an_app_is_fit_for_a_terminal() {
+        let exit = Exit {
+            time: "2026-01-31T12:00:00.000Z".into(),
+            reason: Reason::Signal,
+            detail: "signal=SIGSEGV".into(),
+            uptime_ms: 3,
+        };
+        let app = App {
+            id: "com.example.a".into(),
+            version: Some("1.0\u{1b}[2J".into()),
+            system: false,
+            state: State::Waiting,
+            uid: Some(10_000),
+            pid: None,
+            memory_bytes: Some(8 << 20),
+            restarts: 3,
+            jit: false,
+            status: None,
+            last_exit: Some(exit),
+            problem: None,
+        };
+        let last = "2026-01-31T12:00:00.000Z signal=SIGSEGV";
+        let version = "1.0\u{fffd}[2J";
+        assert_eq!(
+            row(&app),
+            ["com.example.a", version, "waiting after crashes", "8192 KiB", "3", last, "-"]
+        );
+    }
+}
