@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use boxed::{Answers, App, End, Network, Show, Watch, Wish};
 
+use crate::project;
+
 /// Run an app on this machine, as root, in the box that a device would give it: root, uid, capabilities, namespaces, W^X,
 /// Landlock and the system call filter are a device's.
 ///
@@ -15,7 +17,7 @@ use boxed::{Answers, App, End, Network, Show, Watch, Wish};
 /// nobody serves the bus but --answers, and `/data` is empty at each start unless --data names a directory.
 #[derive(clap::Args)]
 pub(crate) struct Asked {
-    /// The app's directory: `manifest.toml` and `root/`.
+    /// The app's directory: `manifest.toml`, and either `app.list`, by which it is built first, or `root/`.
     #[arg(default_value = ".")]
     app: PathBuf,
     /// End it after this time, as "30s" or "5m", as a device would end it. By default it ends when it likes, or by Ctrl-C.
@@ -39,7 +41,8 @@ pub(crate) struct Asked {
 /// Whether it ended well.
 pub(crate) fn run(asked: Asked) -> anyhow::Result<bool> {
     explained(boxed::ready())?;
-    let app = App { arguments: asked.arguments, ..explained(App::open(&asked.app))? };
+    let app = project::rooted(&asked.app)?;
+    let app = App { arguments: asked.arguments, ..explained(App::open(&app))? };
     let answers = asked.answers.as_deref().map(|path| explained(Answers::read(path))).transpose()?;
     let (answers, enough) = (answers.unwrap_or_default(), until_interrupted()?);
     let network = if asked.offline { Network::Alone } else { Network::Machine };

@@ -10,6 +10,7 @@ mod bus;
 mod local;
 mod network;
 mod policy_command;
+mod project;
 mod repository;
 mod service;
 
@@ -46,6 +47,10 @@ enum Command {
     },
     /// Print the JSON Schema of the manifest.
     Schema,
+    /// Make an app that builds, runs and has a test, to go on from.
+    New(project::NewAsked),
+    /// Make the package of an app.
+    Build(project::BuildAsked),
     /// Run an app on this machine, in the box that a device would give it.
     #[command(after_help = EXIT_CODES)]
     Run(local::Asked),
@@ -130,6 +135,8 @@ fn run(command: Command) -> anyhow::Result<bool> {
             print!("{}", policy::schema());
             Ok(true)
         }
+        Command::New(asked) => project::new(asked),
+        Command::Build(asked) => project::build(asked),
         Command::Run(asked) => local::run(asked),
         Command::Ps(asked) => apps::ps(asked),
         Command::Logs(asked) => apps::logs(asked),

@@ -110,7 +110,7 @@ fn act(action: Action) -> Result<()> {
         }
         Action::Demo { refresh } => {
             if refresh {
-                debian::forget(&tree)?;
+                debian::forget(&tree.debian())?;
             }
             for app in pack::demo(&tree)? {
                 println!("{}", app.display());

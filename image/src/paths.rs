@@ -40,6 +40,11 @@ impl Tree {
         self.target.join("image")
     }
 
+    /// Where Debian's packages are kept.
+    pub fn debian(&self) -> PathBuf {
+        packing::debian::place(&self.cache)
+    }
+
     /// The manifests of the system's own boxes.
     pub fn system(&self) -> PathBuf {
         self.root.join("image/system")

@@ -7,11 +7,11 @@ use crate::stamp::Stamp;
 use crate::verity::{self, Verified};
 use crate::{check, erofs, stage};
 use anyhow::{Context, Result};
+use packing::app;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 const UUID: &str = "67616269-6f6e-4000-8000-617070730000";
-const APP_UUID: &str = "67616269-6f6e-4000-8000-617070696d67";
 
 /// Files beside the apps.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ pub fn build(apps: &[PathBuf], settings: &Settings, image: &Path) -> Result<Veri
             check::root(&root).with_context(|| format!("the app in {}", app.display()))?;
         }
         stage::copy(app, &to)?;
-        name_server_link(&to)?;
+        app::name_server_link(&to)?;
         keep_plan(&to)?;
         keep_checked(&to)?;
     }
@@ -98,7 +98,7 @@ fn keep_checked(app: &Path) -> Result<()> {
     fs::copy(&image, &again).with_context(|| format!("copying {}", image.display()))?;
     File::options().write(true).open(&again)?.set_len(said.data_blocks.saturating_mul(verity::BLOCK))?;
     let good = check::image(&again, said.data_blocks).is_ok();
-    let same = good && verity::append(&again, APP_UUID)?.to_text() == text;
+    let same = good && verity::append(&again, app::UUID)?.to_text() == text;
     remove(&again)?;
     if !same {
         return Ok(());
@@ -113,56 +113,11 @@ fn remove(path: &Path) -> Result<()> {
     removed.with_context(|| format!("removing {}", path.display()))
 }
 
-/// Leads an app with names to resolve to its name server, which `sandboxd` writes into its `/run`. What the app brings
-/// itself stays.
-fn name_server_link(app: &Path) -> Result<()> {
-    let (root, text) = (app.join("root"), fs::read_to_string(app.join("manifest.toml")).unwrap_or_default());
-    let link = root.join("etc/resolv.conf");
-    let resolves = policy::check(&text, &policy::Board::default()).is_ok_and(|manifest| manifest.resolves());
-    if !resolves || !root.is_dir() || link.symlink_metadata().is_ok() {
-        return Ok(());
-    }
-    stage::directories(&root, &["etc"])?;
-    std::os::unix::fs::symlink("../run/resolv.conf", &link)
-        .with_context(|| format!("linking {}", link.display()))
-}
-
-/// Turns the `root/` of the app directory `app` into `root.img` and `root.verity`.
-pub fn root_to_image(app: &Path) -> Result<()> {
-    let (root, image) = (app.join("root"), app.join("root.img"));
-    name_server_link(app)?;
-    check::root(&root)?;
-    erofs::format(&root, APP_UUID, &image)?;
-    let verified = verity::append(&image, APP_UUID)?;
-    check::image(&image, verified.data_blocks)?;
-    fs::write(app.join("root.verity"), verified.to_text())?;
-    fs::remove_dir_all(&root).with_context(|| format!("removing {}", root.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const GOOD: &str = "[app]\nid = \"com.example.a\"\nversion = \"1.0.0\"\nexec = [\"/bin/a\"]\n";
-
-    #[test]
-    fn app_with_names_is_led_to_its_name_server_and_one_without_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let link = directory.path().join("root/etc/resolv.conf");
-        fs::create_dir(directory.path().join("root")).unwrap();
-        let write =
-            |more: &str| fs::write(directory.path().join("manifest.toml"), format!("{GOOD}{more}")).unwrap();
-        write("[network]\nconnect = [\"localhost:1/tcp\"]\n");
-        name_server_link(directory.path()).unwrap();
-        assert!(link.symlink_metadata().is_err());
-        write("[network]\nconnect = [\"a.example:1/tcp\"]\n");
-        name_server_link(directory.path()).unwrap();
-        assert_eq!(fs::read_link(&link).unwrap(), Path::new("../run/resolv.conf"));
-        fs::remove_file(&link).unwrap();
-        fs::write(&link, "nameserver 192.0.2.1\n").unwrap();
-        name_server_link(directory.path()).unwrap();
-        assert!(link.symlink_metadata().unwrap().is_file(), "what the app brings stays");
-    }
 
     #[test]
     fn plan_that_an_author_brought_is_never_in_the_store() {
@@ -192,7 +147,7 @@ mod tests {
         let app = place.path().join("app");
         fs::create_dir_all(app.join("root/bin")).unwrap();
         fs::write(app.join("root/bin/text"), "a line\n".repeat(3000)).unwrap();
-        root_to_image(&app).unwrap();
+        app::root_to_image(&app).unwrap();
         let word = app.join("root.checked");
         keep_checked(&app).unwrap();
         let text = fs::read_to_string(app.join("root.verity")).unwrap();
@@ -207,7 +162,7 @@ mod tests {
         // Under its own, but not good; and a word that somebody brought.
         bytes[1024] ^= 1;
         fs::write(app.join("root.img"), &bytes[..(good.data_blocks * verity::BLOCK) as usize]).unwrap();
-        let bad = verity::append(&app.join("root.img"), APP_UUID).unwrap();
+        let bad = verity::append(&app.join("root.img"), app::UUID).unwrap();
         fs::write(app.join("root.verity"), bad.to_text()).unwrap();
         fs::write(&word, package::kept(&bad.root_hash)).unwrap();
         keep_checked(&app).unwrap();

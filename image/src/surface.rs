@@ -68,7 +68,7 @@ pub fn surface(tree: &Tree) -> Result<()> {
 
 fn peers(tree: &Tree, every: &BTreeSet<String>) -> Result<()> {
     let of = |(package, path): (&str, &str)| -> Result<usize> {
-        let packages = debian::extracted(tree, &[package.to_owned()])?;
+        let packages = debian::extracted(&tree.debian(), &[package.to_owned()])?;
         let file = debian::find(&packages, path).with_context(|| format!("no {path} in {package}"))?;
         let allowed = container(&file)?;
         Ok(allowed.intersection(every).count())

@@ -210,10 +210,10 @@ fn write(disk: &Path, release: &str, root: &Verified, esp: &Path) -> Result<()> 
         empty(gpt::ROOT, ROOT_BYTES),
         empty(gpt::ROOT_VERITY, TREE_BYTES),
     ];
-    let file: File = gpt::format(disk, &partitions)?;
+    let file: File = gpt::format(disk, GRAIN, &partitions)?;
     let esp = fs::read(esp)?;
     for (index, content) in [(0, esp.as_slice()), (1, data), (2, tree)] {
-        file.write_all_at(content, gpt::start(&partitions, index))?;
+        file.write_all_at(content, gpt::start(GRAIN, &partitions, index))?;
     }
     file.sync_all()?;
     Ok(())

@@ -6,8 +6,8 @@ use crate::{foreign, images, programs};
 use anyhow::{Context, Result};
 use image::command::{tool, visibly};
 use image::paths::Tree;
+use image::stage;
 use image::verity::{self, Verified};
-use image::{stage, store};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -254,7 +254,7 @@ impl App {
         }
         if self.image != Image::No {
             stage::normalise(&root)?;
-            store::root_to_image(&app)?;
+            image::pack::root_to_image(&app)?;
         }
         match self.image {
             Image::Corrupt => spoil(&app.join("root.img"))?,

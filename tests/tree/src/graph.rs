@@ -12,6 +12,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("policy", &[]),
     ("package", &[]),
+    ("package/packing", &["package", "policy"]),
     ("init", &["policy", "sys"]),
     ("bus/codegen", &[]),
     ("bus", &["sys", "bus/codegen"]),
@@ -38,7 +39,18 @@ const MAY: &[(&str, &[&str])] = &[
     ("service/repository", &["updated/tuf"]),
     ("attestd/evidence", &[]),
     ("service", &["service/api", "attestd/evidence"]),
-    ("cli", &["policy", "bus", "cli/boxed", "service/api", "service/repository", "updated/tuf"]),
+    (
+        "cli",
+        &[
+            "policy",
+            "package/packing",
+            "bus",
+            "cli/boxed",
+            "service/api",
+            "service/repository",
+            "updated/tuf",
+        ],
+    ),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
 /// Nobody but tests, the image and [`MADE_OF`] may name these: they are daemons.

@@ -4,38 +4,51 @@
 //! by name. A kept package is used as it is: the same tree packs the same apps until somebody asks for newer ones.
 
 use crate::command::{output, tool};
-use crate::paths::Tree;
 use crate::stamp::sorted_entries;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where packages are kept.
-pub fn cache(tree: &Tree) -> PathBuf {
-    tree.cache.join("debs")
+/// Where packages are kept below a cache.
+pub fn place(cache: &Path) -> PathBuf {
+    cache.join("debs")
 }
 
-/// Forgets every kept package, so that the next packing downloads what is current.
-pub fn forget(tree: &Tree) -> Result<()> {
-    let cache = cache(tree);
+/// Name, version and architecture of what is kept in `cache` of `packages`.
+///
+/// # Errors
+/// One of them is not there.
+pub fn versions(cache: &Path, packages: &[String]) -> Result<Vec<(String, String, String)>> {
+    let version = |package: &String| {
+        let deb = kept(cache, package).with_context(|| format!("{package} is not in {}", cache.display()))?;
+        let stem = deb.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut words = stem.splitn(3, '_').skip(1).map(str::to_owned);
+        let (version, architecture) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        // apt writes the colon of an epoch as URLs do, which is what package URLs want, too.
+        Ok((package.clone(), version, architecture))
+    };
+    packages.iter().map(version).collect()
+}
+
+/// Forgets every package kept in `cache`, so that the next packing downloads what is current.
+pub fn forget(cache: &Path) -> Result<()> {
     if cache.exists() {
-        fs::remove_dir_all(&cache).with_context(|| format!("removing {}", cache.display()))?;
+        fs::remove_dir_all(cache).with_context(|| format!("removing {}", cache.display()))?;
     }
     Ok(())
 }
 
-/// The files of `packages`, one directory each, in the order of their names in the list.
-pub fn extracted(tree: &Tree, packages: &[String]) -> Result<Vec<PathBuf>> {
-    let cache = cache(tree);
-    fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-    let missing = packages.iter().filter(|package| kept(&cache, package).is_none()).collect::<Vec<_>>();
+/// The files of `packages`, one directory each, in the order of their names in the list. They are kept in `cache`.
+pub fn extracted(cache: &Path, packages: &[String]) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(cache).with_context(|| format!("making {}", cache.display()))?;
+    let missing = packages.iter().filter(|package| kept(cache, package).is_none()).collect::<Vec<_>>();
     if !missing.is_empty() {
-        download(&cache, &missing)?;
+        download(cache, &missing)?;
     }
     packages
         .iter()
         .map(|package| {
-            let deb = kept(&cache, package).with_context(|| format!("apt-get did not fetch {package}"))?;
+            let deb = kept(cache, package).with_context(|| format!("apt-get did not fetch {package}"))?;
             extract(&deb)
         })
         .collect()
@@ -43,7 +56,7 @@ pub fn extracted(tree: &Tree, packages: &[String]) -> Result<Vec<PathBuf>> {
 
 fn download(cache: &Path, packages: &[&String]) -> Result<()> {
     let names = packages.iter().map(|name| name.as_str()).collect::<Vec<_>>();
-    crate::say("demo", format_args!("downloading {} from Debian", names.join(", ")));
+    crate::say("pack", format_args!("downloading {} from Debian", names.join(", ")));
     let fetch = || {
         // The sandbox user could not write into a private cache; apt falls back to this anyway, with a warning.
         output(

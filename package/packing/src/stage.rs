@@ -3,7 +3,7 @@
 //! What holds afterwards, whatever the umask and whoever made the source: directories are 0755, files 0644 or 0755,
 //! and there is nothing setuid, no device node, no socket. Owners and times are set by `mkfs.erofs`.
 
-use crate::chain::sha256;
+use crate::sha256;
 use crate::stamp::sorted_entries;
 use anyhow::{Context, Result, bail};
 use std::collections::HashMap;

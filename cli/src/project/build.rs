@@ -1,0 +1,116 @@
+//! `gabion build`: an app's source to its package.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use packing::app::{self, Sources};
+use packing::gab::{self, Signer};
+use packing::verity::Verified;
+use packing::{debian, sbom, stage};
+use policy::Board;
+
+use crate::bus::print;
+
+/// Make the package of an app, one file that devices and other image tools open.
+#[derive(clap::Args)]
+#[command(after_help = RECIPE)]
+pub(crate) struct Asked {
+    /// The app's directory: `manifest.toml`, and either `app.list` or `root/`.
+    #[arg(default_value = ".")]
+    app: PathBuf,
+    /// Where to write it. By default `.gabion/ID-VERSION.gab` in the app's directory.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Sign it with this private key, PEM.
+    #[arg(long, requires = "certificate", value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The key's certificate, PEM.
+    #[arg(long, requires = "key", value_name = "FILE")]
+    certificate: Option<PathBuf>,
+}
+
+const RECIPE: &str = "\
+app.list says what the app's root is made of, one thing per line; # starts a comment:
+  build COMMAND       run in the app's directory by a shell, first of all
+  file FILE PATH      a file or directory of the app's directory, at PATH in the root
+  package NAME...     Debian packages that the following may be taken from
+  copy PATH [AS]      a file or directory of these packages; libraries come by themselves
+  omit PATH           not this file or directory of what was copied
+  directory PATH      an empty directory
+  link PATH TARGET    a symbolic link at PATH
+and what is in files/ beside it is copied as it is.";
+
+/// Makes the package, and says where it is.
+pub(crate) fn build(asked: Asked) -> Result<bool> {
+    let Asked { app: source, output, key, certificate } = asked;
+    let packed = rooted(&source)?;
+    let manifest = source.join("manifest.toml");
+    let text = fs::read_to_string(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
+    let checked = match policy::check(&text, &Board::default()) {
+        Ok(checked) => checked,
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            return Ok(false);
+        }
+    };
+    let plan = policy::compile(&checked);
+    let image = place(&source)?.join("image");
+    stage::fresh(&image)?;
+    stage::copy(&packed.join("root"), &image.join("root"))?;
+    stage::copy(&manifest, &image.join("manifest.toml"))?;
+    stage::copy(&manifest, &image.join("root").join(gab::MANIFEST))?;
+    let (id, version) = (plan.id.to_string(), plan.version.to_string());
+    let parts = sbom::of(&debian_cache()?, &source, (&id, &version))?;
+    stage::write(&image.join("root").join(sbom::PLACE), parts)?;
+    app::root_to_image(&image)?;
+    let words = fs::read_to_string(image.join("root.verity"))?;
+    let verified = Verified::from_text(&image.join("root.img"), &words).context("the image's own words")?;
+    let to = output.map_or_else(|| Ok(place(&source)?.join(format!("{id}-{version}.gab"))), anyhow::Ok)?;
+    let signer = key.zip(certificate).map(|(key, certificate)| Signer { key, certificate });
+    gab::write(&verified, signer.as_ref(), &to)?;
+    let bytes = to.metadata()?.len();
+    Ok(print(&format!("{}: {bytes} bytes, root hash {}\n", to.display(), verified.root_hash)))
+}
+
+/// Whether there is something to build: a directory that has its `root/` is taken as it is.
+fn is_source(app: &Path) -> bool {
+    app.join("app.list").exists()
+}
+
+/// The directory with the app's `manifest.toml` and `root/`, built if that is to be done.
+pub(crate) fn rooted(source: &Path) -> Result<PathBuf> {
+    if !is_source(source) {
+        return Ok(source.to_owned());
+    }
+    let to = place(source)?.join("app");
+    let program = |name: &str| -> Result<PathBuf> {
+        bail!(
+            "`cargo {name}` is for the apps of Gabion's own tree; write `build cargo build --release` and `file`"
+        )
+    };
+    app::root(source, &to, &Sources { debian: &debian_cache()?, program: &program })?;
+    Ok(to)
+}
+
+/// What is built lies here.
+fn place(source: &Path) -> Result<PathBuf> {
+    let place = source.join(".gabion");
+    if !place.exists() {
+        fs::create_dir(&place).with_context(|| format!("making {}", place.display()))?;
+        fs::write(place.join(".gitignore"), "*\n")?;
+    }
+    Ok(place)
+}
+
+/// Debian's packages are kept for all apps.
+fn debian_cache() -> Result<PathBuf> {
+    let cache = match std::env::var_os("GABION_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => {
+            let home = std::env::var_os("HOME").context("HOME is not set; set it or GABION_CACHE")?;
+            PathBuf::from(home).join(".cache/gabion")
+        }
+    };
+    Ok(debian::place(&std::path::absolute(cache)?))
+}
