@@ -49,6 +49,8 @@ enum Command {
     Schema,
     /// Make an app that builds, runs and has a test, to go on from.
     New(project::NewAsked),
+    /// Make an app of a container image.
+    Import(project::ImportAsked),
     /// Make the package of an app.
     Build(project::BuildAsked),
     /// Run an app on this machine, in the box that a device would give it.
@@ -136,6 +138,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::New(asked) => project::new(asked),
+        Command::Import(asked) => project::import(asked),
         Command::Build(asked) => project::build(asked),
         Command::Run(asked) => local::run(asked),
         Command::Ps(asked) => apps::ps(asked),

@@ -13,6 +13,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("package", &[]),
     ("package/packing", &["package", "policy"]),
+    ("package/oci", &["policy"]),
     ("init", &["policy", "sys"]),
     ("bus/codegen", &[]),
     ("bus", &["sys", "bus/codegen"]),
@@ -44,6 +45,7 @@ const MAY: &[(&str, &[&str])] = &[
         &[
             "policy",
             "package/packing",
+            "package/oci",
             "bus",
             "cli/boxed",
             "service/api",
