@@ -114,7 +114,13 @@ impl State {
                 self.name_server.set(name_server);
                 self.configure(&text);
             }
-            ToAttestd::ClockSet | ToAttestd::SyncEnd => self.round_is_due(),
+            ToAttestd::ClockSet => self.round_is_due(),
+            ToAttestd::SyncEnd => {
+                if self.attested.get() {
+                    self.link.send(&FromAttestd::Attested);
+                }
+                self.round_is_due();
+            }
             ToAttestd::Unlock => self.unlock(fds),
             ToAttestd::App(installed) => self.app(installed, fds.pop()),
             ToAttestd::Gone(uid) => {
@@ -310,6 +316,8 @@ impl State {
         let wait_ms = match self.attest(&service).await {
             Ok(renew_after_s) => {
                 self.failure.borrow_mut().clear();
+                self.attested.set(true);
+                self.link.send(&FromAttestd::Attested);
                 self.deliver().await;
                 pace.succeeded(renew_after_s, chance())
             }

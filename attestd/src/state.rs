@@ -49,6 +49,8 @@ pub struct State {
     pub wake: Notify,
     /// And it takes a round.
     pub due: Cell<bool>,
+    /// A round went well since the device booted, or since we were started.
+    pub attested: Cell<bool>,
     /// When the service was last asked what was revoked, milliseconds of the monotonic clock; 0 for never.
     pub revoked_ms: Cell<u64>,
 }
@@ -70,6 +72,7 @@ impl State {
             failure: RefCell::default(),
             wake: Notify::new(),
             due: Cell::new(false),
+            attested: Cell::new(false),
             revoked_ms: Cell::new(0),
         }
     }

@@ -146,6 +146,8 @@ pub enum FromAttestd {
     Header,
     /// What is to be written in its place, as a sealed memfd. What did not change is not written.
     Rewrite,
+    /// A round with the service went well: the device is what it says it is. Said again when the state is told again.
+    Attested,
 }
 
 impl ToAttestd {

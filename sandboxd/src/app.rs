@@ -92,7 +92,8 @@ impl App {
     pub fn new(uid: u32, id: &str, system: bool, cgroups: &Path, logs: Option<&Path>) -> Self {
         let dir = logs.map(|l| l.join(id));
         // Below the apps' is the firewall, which holds for what reaches out to the service as well.
-        let parent = cgroups.join(if system && id != system::ATTESTD { "system" } else { "apps" });
+        let reaches_out = id == system::ATTESTD || id == system::UPDATED;
+        let parent = cgroups.join(if system && !reaches_out { "system" } else { "apps" });
         Self {
             uid,
             id: id.to_owned(),

@@ -58,6 +58,7 @@ pub mod store;
 pub mod syscalls;
 pub mod system;
 pub mod table;
+mod updatefiles;
 pub mod verity;
 pub mod watchdog;
 #[cfg(feature = "weak")]

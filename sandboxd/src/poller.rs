@@ -27,6 +27,8 @@ pub enum Ready {
     Netd,
     /// A message from `attestd`.
     Attestd,
+    /// A message from `updated`.
+    Updated,
     /// Output of the box with this uid.
     Out(u32),
     /// Its error output.
@@ -92,6 +94,7 @@ fn token(ready: Ready) -> u64 {
         Ready::Console => (9, 0),
         Ready::Netd => (10, 0),
         Ready::Attestd => (11, 0),
+        Ready::Updated => (12, 0),
         Ready::Out(uid) => (4, uid),
         Ready::Err(uid) => (5, uid),
         Ready::Notify(uid) => (6, uid),
@@ -111,6 +114,7 @@ fn meaning(token: u64) -> Option<Ready> {
         9 => Ready::Console,
         10 => Ready::Netd,
         11 => Ready::Attestd,
+        12 => Ready::Updated,
         4 => Ready::Out(uid),
         5 => Ready::Err(uid),
         6 => Ready::Notify(uid),
@@ -133,6 +137,7 @@ mod tests {
             Ready::Desk,
             Ready::Netd,
             Ready::Attestd,
+            Ready::Updated,
             Ready::Console,
             Ready::Out(1),
             Ready::Err(u32::MAX),

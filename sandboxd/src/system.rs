@@ -19,6 +19,8 @@ pub const DESK: &str = "os.gabion.apps";
 pub const NETD: &str = "os.gabion.net";
 /// What has the TPM: the device's identity, and the key of its storage.
 pub const ATTESTD: &str = "os.gabion.attest";
+/// What renews the system and the apps.
+pub const UPDATED: &str = "os.gabion.update";
 /// The first uid of a box.
 pub const FIRST_UID: u32 = 1000;
 /// Uids of the system's boxes. Below the apps' ([`crate::registry::FIRST_UID`]), above a distribution's daemons.
@@ -27,7 +29,7 @@ const UIDS: [(&str, u32); 8] = [
     ("os.gabion.testagent", 1001),
     (ROUTER, 1002),
     (NETD, 1003),
-    ("os.gabion.update", 1004),
+    (UPDATED, 1004),
     (ATTESTD, 1005),
     (DESK, 1006),
     ("os.gabion.devport", 1007),

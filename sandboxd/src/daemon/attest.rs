@@ -35,7 +35,7 @@ pub(super) struct Attest {
     packages: BTreeMap<u32, Package>,
     measured: BTreeSet<u32>,
     pub(super) reports: Reports,
-    clock_set: bool,
+    pub(super) clock_set: bool,
 }
 
 impl Attest {
@@ -231,6 +231,7 @@ impl Daemon {
     pub(super) fn attest_clock(&mut self) {
         if !std::mem::replace(&mut self.attest.clock_set, true) {
             self.attest_send(&ToAttestd::ClockSet, Vec::new());
+            self.update_clock();
         }
     }
 
@@ -277,6 +278,7 @@ impl Daemon {
                 }
                 Some(FromAttestd::Header) => self.attest_give_header(),
                 Some(FromAttestd::Rewrite) => self.attest_rewrite(fds.pop()),
+                Some(FromAttestd::Attested) => self.update_attested(),
                 Some(FromAttestd::Say(text)) => console::say(format_args!("event attest: {text}")),
                 None => console::say("event attestd-nonsense: attestd sent what is no message"),
             }

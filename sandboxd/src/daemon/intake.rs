@@ -150,6 +150,11 @@ impl Daemon {
                 self.attest_opened(ours.try_clone()?, true)?;
                 Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
             }
+            system::UPDATED => {
+                let (ours, theirs) = sys::channel::pair()?;
+                self.update_opened(ours.try_clone()?, true)?;
+                Ok(Wiring { stdin: Some(theirs), kept: Some(ours) })
+            }
             _ => Ok(Wiring::default()),
         }
     }

@@ -11,8 +11,11 @@ mod desk;
 mod events;
 mod intake;
 mod net;
+mod packages;
 mod start;
 mod tick;
+mod update;
+mod update_system;
 mod wiping;
 mod worker_box;
 
@@ -38,6 +41,7 @@ use attest::Attest;
 use bus::Bus;
 use desk::Desk;
 use net::Net;
+use update::Update;
 use wiping::Wiping;
 use worker_box::WorkerBox;
 
@@ -63,6 +67,7 @@ pub struct Daemon {
     desk: Desk,
     net: Net,
     attest: Attest,
+    update: Update,
     /// The storage is not open yet: no app is known.
     locked: bool,
     /// Boxes that are ready, and are not launched before something is known.
@@ -101,6 +106,7 @@ impl Daemon {
                     Ready::Desk => self.desk_questions()?,
                     Ready::Netd => self.net_messages()?,
                     Ready::Attestd => self.attest_messages()?,
+                    Ready::Updated => self.update_messages()?,
                     Ready::Out(uid) => self.output(uid, Stream::Out, now),
                     Ready::Err(uid) => self.output(uid, Stream::Err, now),
                     Ready::Notify(uid) => self.notices(uid, now),

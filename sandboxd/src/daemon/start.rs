@@ -21,6 +21,7 @@ use super::attest::Attest;
 use super::bus::Bus;
 use super::desk::Desk;
 use super::net::Net;
+use super::update::Update;
 use super::wiping::Wiping;
 use super::worker_box::WorkerBox;
 use crate::app::App;
@@ -71,6 +72,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         desk: Desk::default(),
         net: Net::with(tables),
         attest: Attest::default(),
+        update: Update::default(),
         locked,
         waiting: BTreeSet::new(),
         wiping: Wiping::default(),
@@ -218,6 +220,9 @@ impl Daemon {
         if self.config.tpm {
             self.attest_wanted();
         }
+        if registry.is_some() {
+            self.update_wanted();
+        }
         if self.config.safe_mode {
             say("safe mode: no app is started until the next boot");
         }
@@ -230,6 +235,9 @@ impl Daemon {
         confine::when_ready().map_err(|e| io::Error::other(e.to_string()))?;
         self.locked = false;
         self.storage_is_open(registry.is_some());
+        if registry.is_some() {
+            self.update_wanted();
+        }
         let store = self.store_names(registry.is_some());
         registry.map_or(Ok(()), |registry| self.begin_apps(&store, registry))
     }
@@ -339,6 +347,7 @@ impl Daemon {
             Some(socket) if id == system::DESK => self.desk_opened(socket, false),
             Some(socket) if id == system::NETD => self.net_opened(socket, false),
             Some(socket) if id == system::ATTESTD => self.attest_opened(socket, false),
+            Some(socket) if id == system::UPDATED => self.update_opened(socket, false),
             _ => Ok(()),
         }
     }

@@ -31,6 +31,7 @@ impl Daemon {
             self.wiping.deadline_ms(),
             self.net.deadline_ms(),
             self.attest.deadline_ms(),
+            self.update.deadline_ms(),
         ];
         all.into_iter().flatten().min()
     }
@@ -58,6 +59,9 @@ impl Daemon {
         }
         if self.attest.deadline_ms().is_some_and(|at| at <= now) {
             self.attest_flush();
+        }
+        if self.update.deadline_ms().is_some_and(|at| at <= now) {
+            self.update_flush();
         }
         let (due, later) = self.paused.drain(..).partition(|(until, _)| *until <= now);
         self.paused = later;
