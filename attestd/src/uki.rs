@@ -4,49 +4,13 @@
 //! by the key that the data was sealed to. What an attacker controls is all of the file, which is read within bounds.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 
-/// Sections that a PE file may have, at most, and the longest signatures, bytes.
-const SECTIONS_MAX: u16 = 96;
+/// The longest signatures, bytes.
 const SIGNATURES_MAX: u32 = 64 << 10;
-/// The name of the section.
-const NAME: &[u8; 8] = b".pcrsig\0";
-/// Where a PE file says where its header is; bytes of the header and of an entry of the section table.
-const HEADER_AT: u64 = 0x3c;
-const HEADER: u64 = 24;
-const ENTRY: u64 = 40;
 
 /// What is in the section, with the zeros that fill it up; nothing if the image has none that can be read.
 pub fn signatures(image: &File) -> Vec<u8> {
-    section(image).unwrap_or_default()
-}
-
-fn section(image: &File) -> io::Result<Vec<u8>> {
-    let header = u64::from(u32::from_le_bytes(at(image, HEADER_AT)?));
-    let missing = || io::Error::from(io::ErrorKind::NotFound);
-    if at::<4>(image, header)? != *b"PE\0\0" {
-        return Err(missing());
-    }
-    let count = u16::from_le_bytes(at(image, header + 6)?).min(SECTIONS_MAX);
-    let optional = u64::from(u16::from_le_bytes(at(image, header + 20)?));
-    for number in 0..u64::from(count) {
-        let entry = header + HEADER + optional + number * ENTRY;
-        if at::<8>(image, entry)? == *NAME {
-            let length = u32::from_le_bytes(at(image, entry + 16)?);
-            let start = u32::from_le_bytes(at(image, entry + 20)?);
-            let mut bytes = vec![0; usize::try_from(length.min(SIGNATURES_MAX)).map_err(|_| missing())?];
-            image.read_exact_at(&mut bytes, start.into())?;
-            return Ok(bytes);
-        }
-    }
-    Err(missing())
-}
-
-fn at<const N: usize>(image: &File, offset: u64) -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    image.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
+    slots::program::section(image, ".pcrsig", SIGNATURES_MAX).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -74,14 +38,14 @@ mod tests {
 
     #[test]
     fn signatures_of_an_image_are_its_sections_bytes() {
-        assert_eq!(signatures(&image(NAME, b"{}")), b"{}\0\0\0");
+        assert_eq!(signatures(&image(b".pcrsig\0", b"{}")), b"{}\0\0\0");
     }
 
     #[test]
     fn image_without_the_section_or_cut_has_none() {
         assert!(signatures(&image(b".linux\0\0", b"{}")).is_empty());
         assert!(signatures(&File::open("/dev/null").unwrap()).is_empty());
-        let cut = image(NAME, b"{}");
+        let cut = image(b".pcrsig\0", b"{}");
         cut.set_len(0x201).unwrap();
         assert!(signatures(&cut).is_empty());
     }

@@ -29,6 +29,10 @@ pub struct Config {
     pub data_device: Option<PathBuf>,
     /// The EFI system partition; `None` on a board that boots without one.
     pub esp: Option<PathBuf>,
+    /// Which release this is, in the verified root.
+    pub os_release: PathBuf,
+    /// The kernel's command line.
+    pub command_line: PathBuf,
     /// What is copied onto a blank data device.
     pub template: PathBuf,
     /// Plans and roots of the system's boxes.
@@ -71,6 +75,8 @@ impl Config {
             data: "/data".into(),
             data_device: device("GABION_DATA"),
             esp: device("GABION_ESP"),
+            os_release: crate::release::OS_RELEASE.into(),
+            command_line: "/proc/cmdline".into(),
             template: "/usr/share/gabion/data.ext4".into(),
             system: "/usr/share/gabion/system".into(),
             runtime: "/run/gabion".into(),

@@ -29,6 +29,8 @@ pub enum Ready {
     Attestd,
     /// A message from `updated`.
     Updated,
+    /// Something on the system's disk is done.
+    Disk,
     /// Output of the box with this uid.
     Out(u32),
     /// Its error output.
@@ -95,6 +97,7 @@ fn token(ready: Ready) -> u64 {
         Ready::Netd => (10, 0),
         Ready::Attestd => (11, 0),
         Ready::Updated => (12, 0),
+        Ready::Disk => (13, 0),
         Ready::Out(uid) => (4, uid),
         Ready::Err(uid) => (5, uid),
         Ready::Notify(uid) => (6, uid),
@@ -115,6 +118,7 @@ fn meaning(token: u64) -> Option<Ready> {
         10 => Ready::Netd,
         11 => Ready::Attestd,
         12 => Ready::Updated,
+        13 => Ready::Disk,
         4 => Ready::Out(uid),
         5 => Ready::Err(uid),
         6 => Ready::Notify(uid),
@@ -138,6 +142,7 @@ mod tests {
             Ready::Netd,
             Ready::Attestd,
             Ready::Updated,
+            Ready::Disk,
             Ready::Console,
             Ready::Out(1),
             Ready::Err(u32::MAX),

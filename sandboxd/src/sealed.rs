@@ -13,17 +13,11 @@ use bus::attest_link::{HEADER_COPY, HEADER_MAX, SEALING, VOLUME_KEY};
 use bus::bulk::{self, Sealed};
 use sys::dm::{self, Crypt, DeviceMapper};
 use sys::ext4;
-use sys::mount::{FsContext, MountAttr};
-
-use crate::storage::attach_at;
 
 /// Bytes of a sector, as the kernel's tables count.
 const SECTOR: u64 = 512;
 /// What is compared and written at once, bytes.
 const BLOCK: usize = 4096;
-/// Boot images that are looked at, and the longest one.
-const IMAGES_MAX: usize = 4;
-const IMAGE_MAX: u64 = 64 << 20;
 
 /// What attestd says of the data device.
 #[derive(Debug)]
@@ -112,27 +106,6 @@ pub(crate) fn open(device: &Path, volume: &Volume) -> io::Result<PathBuf> {
 }
 
 const NAME: &str = "data";
-
-/// The boot images on the EFI system partition, for reading: in one of them is the signature over what was booted.
-pub(crate) fn boot_images(esp: &Path, at: &Path) -> io::Result<Vec<OwnedFd>> {
-    if !crate::storage::is_mounted(at) {
-        std::fs::create_dir_all(at)?;
-        let context = FsContext::open(c"vfat")?;
-        context.string("source", esp.to_str().unwrap_or_default())?.flag("ro")?;
-        let mount = context.mount(
-            MountAttr::RDONLY.with(MountAttr::NOSUID).with(MountAttr::NODEV).with(MountAttr::NOEXEC),
-        )?;
-        attach_at(std::os::fd::AsFd::as_fd(&mount), at)?;
-    }
-    let mut images = Vec::new();
-    for entry in std::fs::read_dir(at.join("EFI/Linux"))?.take(IMAGES_MAX) {
-        let file = File::open(entry?.path())?;
-        if file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= IMAGE_MAX) {
-            images.push(file.into());
-        }
-    }
-    Ok(images)
-}
 
 #[cfg(test)]
 mod tests {

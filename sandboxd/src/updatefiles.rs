@@ -2,7 +2,7 @@
 //!
 //! Each lies beside the apps, as the image was made, or below `/data/gabion`, which goes before it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
@@ -10,6 +10,7 @@ use bus::bulk;
 use bus::update_link::CONFIG_MAX;
 
 use crate::config::Config;
+use crate::whole;
 
 /// The owner's settings.
 pub(crate) const SETTINGS: &str = "update.toml";
@@ -36,11 +37,43 @@ pub(crate) fn given(config: &Config, name: &str) -> Option<OwnedFd> {
     sealed.inspect_err(say).ok()
 }
 
+/// A system that was tried and did not last: its version, and why, in two lines.
+const FAILED: &str = "update-failed";
+const FAILED_MAX: u64 = 1024;
+
+/// Keeps why the system of a version did not last, for the one that runs after it.
+pub(crate) fn keep_failed(config: &Config, version: &str, why: &str) -> io::Result<()> {
+    whole::replace(&config.data.join("gabion").join(FAILED), format!("{version}\n{why}\n").as_bytes())
+}
+
+/// What was kept last.
+pub(crate) fn failed(config: &Config) -> Option<(String, String)> {
+    let mut text = String::new();
+    let file = File::open(config.data.join("gabion").join(FAILED)).ok()?;
+    file.take(FAILED_MAX).read_to_string(&mut text).ok()?;
+    let mut lines = text.lines();
+    Some((plain(lines.next()?), plain(lines.next()?)))
+}
+
+/// Forgets it: a newer one is good.
+pub(crate) fn forget_failed(config: &Config) {
+    // What can not be removed is told again, and is true.
+    let _ = fs::remove_file(config.data.join("gabion").join(FAILED));
+}
+
+/// Characters of a text of ours.
+const TEXT_MAX: usize = 300;
+
+/// As the link takes text: what is not plain is a question mark.
+pub(crate) fn plain(text: &str) -> String {
+    let plain = |c: char| if matches!(c, ' '..='~') && c != '\\' { c } else { '?' };
+    text.chars().take(TEXT_MAX).map(plain).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use bulk::Sealed;
-    use std::fs;
 
     #[test]
     fn settings_on_the_storage_go_before_the_images_and_too_long_ones_are_none() {
@@ -58,5 +91,29 @@ mod tests {
         assert_eq!(read().unwrap(), b"owner");
         fs::write(config.data.join("gabion").join(SETTINGS), vec![b' '; CONFIG_MAX as usize + 1]).unwrap();
         assert_eq!(read(), None);
+    }
+
+    #[test]
+    fn why_a_system_failed_is_known_until_it_is_forgotten() {
+        let place = tempfile::tempdir().unwrap();
+        let mut config = Config::told(|_| None, std::iter::empty());
+        config.data = place.path().join("data");
+        fs::create_dir_all(config.data.join("gabion")).unwrap();
+        assert_eq!(failed(&config), None);
+        keep_failed(&config, "1.2.0", "no app ran").unwrap();
+        assert_eq!(failed(&config), Some(("1.2.0".to_owned(), "no app ran".to_owned())));
+        fs::write(config.data.join("gabion").join(FAILED), "1.\u{1b}2").unwrap();
+        assert_eq!(failed(&config), None);
+        forget_failed(&config);
+        assert_eq!(failed(&config), None);
+    }
+
+    #[test]
+    fn text_of_ours_is_taken_at_the_other_end() {
+        use bus::update_link::ToUpdated;
+        let any: String = (0..400).filter_map(char::from_u32).collect();
+        let message = ToUpdated::Refused(plain(&any));
+        assert_eq!(ToUpdated::decode(&message.encode()), Some(message));
+        assert_eq!(plain("no room is left"), "no room is left");
     }
 }

@@ -64,11 +64,31 @@ impl VerityText {
     pub fn target<'a>(&'a self, device: &'a str) -> Verity<'a> {
         Verity {
             device,
+            tree: device,
             data_blocks: self.data_blocks,
             hash_start_block: self.hash_start_block,
             root_hash: &self.root_hash,
             salt: &self.salt,
         }
+    }
+
+    /// The same with data and hash tree on devices of their own, the tree from the beginning of its own.
+    pub fn target_apart<'a>(&'a self, device: &'a str, tree: &'a str) -> Verity<'a> {
+        let hash_start_block = self.hash_start_block - self.data_blocks;
+        Verity { tree, hash_start_block, ..self.target(device) }
+    }
+
+    /// Length of the data, bytes.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_blocks.saturating_mul(BLOCK)
+    }
+
+    /// Root hash.
+    pub fn hash(&self) -> [u8; 32] {
+        let digit = |at: usize| {
+            self.root_hash.as_bytes().get(at).map_or(0, |b| (*b as char).to_digit(16).unwrap_or(0) as u8)
+        };
+        std::array::from_fn(|at| digit(2 * at) << 4 | digit(2 * at + 1))
     }
 }
 

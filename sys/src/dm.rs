@@ -29,11 +29,13 @@ const BUFFER: usize = 1024;
 /// Where the hashed data and the hashes are, and what they must come to.
 #[derive(Debug, Clone)]
 pub struct Verity<'a> {
-    /// The block device that holds both, as `MAJOR:MINOR` or a path.
+    /// The block device that holds the data, as `MAJOR:MINOR` or a path.
     pub device: &'a str,
+    /// The one that holds the hashes; it may be the same.
+    pub tree: &'a str,
     /// Number of 4096-byte data blocks.
     pub data_blocks: u64,
-    /// First hash block.
+    /// First hash block, on the device of the hashes.
     pub hash_start_block: u64,
     /// Root hash, lower-case hex.
     pub root_hash: &'a str,
@@ -140,10 +142,9 @@ impl Request {
     }
 
     fn verity(&mut self, verity: &Verity<'_>) -> io::Result<()> {
-        let Verity { device, data_blocks, hash_start_block, root_hash, salt } = verity;
-        let table = format!(
-            "1 {device} {device} 4096 4096 {data_blocks} {hash_start_block} sha256 {root_hash} {salt}"
-        );
+        let Verity { device, tree, data_blocks, hash_start_block, root_hash, salt } = verity;
+        let table =
+            format!("1 {device} {tree} 4096 4096 {data_blocks} {hash_start_block} sha256 {root_hash} {salt}");
         self.target(b"verity", data_blocks.saturating_mul(8))?;
         // The NUL after it is there.
         self.put(HEADER + SPEC, table.as_bytes())
@@ -205,8 +206,14 @@ mod tests {
     #[test]
     fn request_has_the_kernel_layout() {
         let mut request = Request::new("app-1", DM_READONLY_FLAG).unwrap();
-        let verity =
-            Verity { device: "7:0", data_blocks: 2, hash_start_block: 2, root_hash: "ab", salt: "-" };
+        let verity = Verity {
+            device: "7:0",
+            tree: "7:1",
+            data_blocks: 2,
+            hash_start_block: 2,
+            root_hash: "ab",
+            salt: "-",
+        };
         request.verity(&verity).unwrap();
         let raw = bytes(&request);
         assert_eq!(raw[0..4], 4_u32.to_ne_bytes());
@@ -214,7 +221,7 @@ mod tests {
         assert_eq!(&raw[OFF_NAME..OFF_NAME + 6], b"app-1\0");
         assert_eq!(raw[HEADER + 8..HEADER + 16], 16_u64.to_ne_bytes());
         assert_eq!(&raw[HEADER + 24..HEADER + 31], b"verity\0");
-        let table = b"1 7:0 7:0 4096 4096 2 2 sha256 ab -\0";
+        let table = b"1 7:0 7:1 4096 4096 2 2 sha256 ab -\0";
         assert_eq!(&raw[HEADER + SPEC..HEADER + SPEC + table.len()], table);
     }
 
@@ -222,8 +229,14 @@ mod tests {
     fn request_oversized_table_is_refused() {
         let mut request = Request::new("x", 0).unwrap();
         let long = "a".repeat(BUFFER);
-        let verity =
-            Verity { device: "7:0", data_blocks: 1, hash_start_block: 1, root_hash: &long, salt: "-" };
+        let verity = Verity {
+            device: "7:0",
+            tree: "7:0",
+            data_blocks: 1,
+            hash_start_block: 1,
+            root_hash: &long,
+            salt: "-",
+        };
         assert!(request.verity(&verity).is_err());
     }
 

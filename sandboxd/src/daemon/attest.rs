@@ -150,11 +150,11 @@ impl Daemon {
     /// The beginning of the data device, and the boot images.
     fn attest_header(&self, device: &Path) -> io::Result<Vec<OwnedFd>> {
         let mut fds = vec![sealed::header(device)?];
-        if let Some(esp) = &self.config.esp {
-            match sealed::boot_images(esp, &self.config.runtime.join("esp")) {
+        if let Some(running) = &self.update.running {
+            match running.disk().boot_images() {
                 Ok(images) => fds.extend(images),
                 Err(e) => {
-                    let text = format!("can not read the boot images on {}: {e}", esp.display());
+                    let text = format!("can not read the boot images: {e}");
                     console::problem("device", &text, "install the image again");
                 }
             }

@@ -301,7 +301,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn desk_power(&mut self, off: bool, reason: &str) -> Answer {
+    pub(super) fn desk_power(&mut self, off: bool, reason: &str) -> Answer {
         if self.desk.power.is_some() {
             return Answer::Busy;
         }

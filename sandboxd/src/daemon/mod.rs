@@ -107,6 +107,7 @@ impl Daemon {
                     Ready::Netd => self.net_messages()?,
                     Ready::Attestd => self.attest_messages()?,
                     Ready::Updated => self.update_messages()?,
+                    Ready::Disk => self.update_done(),
                     Ready::Out(uid) => self.output(uid, Stream::Out, now),
                     Ready::Err(uid) => self.output(uid, Stream::Err, now),
                     Ready::Notify(uid) => self.notices(uid, now),

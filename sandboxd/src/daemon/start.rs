@@ -22,6 +22,7 @@ use super::bus::Bus;
 use super::desk::Desk;
 use super::net::Net;
 use super::update::Update;
+use super::update_system::Running;
 use super::wiping::Wiping;
 use super::worker_box::WorkerBox;
 use crate::app::App;
@@ -57,6 +58,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let locked = store.is_ok() && config.tpm && closed_device(&config).is_some();
     let registry =
         if store.is_err() || locked { None } else { open_storage(&config, closed_device(&config)) };
+    let running = Running::find(&config);
     let (empty_net, device_net) = (empty_net.wait()?, network::own()?);
     if !locked {
         confine::when_ready()?;
@@ -72,7 +74,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         desk: Desk::default(),
         net: Net::with(tables),
         attest: Attest::default(),
-        update: Update::default(),
+        update: Update::of(running),
         locked,
         waiting: BTreeSet::new(),
         wiping: Wiping::default(),

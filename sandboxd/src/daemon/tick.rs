@@ -31,7 +31,7 @@ impl Daemon {
             self.wiping.deadline_ms(),
             self.net.deadline_ms(),
             self.attest.deadline_ms(),
-            self.update.deadline_ms(),
+            self.update.deadline_ms(self.config.safe_mode),
         ];
         all.into_iter().flatten().min()
     }
@@ -60,9 +60,10 @@ impl Daemon {
         if self.attest.deadline_ms().is_some_and(|at| at <= now) {
             self.attest_flush();
         }
-        if self.update.deadline_ms().is_some_and(|at| at <= now) {
+        if self.update.outbox_ms().is_some_and(|at| at <= now) {
             self.update_flush();
         }
+        self.update_overdue(now);
         let (due, later) = self.paused.drain(..).partition(|(until, _)| *until <= now);
         self.paused = later;
         let due: Vec<_> = due;

@@ -12,6 +12,7 @@ use bus::update_link::{FromUpdated, ToUpdated};
 use policy::HostPort;
 
 use super::Daemon;
+use super::update_system::Running;
 use crate::outbox::Outbox;
 use crate::poller::Ready;
 use crate::{attestfiles, console, system, updatefiles};
@@ -27,12 +28,25 @@ pub(super) struct Update {
     greeted: bool,
     /// attestd had a good round with the service.
     attested: bool,
+    /// What runs, on a disk with slots.
+    pub(super) running: Option<Running>,
 }
 
 impl Update {
+    /// On this disk.
+    pub(super) fn of(running: Option<Running>) -> Self {
+        Self { running, ..Self::default() }
+    }
+
     /// When to try again to send.
-    pub(super) fn deadline_ms(&self) -> Option<u64> {
+    pub(super) fn outbox_ms(&self) -> Option<u64> {
         self.outbox.deadline_ms()
+    }
+
+    /// The next time something is due.
+    pub(super) fn deadline_ms(&self, safe_mode: bool) -> Option<u64> {
+        let trial = self.running.as_ref().and_then(|running| running.deadline_ms(safe_mode));
+        [self.outbox_ms(), trial].into_iter().flatten().min()
     }
 }
 
@@ -60,6 +74,7 @@ impl Daemon {
     fn update_state(&mut self) {
         self.update.outbox.clear();
         self.update.greeted = true;
+        self.update.running.iter_mut().for_each(Running::anew);
         self.update_send(&ToUpdated::Sync, Vec::new());
         if let Some(settings) = updatefiles::given(&self.config, updatefiles::SETTINGS) {
             self.update_send(&ToUpdated::Config, vec![settings]);
@@ -71,6 +86,7 @@ impl Daemon {
             let text = attestfiles::service(&self.config);
             self.update_send(&ToUpdated::Service(text, server), Vec::new());
         }
+        self.update_tell_system();
         self.packages_state();
         if self.attest.clock_set {
             self.update_send(&ToUpdated::ClockSet, Vec::new());
@@ -94,7 +110,7 @@ impl Daemon {
 
     /// Answers what updated asked for last: not done, and why.
     pub(super) fn update_refuse(&mut self, why: &str) {
-        self.update_send(&ToUpdated::Refused(plain(why)), Vec::new());
+        self.update_send(&ToUpdated::Refused(updatefiles::plain(why)), Vec::new());
     }
 
     /// The clock is set.
@@ -124,7 +140,7 @@ impl Daemon {
                     self.packages_install(packages, fds, trial_s)?;
                 }
                 Some(FromUpdated::Remove(id)) => self.packages_remove(&id)?,
-                Some(message) => self.update_system(message, fds)?,
+                Some(message) => self.update_system(message, fds),
                 None => console::say("event updated-nonsense: updated sent what is no message"),
             }
         }
@@ -144,27 +160,5 @@ impl Daemon {
             ..Grants::default()
         };
         self.net_grants(grants);
-    }
-}
-
-/// Characters of a text of ours.
-const WHY_MAX: usize = 300;
-
-/// As the link takes text: what is not plain is a question mark.
-pub(super) fn plain(text: &str) -> String {
-    let plain = |c: char| if matches!(c, ' '..='~') && c != '\\' { c } else { '?' };
-    text.chars().take(WHY_MAX).map(plain).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_of_ours_is_taken_at_the_other_end() {
-        let any: String = (0..400).filter_map(char::from_u32).collect();
-        let message = ToUpdated::Refused(plain(&any));
-        assert_eq!(ToUpdated::decode(&message.encode()), Some(message));
-        assert_eq!(plain("no room is left"), "no room is left");
     }
 }

@@ -60,6 +60,8 @@ fn config(dir: &Path) -> Config {
         developer: true,
         tpm: false,
         esp: None,
+        os_release: "/nonexistent".into(),
+        command_line: "/nonexistent".into(),
         safe_mode: false,
         limits: Limits::NotEnforced,
         quota: Quota::NotEnforced,

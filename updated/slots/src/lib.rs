@@ -12,6 +12,7 @@
 //! | [`fault`] | why a disk is not read or written |
 //! | [`fat`] | the EFI system partition, written so that no cut is seen on it |
 //! | [`kernel`] | names of kernel images, which count attempts |
+//! | [`program`] | what is in a kernel image |
 //! | [`install`] | the steps of an update, in their order |
 //!
 //! Who has the disk may have written anything to it: what is read is bounded, and refused when it is damaged. It is not
@@ -23,3 +24,4 @@ pub mod fault;
 pub mod gpt;
 pub mod install;
 pub mod kernel;
+pub mod program;
