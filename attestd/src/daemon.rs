@@ -104,6 +104,7 @@ impl State {
                 self.reports.borrow_mut().clear();
                 self.escrow.borrow_mut().anew();
             }
+            ToAttestd::Floor(system) => self.system.set(system),
             ToAttestd::Packages => self.take_up(fds.pop()),
             ToAttestd::Boot => match fds.pop().map(|fd| read(fd, BOOT_LOG_MAX)) {
                 Some(Ok(log)) => *self.boot_log.borrow_mut() = log,
@@ -134,6 +135,7 @@ impl State {
                 self.escrow.borrow_mut().written();
                 self.wake.notify_one();
             }
+            ToAttestd::Raise => self.raise(fds),
             ToAttestd::Report(report) => {
                 self.reports.borrow_mut().add(report);
                 self.wake.notify_one();
@@ -228,20 +230,31 @@ impl State {
     }
 
     fn unlock(&self, fds: Vec<OwnedFd>) {
-        match unlock::unlock(&self.identity, fds) {
-            Ok(unlock::Opened { key, offset, sector_bytes, header: None }) => {
-                self.link.send(&FromAttestd::Unlocked(key, offset, sector_bytes));
-            }
-            Ok(unlock::Opened { key, offset, sector_bytes, header: Some(header) }) => {
-                self.link.send_with(&FromAttestd::Formatted(key, offset, sector_bytes), vec![header]);
+        match unlock::unlock(&self.identity, self.system.get(), fds) {
+            Ok(unlock::Opened { key, offset, sector_bytes, header, floor }) => {
+                match header {
+                    None => self.link.send(&FromAttestd::Unlocked(key, offset, sector_bytes)),
+                    Some(header) => {
+                        self.link.send_with(&FromAttestd::Formatted(key, offset, sector_bytes), vec![header]);
+                    }
+                }
+                self.link.send(&FromAttestd::Raised(floor));
             }
             Err(e) => self.link.send(&FromAttestd::Locked(printable(&e.to_string()))),
         }
     }
 
+    /// The system that runs is good.
+    fn raise(&self, fds: Vec<OwnedFd>) {
+        match unlock::raise(&self.identity, self.system.get(), fds) {
+            Ok(floor) => self.link.send(&FromAttestd::Raised(floor)),
+            Err(e) => self.say(&format!("older systems are not shut out: {e}")),
+        }
+    }
+
     /// Puts a recovery key into the header that sandboxd was asked for.
     fn recovery(&self, fds: Vec<OwnedFd>) {
-        let made = self.escrow.borrow_mut().header(&self.identity, fds);
+        let made = self.escrow.borrow_mut().header(&self.identity, self.system.get(), fds);
         match made {
             Ok(Some(header)) => self.link.send_with(&FromAttestd::Rewrite, vec![header]),
             Ok(None) => {}

@@ -17,7 +17,7 @@ use luks::RecoveryKey;
 use zeroize::Zeroizing;
 
 use crate::identity::Identity;
-use crate::unlock::{self, UnlockError};
+use crate::unlock::{self, Known, UnlockError};
 
 /// What is under way.
 #[derive(Default)]
@@ -56,11 +56,16 @@ impl Escrow {
     ///
     /// # Errors
     /// See [`UnlockError`]; it is asked for again after the next attestation.
-    pub fn header(&mut self, identity: &Identity, fds: Vec<OwnedFd>) -> Result<Option<OwnedFd>, UnlockError> {
+    pub fn header(
+        &mut self,
+        identity: &Identity,
+        system: u32,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Option<OwnedFd>, UnlockError> {
         if !matches!(mem::take(self), Self::Asked) {
             return Ok(None);
         }
-        let (mut disk, header, key) = unlock::open(identity, fds)?;
+        let Known { mut disk, header, key, .. } = unlock::open(identity, system, fds)?;
         let recovery = RecoveryKey::generate()?;
         luks::set_recovery(&mut disk, &header, &key, recovery.text())?;
         let memory = bulk::seal(c"luks-header", disk.get_ref())?;
@@ -140,9 +145,9 @@ mod tests {
     #[test]
     fn header_that_nobody_asked_for_changes_nothing() {
         let identity = Identity::behind(|| Err(std::io::ErrorKind::NotFound.into()));
-        assert!(Escrow::Idle.header(&identity, Vec::new()).unwrap().is_none());
+        assert!(Escrow::Idle.header(&identity, 0, Vec::new()).unwrap().is_none());
         let mut escrow = Escrow::Asked;
-        assert!(escrow.header(&identity, Vec::new()).is_err());
+        assert!(escrow.header(&identity, 0, Vec::new()).is_err());
         assert!(escrow.wanted(true));
     }
 }

@@ -11,6 +11,7 @@
 //! | `kept` | what survives a restart |
 //! | `reports` | what the service should hear of; pure |
 //! | `unlock`, `uki` | the key of the data device, and in which states it comes |
+//! | `floor` | which systems are too old for it |
 //! | `escrow` | a recovery key of the data device, for the service |
 //! | `serve` | `os.gabion.Certificate` |
 //! | `state`, `daemon` | all of it, joined |
@@ -19,6 +20,7 @@ pub mod catalog;
 pub mod config;
 pub mod daemon;
 pub mod escrow;
+pub mod floor;
 pub mod http;
 pub mod identity;
 pub mod kept;

@@ -29,6 +29,8 @@ pub struct State {
     pub identity: Identity,
     /// Who the service says we are.
     pub kept: RefCell<Kept>,
+    /// The number of the system that runs: what is older is too old, once this one is known to be good.
+    pub system: Cell<u32>,
     /// Which service; `None` when nobody configured one.
     pub service: RefCell<Option<Service>>,
     /// Our name server.
@@ -62,6 +64,7 @@ impl State {
             link,
             identity,
             kept: RefCell::default(),
+            system: Cell::new(0),
             service: RefCell::default(),
             name_server: Cell::new(Ipv4Addr::LOCALHOST),
             boot_log: RefCell::default(),

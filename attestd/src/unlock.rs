@@ -1,6 +1,6 @@
 //! The data device's key, from the TPM: LUKS2, whose first slot has a passphrase that is sealed to the states which the maker
 //! of the device has signed. So an update opens the data too, and another board, another maker's release or an altered one
-//! does not.
+//! does not; nor does one that is too old ([`crate::floor`]).
 //!
 //! Which key signs states is part of our own root, and so of what was booted: a key from the disk would be the attacker's.
 //! The disk is his as well. A header of his own does not open by our passphrase; one that was ours on another day does, with
@@ -16,6 +16,7 @@ use bus::bulk::{self, Sealed as Memory};
 use tpm::{PolicyKey, Sealed, SignedPolicy, pcrsig};
 
 use crate::escrow::Disk;
+use crate::floor::{self, Beginning, FloorError};
 use crate::identity::Identity;
 use crate::uki;
 
@@ -23,6 +24,8 @@ use crate::uki;
 const POLICY_KEY: &str = "/etc/pcr.pub";
 /// Bytes of the passphrase.
 const PASSPHRASE: u16 = 32;
+/// Bytes of what is sealed.
+const SECRET: usize = PASSPHRASE as usize + floor::BYTES;
 
 /// Why there is no key.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub enum UnlockError {
     Token,
     /// The TPM does not open it.
     Tpm(tpm::Error),
+    /// It is not opened for this system.
+    Floor(FloorError),
 }
 
 impl fmt::Display for UnlockError {
@@ -47,6 +52,7 @@ impl fmt::Display for UnlockError {
             Self::Luks(e) => write!(f, "{e}"),
             Self::Token => f.write_str("it was not sealed to a TPM by this system"),
             Self::Tpm(e) => write!(f, "{e}"),
+            Self::Floor(e) => write!(f, "{e}"),
         }
     }
 }
@@ -62,6 +68,12 @@ impl From<io::Error> for UnlockError {
 impl From<luks::Error> for UnlockError {
     fn from(error: luks::Error) -> Self {
         Self::Luks(error)
+    }
+}
+
+impl From<FloorError> for UnlockError {
+    fn from(error: FloorError) -> Self {
+        Self::Floor(error)
     }
 }
 
@@ -81,33 +93,61 @@ pub struct Opened {
     pub sector_bytes: u32,
     /// What has to be written to the beginning of a device that was blank.
     pub header: Option<OwnedFd>,
+    /// What the device does not go back behind.
+    pub floor: u32,
 }
 
-/// Opens the device whose beginning is the first descriptor; the others are boot images. A blank one is sealed now.
+/// Opens the device whose beginning is the first descriptor, for a system of this number; the other descriptors are boot
+/// images. A blank one is sealed now.
 ///
 /// # Errors
 /// See [`UnlockError`].
-pub fn unlock(identity: &Identity, fds: Vec<OwnedFd>) -> Result<Opened, UnlockError> {
+pub fn unlock(identity: &Identity, system: u32, fds: Vec<OwnedFd>) -> Result<Opened, UnlockError> {
     let (bytes, signatures) = handed(fds)?;
     // The mark first: while it stands nothing was ever written under the header that may be behind it.
     if bytes.starts_with(SEALING) || bytes.iter().all(|byte| *byte == 0) {
         let key = policy_key()?;
-        return seal(identity, &key, &states(&signatures, &key), bytes.len());
+        return seal(identity, system, &key, &states(&signatures, &key), bytes.len());
     }
-    let (_, header, key) = by_the_tpm(identity, bytes, &signatures)?;
-    Ok(opened(&key, &header, None))
+    let known = by_the_tpm(identity, system, bytes, &signatures)?;
+    Ok(opened(&known.key, &known.header, None, known.floor))
 }
 
-/// The beginning of the device that is open, its header and its key, of the same descriptors.
+/// The device that is open: the header that it begins with and its key, of the same descriptors.
 ///
 /// # Errors
 /// See [`UnlockError`].
-pub fn open(
-    identity: &Identity,
-    fds: Vec<OwnedFd>,
-) -> Result<(Disk, luks::Header, luks::VolumeKey), UnlockError> {
+pub fn open(identity: &Identity, system: u32, fds: Vec<OwnedFd>) -> Result<Known, UnlockError> {
     let (bytes, signatures) = handed(fds)?;
-    by_the_tpm(identity, bytes, &signatures)
+    by_the_tpm(identity, system, bytes, &signatures)
+}
+
+/// From now on the device, of the same descriptors, is not opened for a system below this number. What it is not opened below
+/// then: counting goes on at the next call if that is not the number yet.
+///
+/// # Errors
+/// See [`UnlockError`].
+pub fn raise(identity: &Identity, system: u32, fds: Vec<OwnedFd>) -> Result<u32, UnlockError> {
+    open(identity, system, fds)?.raise(identity, system)
+}
+
+/// A device that opens.
+pub struct Known {
+    /// Its beginning.
+    pub disk: Disk,
+    /// What is in that.
+    pub header: luks::Header,
+    /// The key of the data.
+    pub key: luks::VolumeKey,
+    beginning: Beginning,
+    floor: u32,
+}
+
+impl Known {
+    fn raise(&self, identity: &Identity, system: u32) -> Result<u32, UnlockError> {
+        identity.with(|tpm| floor::count(tpm, self.floor, system))?;
+        Ok(self.beginning.check(identity.with(floor::counter)?, system)?)
+    }
 }
 
 /// The device's beginning, and what its boot images have for signatures.
@@ -124,42 +164,55 @@ fn states(signatures: &[Vec<u8>], key: &PolicyKey) -> Vec<SignedPolicy> {
 
 fn by_the_tpm(
     identity: &Identity,
+    system: u32,
     bytes: Vec<u8>,
     signatures: &[Vec<u8>],
-) -> Result<(Disk, luks::Header, luks::VolumeKey), UnlockError> {
+) -> Result<Known, UnlockError> {
     let mut disk = Cursor::new(bytes);
     let header = luks::read(&mut disk)?;
     let sealed = header.token().and_then(Sealed::from_bytes).ok_or(UnlockError::Token)?;
-    let passphrase = identity.with(|tpm| tpm.unseal(&sealed, &states(signatures, sealed.key())))?;
-    let key = luks::open(&mut disk, &header, &passphrase)?;
-    Ok((disk, header, key))
+    let secret = identity.with(|tpm| tpm.unseal(&sealed, &states(signatures, sealed.key())))?;
+    let secret = Some(&secret).filter(|secret| secret.len() == SECRET).ok_or(UnlockError::Token)?;
+    let (passphrase, beginning) = Beginning::of(secret).ok_or(UnlockError::Token)?;
+    // Before the key is there: whoever gets it has the data.
+    let floor = beginning.check(identity.with(floor::counter)?, system)?;
+    let key = luks::open(&mut disk, &header, passphrase)?;
+    Ok(Known { disk, header, key, beginning, floor })
 }
 
 /// Makes a header, and makes sure that it opens now: a device whose data opens once and never again is worse than none.
 fn seal(
     identity: &Identity,
+    system: u32,
     key: &PolicyKey,
     states: &[SignedPolicy],
     length: usize,
 ) -> Result<Opened, UnlockError> {
     let passphrase = zeroize::Zeroizing::new(identity.with(|tpm| tpm.random(PASSPHRASE))?);
-    let sealed = identity.with(|tpm| tpm.seal(&passphrase, key))?;
+    let beginning = identity.with(|tpm| Beginning::now(tpm, system))?;
+    let sealed = identity.with(|tpm| tpm.seal(&beginning.with(&passphrase), key))?;
     identity.with(|tpm| tpm.unseal(&sealed, states))?;
+    let floor = beginning.check(identity.with(floor::counter)?, system)?;
     let token = sealed.to_bytes();
     let unlock = luks::Unlock { passphrase: &passphrase, token: &token, recovery: None };
     let mut disk = Cursor::new(vec![0; length]);
     let made = luks::create(&mut disk, &unlock, |_| Ok(()))?;
     let header = bulk::seal(c"luks-header", disk.get_ref())?;
-    Ok(opened(&made.key, &made.header, Some(header)))
+    Ok(opened(&made.key, &made.header, Some(header), floor))
 }
 
-fn opened(key: &luks::VolumeKey, header: &luks::Header, memory: Option<OwnedFd>) -> Opened {
+fn opened(key: &luks::VolumeKey, header: &luks::Header, memory: Option<OwnedFd>, floor: u32) -> Opened {
     let mut halves = [[0; 32]; 2];
     halves.as_flattened_mut().copy_from_slice(key.bytes());
-    Opened { key: halves, offset: luks::DATA_OFFSET, sector_bytes: header.sector(), header: memory }
+    let (offset, sector_bytes) = (luks::DATA_OFFSET, header.sector());
+    Opened { key: halves, offset, sector_bytes, header: memory, floor }
 }
 
 fn policy_key() -> Result<PolicyKey, UnlockError> {
     let pem = fs::read(POLICY_KEY).map_err(|_| UnlockError::PolicyKey)?;
     PolicyKey::from_pem(&pem).ok_or(UnlockError::PolicyKey)
 }
+
+#[cfg(test)]
+#[path = "unlock_tests.rs"]
+mod tests;

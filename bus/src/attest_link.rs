@@ -7,10 +7,12 @@
 //! attestd starts   attestd ──Hello──▶ sandboxd    answers with the whole state
 //! sandboxd starts                                 sends it unasked
 //!
-//! state = Sync · Packages(fd) · Boot(fd)? · Kept(fd)? · Service · ClockSet? · Unlock(fds)? · App* · SyncEnd
+//! state = Sync · Floor · Packages(fd) · Boot(fd)? · Kept(fd)? · Service · ClockSet? · Unlock(fds)? · App* · SyncEnd
 //!
 //! before an app is launched for the first time since the device booted:
 //!   App(fd) ──▶ attestd ──Record──▶ sandboxd keeps it ──Recorded──▶ attestd extends the TPM ──Measured──▶ launch
+//! once the data device is open, and once the system that runs is known to be good:
+//!   ──Raised──▶      Raise(fds) ──▶ attestd counts up in the TPM ──Raised──▶
 //! for a recovery key, once the data device is open:
 //!   Header ──▶ sandboxd ──Header(fds)──▶ attestd ──Rewrite(fd)──▶ sandboxd writes it ──Rewritten──▶ attestd tells the service
 //! ```
@@ -51,6 +53,9 @@ pub const VOLUME_KEY: usize = 64;
 pub enum ToAttestd {
     /// The state follows.
     Sync,
+    /// What the system that runs lets no older one behind, as its signed command line says it: the data device is not opened for
+    /// a system whose number is below the device's own.
+    Floor(u32),
     /// The package log since the device booted, as a descriptor: each record with a line feed behind it.
     Packages,
     /// The firmware's event log, as a descriptor.
@@ -78,6 +83,9 @@ pub enum ToAttestd {
     Header,
     /// What attestd sent with `Rewrite` is on the medium.
     Rewritten,
+    /// The system that runs is good: from now on the device does not go back behind its number. The same descriptors as with
+    /// `Unlock`.
+    Raise,
 }
 
 /// An app as it is installed.
@@ -148,6 +156,8 @@ pub enum FromAttestd {
     Rewrite,
     /// A round with the service went well: the device is what it says it is. Said again when the state is told again.
     Attested,
+    /// What the device does not go back behind: once the data device is open, and for each `Raise`.
+    Raised(u32),
 }
 
 impl ToAttestd {
@@ -199,7 +209,8 @@ mod tests {
     fn message_encoded_decodes_to_itself_and_not_when_cut() {
         let app = Package { uid: 10_000, id: "com.example.a".to_owned(), ..Package::default() };
         let report = Report { number: 7, kind: "exit".to_owned(), count: 1, ..Report::default() };
-        for message in [ToAttestd::Sync, ToAttestd::App(app), ToAttestd::Report(report)] {
+        for message in [ToAttestd::Sync, ToAttestd::Floor(3), ToAttestd::App(app), ToAttestd::Report(report)]
+        {
             let bytes = message.encode();
             assert_eq!(ToAttestd::decode(&bytes), Some(message));
             for n in 0..bytes.len() {
@@ -207,7 +218,8 @@ mod tests {
             }
         }
         let key = FromAttestd::Unlocked([[1; 32], [2; 32]], 16 << 20, 4096);
-        for message in [FromAttestd::Hello, key, FromAttestd::Record("{}".to_owned())] {
+        let raised = FromAttestd::Raised(3);
+        for message in [FromAttestd::Hello, key, raised, FromAttestd::Record("{}".to_owned())] {
             assert_eq!(FromAttestd::decode(&message.encode()), Some(message));
         }
     }

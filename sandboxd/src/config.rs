@@ -46,6 +46,8 @@ pub struct Config {
     /// The board has a TPM: apps are measured before they are launched, and a board that lacks it launches none. Part of
     /// what was signed.
     pub tpm: bool,
+    /// What the system lets no older one behind, once it is good. Part of what was signed.
+    pub floor: u32,
     /// Start the system's boxes only.
     pub safe_mode: bool,
     /// Always enforced on a device; see [`Limits::NotEnforced`].
@@ -63,7 +65,8 @@ impl Config {
     }
 
     /// The device's own, as the kernel's command line has it by way of environment and arguments: `GABION_APPS`,
-    /// `GABION_DATA` and `GABION_ESP` name the block devices, `GABION_DEVELOPER=1` is a developer's, `GABION_TPM=1` has a TPM; `--safe-mode` is `init`'s word.
+    /// `GABION_DATA` and `GABION_ESP` name the block devices, `GABION_DEVELOPER=1` is a developer's, `GABION_TPM=1` has a TPM,
+    /// `GABION_FLOOR` is a number, 0 where there is none; `--safe-mode` is `init`'s word.
     pub fn told(
         variable: impl Fn(&str) -> Option<OsString>,
         mut arguments: impl Iterator<Item = OsString>,
@@ -83,6 +86,7 @@ impl Config {
             cgroups: "/sys/fs/cgroup".into(),
             developer: variable("GABION_DEVELOPER").is_some_and(|v| v == "1"),
             tpm: variable("GABION_TPM").is_some_and(|v| v == "1"),
+            floor: variable("GABION_FLOOR").and_then(|v| v.to_str()?.parse().ok()).unwrap_or(0),
             safe_mode: arguments.any(|a| a == "--safe-mode"),
             limits: Limits::Enforced,
             quota: Quota::Enforced,

@@ -36,6 +36,8 @@ pub(super) struct Attest {
     measured: BTreeSet<u32>,
     pub(super) reports: Reports,
     pub(super) clock_set: bool,
+    /// What the device does not go back behind; `None` until its data is open.
+    pub(super) floor: Option<u32>,
 }
 
 impl Attest {
@@ -101,6 +103,7 @@ impl Daemon {
         self.attest.outbox.clear();
         self.attest.greeted = true;
         self.attest_send(&ToAttestd::Sync, Vec::new());
+        self.attest_send(&ToAttestd::Floor(self.config.floor), Vec::new());
         match attestfiles::packages(&self.config) {
             Ok(log) => self.attest_send(&ToAttestd::Packages, vec![log]),
             Err(e) => console::problem("device", &format!("no package log: {e}"), "no app is started"),
@@ -183,6 +186,25 @@ impl Daemon {
         match header.and_then(|header| sealed::rewrite(device, header)) {
             Ok(()) => self.attest_send(&ToAttestd::Rewritten, Vec::new()),
             Err(e) => console::say(format_args!("no recovery key: can not write the data device: {e}")),
+        }
+    }
+
+    /// The device does not go back behind this. As long as that gets more, and is less than the system that runs says, it goes on.
+    fn attest_raised(&mut self, floor: u32) {
+        let before = self.attest.floor.replace(floor);
+        if before.is_none_or(|before| before < floor) && floor < self.config.floor {
+            self.attest_raise();
+        }
+    }
+
+    /// The system that runs is good: nothing that is older than it says gets at the data any more.
+    fn attest_raise(&mut self) {
+        let Some(device) = self.attest_device() else { return };
+        match self.attest_header(device) {
+            Ok(fds) => self.attest_send(&ToAttestd::Raise, fds),
+            Err(e) => console::say(format_args!(
+                "older systems are not shut out: can not read the data device: {e}"
+            )),
         }
     }
 
@@ -279,6 +301,7 @@ impl Daemon {
                 Some(FromAttestd::Header) => self.attest_give_header(),
                 Some(FromAttestd::Rewrite) => self.attest_rewrite(fds.pop()),
                 Some(FromAttestd::Attested) => self.update_attested(),
+                Some(FromAttestd::Raised(floor)) => self.attest_raised(floor),
                 Some(FromAttestd::Say(text)) => console::say(format_args!("event attest: {text}")),
                 None => console::say("event attestd-nonsense: attestd sent what is no message"),
             }

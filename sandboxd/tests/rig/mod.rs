@@ -59,6 +59,7 @@ fn config(dir: &Path) -> Config {
         cgroups: fs::read_to_string(dir.join("cgroups")).unwrap().into(),
         developer: true,
         tpm: false,
+        floor: 0,
         esp: None,
         os_release: "/nonexistent".into(),
         command_line: "/nonexistent".into(),

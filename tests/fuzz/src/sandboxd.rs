@@ -18,7 +18,7 @@ use sandboxd::{exits, logfile, notify, store};
 use crate::is_printable;
 
 /// Words of the kernel's command line, separated by NUL: what has a `=` is a variable, what has none an argument. They name
-/// three block devices and three modes, and move nothing else.
+/// three block devices, three modes and a number, and move nothing else.
 pub fn cmdline(bytes: &[u8]) {
     let words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
     let variable = |name: &str| {
@@ -30,6 +30,7 @@ pub fn cmdline(bytes: &[u8]) {
     let told = Config::told(variable, arguments);
     assert_eq!(told.developer, variable("GABION_DEVELOPER").is_some_and(|value| value == "1"));
     assert_eq!(told.tpm, variable("GABION_TPM").is_some_and(|value| value == "1"));
+    assert!(told.floor == 0 || variable("GABION_FLOOR").is_some_and(|value| value != "0"));
     assert_eq!(told.safe_mode, words.contains(&&b"--safe-mode"[..]));
     for (device, name) in
         [(&told.apps_device, "GABION_APPS"), (&told.data_device, "GABION_DATA"), (&told.esp, "GABION_ESP")]
