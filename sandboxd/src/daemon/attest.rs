@@ -15,6 +15,7 @@ use policy::{HostPort, Plan};
 
 use super::Daemon;
 use super::start::closed_device;
+use super::update_system::Running;
 use crate::outbox::Outbox;
 use crate::poller::Ready;
 use crate::reports::Reports;
@@ -189,10 +190,19 @@ impl Daemon {
         }
     }
 
-    /// The device does not go back behind this. As long as that gets more, and is less than the system that runs says, it goes on.
+    /// The device does not go back behind this. As long as that gets more, and is less than the system that runs says, it goes
+    /// on; not while that is on trial, since the one before has to get at the data if it is not good.
     fn attest_raised(&mut self, floor: u32) {
         let before = self.attest.floor.replace(floor);
-        if before.is_none_or(|before| before < floor) && floor < self.config.floor {
+        let trial = self.update.running.as_ref().is_some_and(Running::is_on_trial);
+        if !trial && before.is_none_or(|before| before < floor) && floor < self.config.floor {
+            self.attest_raise();
+        }
+    }
+
+    /// The system that runs is good now.
+    pub(super) fn attest_good(&mut self) {
+        if self.attest.floor.is_some_and(|floor| floor < self.config.floor) {
             self.attest_raise();
         }
     }

@@ -84,6 +84,11 @@ impl Running {
         &self.disk
     }
 
+    /// It is on trial.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.standing.trial
+    }
+
     /// When to give up what runs. In safe mode it is no good already.
     pub(super) fn deadline_ms(&self, safe_mode: bool) -> Option<u64> {
         let waits = self.standing.trial && !self.judged && self.job.is_none();
@@ -99,7 +104,7 @@ impl Running {
     }
 
     /// What updated is told of it.
-    fn told(&self, config: &Config) -> System {
+    fn told(&self, config: &Config, floor: Option<u32>) -> System {
         if let Some((version, starts)) = &self.standing.spent {
             let known = updatefiles::failed(config).is_some_and(|(known, _)| known == *version);
             if !known {
@@ -111,7 +116,7 @@ impl Running {
             version: self.disk.version().to_owned(),
             root_hash: self.disk.root_hash(),
             trial: self.standing.trial,
-            floor: self.disk.floor(),
+            floor: floor.unwrap_or(config.floor),
             failed,
         }
     }
@@ -120,7 +125,7 @@ impl Running {
 impl Daemon {
     /// Tells updated what runs: part of the state.
     pub(super) fn update_tell_system(&mut self) {
-        let told = self.update.running.as_ref().map(|running| running.told(&self.config));
+        let told = self.update.running.as_ref().map(|running| running.told(&self.config, self.attest.floor));
         if let Some(system) = told {
             self.update_send(&ToUpdated::System(system), Vec::new());
         }
@@ -249,6 +254,7 @@ impl Daemon {
                     say(format_args!("event update-good version={}", running.disk.version()));
                 }
                 updatefiles::forget_failed(&self.config);
+                self.attest_good();
                 (ToUpdated::Blessed, Vec::new())
             }
             Done::Boot(why) => {
