@@ -105,6 +105,7 @@ impl State {
                 self.escrow.borrow_mut().anew();
             }
             ToAttestd::Floor(system) => self.system.set(system),
+            ToAttestd::Release(version) => *self.release.borrow_mut() = version,
             ToAttestd::Packages => self.take_up(fds.pop()),
             ToAttestd::Boot => match fds.pop().map(|fd| read(fd, BOOT_LOG_MAX)) {
                 Some(Ok(log)) => *self.boot_log.borrow_mut() = log,
@@ -486,7 +487,7 @@ impl State {
     }
 
     async fn report(&self, service: &Service) -> Result<(), RoundError> {
-        let Some(batch) = self.reports.borrow().batch() else { return Ok(()) };
+        let Some(batch) = self.reports.borrow().batch(&self.release.borrow()) else { return Ok(()) };
         let Some(mut connection) = self.as_device(service).await? else { return Ok(()) };
         let taken: service_api::device::Taken = connection.post("/device/v1/reports", &batch).await?;
         let number = self.reports.borrow_mut().taken(taken.taken);

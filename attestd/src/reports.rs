@@ -6,9 +6,6 @@ use bus::attest_link::Report as Told;
 use service_api::device::{REPORTS_MAX, Report, ReportBatch, ReportKind};
 use service_api::{Few, Text};
 
-/// The version of the system that this is.
-const OS_VERSION: &str = env!("CARGO_PKG_VERSION");
-
 /// Reports that the service does not have, by their number.
 #[derive(Debug, Default)]
 pub struct Reports(BTreeMap<u64, Told>);
@@ -33,13 +30,13 @@ impl Reports {
         self.0.is_empty()
     }
 
-    /// All of them as one batch, which is numbered as the last of them; `None` when there is none.
-    pub fn batch(&self) -> Option<ReportBatch> {
+    /// All of them as one batch of the system that runs, numbered as the last of them; `None` when there is none.
+    pub fn batch(&self, os_version: &str) -> Option<ReportBatch> {
         let (batch, _) = self.0.last_key_value()?;
         // Numbers begin at 0, batches at 1.
         Some(ReportBatch {
             batch: batch.saturating_add(1),
-            reports: Few::new(self.0.values().map(report).collect())?,
+            reports: Few::new(self.0.values().map(|told| report(told, os_version)).collect())?,
         })
     }
 
@@ -55,7 +52,7 @@ fn alike(a: &Told, b: &Told) -> bool {
     (&a.id, &a.version, &a.kind, &a.detail) == (&b.id, &b.version, &b.kind, &b.detail)
 }
 
-fn report(told: &Told) -> Report {
+fn report(told: &Told, os_version: &str) -> Report {
     let kind = kind(&told.kind, &told.detail);
     // `signal=SIGSEGV`, `code=3`: the service wants the value.
     let detail = match kind {
@@ -65,7 +62,7 @@ fn report(told: &Told) -> Report {
         _ => &told.detail,
     };
     Report {
-        os_version: Text::shown(OS_VERSION),
+        os_version: Text::shown(os_version),
         app: Text::shown(&told.id),
         app_version: Text::shown(&told.version),
         kind,
@@ -112,17 +109,17 @@ mod tests {
     #[test]
     fn reports_are_one_batch_until_the_service_has_it() {
         let mut reports = Reports::default();
-        assert!(reports.batch().is_none());
+        assert!(reports.batch("1.0.0").is_none());
         reports.add(told(0, "exit", "code=3", 1));
         reports.add(told(1, "denied", "connect(1.2.3.4:5) by=firewall", 1));
         reports.add(told(2, "exit", "code=3", 2));
-        let batch = reports.batch().unwrap();
+        let batch = reports.batch("1.0.0").unwrap();
         let kinds: Vec<_> = batch.reports.iter().map(|report| (report.kind, report.count)).collect();
         assert_eq!(kinds, [(ReportKind::DeniedNetwork, 1), (ReportKind::Exit, 2)]);
         assert_eq!((batch.batch, batch.reports[1].detail.as_str()), (3, "3"));
         // One more came while the batch was under way.
         reports.add(told(3, "exit", "code=3", 3));
         assert_eq!(reports.taken(3), 2);
-        assert_eq!(reports.batch().unwrap().reports.len(), 1);
+        assert_eq!(reports.batch("1.0.0").unwrap().reports.len(), 1);
     }
 }

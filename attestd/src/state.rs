@@ -41,6 +41,8 @@ pub struct State {
     pub packages: RefCell<Packages>,
     /// Apps that get a certificate: id and uid.
     pub apps: RefCell<Vec<(String, u32)>>,
+    /// Which release of the system runs.
+    pub release: RefCell<String>,
     /// What the service should hear of.
     pub reports: RefCell<Reports>,
     /// A recovery key that is under way.
@@ -70,6 +72,7 @@ impl State {
             boot_log: RefCell::default(),
             packages: RefCell::default(),
             apps: RefCell::default(),
+            release: RefCell::default(),
             reports: RefCell::default(),
             escrow: RefCell::default(),
             failure: RefCell::default(),

@@ -7,7 +7,7 @@
 //! attestd starts   attestd ──Hello──▶ sandboxd    answers with the whole state
 //! sandboxd starts                                 sends it unasked
 //!
-//! state = Sync · Floor · Packages(fd) · Boot(fd)? · Kept(fd)? · Service · ClockSet? · Unlock(fds)? · App* · SyncEnd
+//! state = Sync · Floor · Release · Packages(fd) · Boot(fd)? · Kept(fd)? · Service · ClockSet? · Unlock(fds)? · App* · SyncEnd
 //!
 //! before an app is launched for the first time since the device booted:
 //!   App(fd) ──▶ attestd ──Record──▶ sandboxd keeps it ──Recorded──▶ attestd extends the TPM ──Measured──▶ launch
@@ -56,6 +56,8 @@ pub enum ToAttestd {
     /// What the system that runs lets no older one behind, as its signed command line says it: the data device is not opened for
     /// a system whose number is below the device's own.
     Floor(u32),
+    /// Which release of the system runs; empty when it does not say.
+    Release(String),
     /// The package log since the device booted, as a descriptor: each record with a line feed behind it.
     Packages,
     /// The firmware's event log, as a descriptor.
@@ -170,6 +172,7 @@ impl ToAttestd {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         packet::decode(bytes).filter(|message| match message {
             Self::Service(text, _) => text.len() <= SERVICE_MAX,
+            Self::Release(text) => is_text(text, TEXT_MAX),
             Self::App(app) => {
                 [&app.id, &app.version, &app.root_hash].iter().all(|text| is_text(text, TEXT_MAX))
             }

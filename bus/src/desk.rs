@@ -249,6 +249,8 @@ pub struct GrantLine {
 /// What only sandboxd can tell of the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
+    /// Which release of the system runs; empty when it does not say.
+    pub os_version: String,
     /// As the firmware names it.
     pub board: String,
     /// 32 hexadecimal digits.

@@ -72,7 +72,7 @@ pub fn system(tree: &Tree, audience: Audience) -> Result<(Kernel, Verified)> {
         }
     };
     let boxes = root::system_boxes(&folders, &built)?;
-    let root = root::build(&built, &boxes, &tree.out().join(image))?;
+    let root = root::build(&tree.release, &built, &boxes, &tree.image(image))?;
     Ok((kernel, root))
 }
 
@@ -82,7 +82,7 @@ pub fn weak_system(tree: &Tree) -> Result<(Kernel, Verified)> {
     let kernel = kernel::kernel(tree)?;
     let built = binaries::weak(tree)?;
     let boxes = root::system_boxes(&[tree.system()], &built)?;
-    let root = root::build(&built, &boxes, &tree.out().join("root-weak.img"))?;
+    let root = root::build(&tree.release, &built, &boxes, &tree.image("root-weak.img"))?;
     Ok((kernel, root))
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use image::assemble::Audience;
-use image::paths::Tree;
+use image::paths::{Release, Tree};
 use image::{assemble, debian, kernel, pack, payload, reproducible, run, size, store, surface};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +12,12 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "gabion-image", version)]
 struct Arguments {
+    /// What the release that is made is called: numbers with dots
+    #[arg(long, global = true, value_name = "VERSION")]
+    release: Option<String>,
+    /// What a device that runs it does not go back behind, once the release is found good there
+    #[arg(long, global = true, value_name = "NUMBER")]
+    floor: Option<u32>,
     #[command(subcommand)]
     action: Action,
 }
@@ -25,6 +31,18 @@ enum Action {
         /// The one that lets the machine's host onto the bus
         #[arg(long)]
         developer: bool,
+    },
+    /// Make a release of the demo: print the disk as it leaves the maker, the kernel image, the root, and what devices report
+    Release {
+        /// The one that lets the machine's host onto the bus
+        #[arg(long)]
+        developer: bool,
+        /// Which Security Service the devices belong to: a `service.toml`
+        #[arg(long, value_name = "FILE")]
+        service: Option<PathBuf>,
+        /// Word to add to the kernel's command line; may be repeated
+        #[arg(long)]
+        append: Vec<String>,
     },
     /// Pack the demo apps and print where they are
     Demo {
@@ -92,7 +110,7 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    match act(Arguments::parse().action) {
+    match act(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gabion-image: {error:#}");
@@ -101,12 +119,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(action: Action) -> Result<()> {
-    let tree = Tree::here()?;
-    match action {
+fn act(arguments: Arguments) -> Result<()> {
+    let Release { version, floor } = Release::of_this_tree();
+    let release =
+        Release { version: arguments.release.unwrap_or(version), floor: arguments.floor.unwrap_or(floor) };
+    let tree = Tree::here()?.of_release(release)?;
+    match arguments.action {
         Action::Kernel => println!("{}", kernel::kernel(&tree)?.bzimage.display()),
         Action::Image { developer } => {
             println!("{}", assemble::demo(&tree, audience(!developer))?.command_line());
+        }
+        Action::Release { developer, service, append } => {
+            let bootable = assemble::demo_with(&tree, audience(!developer), service.as_deref())?;
+            let system = run::release(&tree, &bootable, &append)?;
+            for path in [&system.disk, &system.kernel, &bootable.root.image, &system.reference] {
+                println!("{}", path.display());
+            }
         }
         Action::Demo { refresh } => {
             if refresh {

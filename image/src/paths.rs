@@ -3,7 +3,7 @@
 //! Everything takes a [`Tree`] instead of asking the environment, so that two copies of the tree can be built by one
 //! process and compared (see `reproducible`).
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 
 /// A source tree and the places that belong to it.
@@ -15,6 +15,25 @@ pub struct Tree {
     pub target: PathBuf,
     /// What is expensive and independent of the tree: kernels by content, Debian packages by name.
     pub cache: PathBuf,
+    /// Which release is made of it.
+    pub release: Release,
+}
+
+/// What a release is called, and what a device that runs it does not go back behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Numbers with dots. In the root, in the kernel image, and in their names on a device's disk.
+    pub version: String,
+    /// Goes up by one with a release whose forerunners must not open a device's data any more, because something in them is
+    /// known to be exploited. A device whose floor is higher than a release's does not run that release.
+    pub floor: u32,
+}
+
+impl Release {
+    /// The release of this source.
+    pub fn of_this_tree() -> Self {
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), floor: 0 }
+    }
 }
 
 impl Tree {
@@ -32,7 +51,29 @@ impl Tree {
                 PathBuf::from(home).join(".cache/gabion")
             }
         };
-        Ok(Self { target: std::path::absolute(target)?, cache: std::path::absolute(cache)?, root })
+        let (target, cache) = (std::path::absolute(target)?, std::path::absolute(cache)?);
+        Ok(Self { target, cache, root, release: Release::of_this_tree() })
+    }
+
+    /// The same tree, of which another release is made.
+    ///
+    /// # Errors
+    /// The version is none that a boot loader can compare.
+    pub fn of_release(self, release: Release) -> Result<Self> {
+        let version = &release.version;
+        ensure!(slots::kernel::is_version(version), "{version} is no version: numbers with dots are");
+        Ok(Self { release, ..self })
+    }
+
+    /// Where an image is written, by its name in the release of this source: another release has a name of its own for it.
+    pub fn image(&self, name: &str) -> PathBuf {
+        let Release { version, .. } = &self.release;
+        match name.split_once('.') {
+            Some((stem, ending)) if *version != Release::of_this_tree().version => {
+                self.out().join(format!("{stem}-{version}.{ending}"))
+            }
+            _ => self.out().join(name),
+        }
     }
 
     /// Where images are written.
@@ -58,5 +99,20 @@ impl Tree {
     /// The demo's apps, one directory each.
     pub fn demo(&self) -> PathBuf {
         self.root.join("image/demo")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_release_has_images_of_its_own() {
+        let tree = Tree::here().unwrap();
+        assert_eq!(tree.image("root.img"), tree.out().join("root.img"));
+        let release = |version: &str| Release { version: version.to_owned(), floor: 0 };
+        let other = tree.clone().of_release(release("9.1.0")).unwrap();
+        assert_eq!(other.image("root.img"), tree.out().join("root-9.1.0.img"));
+        assert!(tree.of_release(release("nine")).is_err());
     }
 }

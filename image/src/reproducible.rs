@@ -61,7 +61,7 @@ pub fn copy(tree: &Tree, place: &Path) -> Result<Tree> {
             stage::copy(&from, &place.join("tree").join(name))?;
         }
     }
-    Ok(Tree { root: place.join("tree"), target: place.join("target"), cache: tree.cache.clone() })
+    Ok(Tree { root: place.join("tree"), target: place.join("target"), ..tree.clone() })
 }
 
 fn compare(what: &str, first: &[u8], second: &[u8]) -> bool {

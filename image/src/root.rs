@@ -5,7 +5,8 @@
 
 use crate::binaries::Binaries;
 use crate::chain::keys::Keys;
-use crate::paths::Tree;
+use crate::chain::uki;
+use crate::paths::{Release, Tree};
 use crate::stage;
 use crate::stamp::{Stamp, sorted_entries};
 use crate::verity::{self, Verified};
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// The box that has the TPM.
 const ATTESTD: &str = "os.gabion.attest";
+/// What release it is, for the programs of the root, by `os-release(5)`.
+const OS_RELEASE: &str = "usr/lib/os-release";
 /// Mount points of the device's own file systems.
 const DIRECTORIES: [&str; 7] = ["dev", "proc", "sys", "run", "tmp", "data", "apps"];
 const UUID: &str = "67616269-6f6e-4000-8000-726f6f740000";
@@ -48,11 +51,13 @@ pub fn system_boxes(folders: &[PathBuf], binaries: &Binaries) -> Result<Vec<Syst
 }
 
 /// Makes the root image at `image`, or keeps it if it was made from the same contents before.
-pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<Verified> {
+pub fn build(release: &Release, binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<Verified> {
     let init = binaries.path("init");
     let sandboxd = binaries.path("sandboxd");
     let key = Keys::of(&Tree::here()?)?.policy_key()?;
-    let mut stamp = Stamp::new("root 5").path(&init)?.path(&sandboxd)?.text(String::from_utf8_lossy(&key));
+    let about = uki::os_release(&release.version);
+    let mut stamp =
+        Stamp::new("root 6").path(&init)?.path(&sandboxd)?.text(String::from_utf8_lossy(&key)).text(&about);
     for system in boxes {
         // The plan, not its source: a change in `policy` alone can change it.
         stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.contents)?;
@@ -73,6 +78,8 @@ pub fn build(binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<V
     for system in boxes {
         add_box(&staged.join("usr/share/gabion/system"), system)?;
     }
+    stage::directories(&staged, &["usr/lib"])?;
+    stage::write(&staged.join(OS_RELEASE), about)?;
     template::format(&staged.join("usr/share/gabion/data.ext4"))?;
     stage::normalise(&staged)?;
     stage::share(&staged)?;

@@ -5,7 +5,7 @@
 
 use crate::assemble::{self, Audience, Bootable};
 use crate::board::Board;
-use crate::chain::disk;
+use crate::chain::disk::{self, System};
 use crate::chain::keys::Keys;
 use crate::paths::Tree;
 use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk, network_of_one};
@@ -119,11 +119,7 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Resul
         }
         false => {
             let keys = Keys::of(tree)?;
-            let image = match options.audience {
-                Audience::Production => "system.img",
-                Audience::Developers => "system-developer.img",
-            };
-            let system = disk::build(tree, bootable, &keys, &options.append, &tree.out().join(image))?;
+            let system = release(tree, bootable, &options.append)?;
             if options.service.is_some() {
                 say("run", format_args!("to be published: {}", system.reference.display()));
             }
@@ -140,6 +136,18 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Resul
     machine.die_with_thread = true;
     machine.extra.extend(network_of_one(page, PAGE_PORT, options.service.is_some().then_some(SERVICE_PORT)));
     machine.spawn()
+}
+
+/// The release that the tree is for, of `bootable`.
+///
+/// # Errors
+/// As those of [`disk::build`].
+pub fn release(tree: &Tree, bootable: &Bootable, words: &[String]) -> Result<System> {
+    let image = match bootable.audience {
+        Audience::Production => "system.img",
+        Audience::Developers => "system-developer.img",
+    };
+    disk::build(tree, bootable, &Keys::of(tree)?, words, &tree.image(image))
 }
 
 /// Waits for the machine to end by itself, or for an interrupt and then for the orderly shutdown.

@@ -66,14 +66,14 @@ pub struct System {
     pub secure_boot: [(&'static str, [u8; 32]); 4],
 }
 
-/// Makes the release of what `bootable` is of, at `disk` and beside it; kept if it was made of the same before. `words`
+/// Makes the tree's release of what `bootable` is of, at `disk` and beside it; kept if it was made of the same before. `words`
 /// are put on its command line besides.
 ///
 /// # Errors
 /// A part is missing or too large; the keys do not sign.
 pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], disk: &Path) -> Result<System> {
-    let release = env!("CARGO_PKG_VERSION").to_owned();
-    let command_line = command_line(bootable, words)?;
+    let release = tree.release.version.clone();
+    let command_line = command_line(bootable, tree.release.floor, words)?;
     let read = |path: &str| {
         fs::read(path).with_context(|| format!("{path} is missing; `make packages` installs it"))
     };
@@ -108,7 +108,7 @@ pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], di
         again: pe::authenticode(&again::program()?)?,
         secure_boot: variables::key_hashes(keys)?,
     };
-    let stamp = Stamp::new("system 2")
+    let stamp = Stamp::new("system 3")
         .text(keys.identity()?)
         .text(hex(&system.loader))
         .text(hex(&system.kernel_image))
@@ -148,12 +148,17 @@ pub const ROOT_OFFSET: u64 = GRAIN + ESP_BYTES;
 /// Where on the disk the EFI system partition begins, in bytes.
 pub const ESP_OFFSET: u64 = GRAIN;
 
-fn command_line(bootable: &Bootable, more: &[String]) -> Result<String> {
+/// `gpt`: a power cut while the partition table is written leaves its second copy (`updated/slots`).
+fn command_line(bootable: &Bootable, floor: u32, more: &[String]) -> Result<String> {
     let hash = &bootable.root.root_hash;
     let [root, tree] = halves(hash)?.map(|half| format!("PARTUUID={half}"));
     let root = bootable.root.dm_create_apart("root", 0, &root, &tree);
     let words = without_settings(&bootable.words(&root), more);
-    let mut words = vec![words, format!("GABION_ESP={ESP_DEVICE}"), "GABION_TPM=1".to_owned()];
+    let mut words =
+        vec![words, "gpt".to_owned(), format!("GABION_ESP={ESP_DEVICE}"), "GABION_TPM=1".to_owned()];
+    if floor > 0 {
+        words.push(format!("GABION_FLOOR={floor}"));
+    }
     words.extend_from_slice(more);
     Ok(words.join(" "))
 }

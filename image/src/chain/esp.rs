@@ -20,14 +20,13 @@ pub const KERNELS: &str = "EFI/Linux";
 pub const SETTINGS: &str =
     "timeout 0\neditor no\nauto-entries no\nauto-firmware no\nsecure-boot-enroll off\nrandom-seed-mode off\n";
 
-/// Attempts that a new system has to show that it is good.
-const ATTEMPTS: u32 = 3;
 /// Read by `mtools`: the same bytes whenever it is made. 2026-01-01.
 const EPOCH: &str = "1767225600";
 
-/// The name of a release's kernel image, with its attempts left, by the Boot Loader Specification's counting.
+/// The name of a release's kernel image on the disk that leaves the maker: known to be good, without attempts that would be
+/// counted, since there is nothing to go back to. What an update brings is counted (`updated/slots`).
 pub fn kernel_name(release: &str) -> String {
-    format!("{KERNELS}/gabion_{release}+{ATTEMPTS}.efi")
+    format!("{KERNELS}/gabion_{release}.efi")
 }
 
 /// Makes the file system in a file of `bytes` bytes: each file with its path.
@@ -130,7 +129,7 @@ mod tests {
         for image in [&one, &two] {
             format(image, 16 << 20, &files).unwrap();
         }
-        assert_eq!(names(&one, 0, KERNELS).unwrap(), ["gabion_0.1.0+3.efi"]);
+        assert_eq!(names(&one, 0, KERNELS).unwrap(), ["gabion_0.1.0.efi"]);
         assert_eq!(read(&one, 0, &kernel).unwrap(), [7; 100_000]);
         assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap(), "the two differ");
         replace(&one, 0, &kernel, &[8; 100]).unwrap();

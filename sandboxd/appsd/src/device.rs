@@ -29,7 +29,7 @@ impl Appsd {
         let board = if device.board.is_empty() { "unknown" } else { device.board.as_str() };
         let reply = GetInfoReply {
             os: "Gabion".into(),
-            os_version: env!("CARGO_PKG_VERSION").into(),
+            os_version: device.os_version.as_str().into(),
             board: board.into(),
             architecture: of_system(system.as_ref().map(|s| s.machine())),
             kernel: of_system(system.as_ref().map(|s| s.release())),

@@ -20,7 +20,7 @@ use crate::outbox::Outbox;
 use crate::poller::Ready;
 use crate::reports::Reports;
 use crate::sealed::Volume;
-use crate::{attestfiles, clock, console, sealed, storage, store, system, verity};
+use crate::{attestfiles, clock, console, release, sealed, storage, store, system, updatefiles, verity};
 
 /// What an app names that gets a certificate.
 const CERTIFICATE: &str = "os.gabion.Certificate";
@@ -105,6 +105,8 @@ impl Daemon {
         self.attest.greeted = true;
         self.attest_send(&ToAttestd::Sync, Vec::new());
         self.attest_send(&ToAttestd::Floor(self.config.floor), Vec::new());
+        let release = release::running(&self.config.os_release).unwrap_or_default();
+        self.attest_send(&ToAttestd::Release(updatefiles::plain(&release)), Vec::new());
         match attestfiles::packages(&self.config) {
             Ok(log) => self.attest_send(&ToAttestd::Packages, vec![log]),
             Err(e) => console::problem("device", &format!("no package log: {e}"), "no app is started"),

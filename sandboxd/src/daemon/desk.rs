@@ -14,6 +14,7 @@ use crate::app::{App, State};
 use crate::audit_log::Entry;
 use crate::console;
 use crate::poller::Ready;
+use crate::release;
 use bus::control::Verdict;
 use bus::desk::{self, Answer, Ask, Asked, Followed, GrantLine, News, TEXT_MAX, Told};
 use sys::bundle::Next;
@@ -154,6 +155,7 @@ impl Daemon {
         let board =
             ["sys_vendor", "product_name"].map(|name| read(&format!("/sys/class/dmi/id/{name}"))).join(" ");
         desk::Device {
+            os_version: release::running(&self.config.os_release).unwrap_or_default(),
             board: crate::line::escape(board.trim().as_bytes()),
             boot_id: read("/proc/sys/kernel/random/boot_id").replace('-', ""),
             safe_mode: self.config.safe_mode,

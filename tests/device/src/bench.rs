@@ -7,7 +7,7 @@ use crate::images::{self, Kind, Member, Texts, Wanted};
 use crate::site::Site;
 use anyhow::Result;
 use image::assemble::{Audience, Bootable};
-use image::paths::Tree;
+use image::paths::{Release, Tree};
 use image::qemu::blank_disk;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ pub struct Bench {
     pub(crate) memory_mib: u32,
     data_bytes: u64,
     pub(crate) words: String,
+    pub(crate) release: Release,
     pub(crate) without: String,
     spoiled: Vec<Vec<u8>>,
     pub(crate) site: Option<Site>,
@@ -52,6 +53,7 @@ impl Bench {
             memory_mib: 96,
             data_bytes: 128 << 20,
             words: String::new(),
+            release: Release::of_this_tree(),
             without: String::new(),
             spoiled: Vec::new(),
             site: None,
@@ -184,12 +186,23 @@ impl Bench {
         self
     }
 
+    /// As another release of the system.
+    pub fn release(mut self, version: &str, floor: u32) -> Self {
+        self.release = Release { version: version.to_owned(), floor };
+        self
+    }
+
+    /// The tree that its release is made of.
+    pub(crate) fn tree(&self) -> Result<Tree> {
+        Tree::here()?.of_release(self.release.clone())
+    }
+
     /// Makes the images and boots.
     ///
     /// # Errors
     /// When a part cannot be built or QEMU does not start; not when the device does not come up.
     pub fn boot(self) -> Result<Device> {
-        let tree = Tree::here()?;
+        let tree = self.tree()?;
         let turn = (!self.idle).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
         // Short, whatever the tree's path: a socket's may have 107 bytes.
         let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;

@@ -34,11 +34,17 @@ pub struct Opened {
 pub(crate) fn system(parts: &Parts) -> Result<System> {
     ensure!(parts.bench.board.is_some(), "the device is on no board");
     ensure!(parts.bench.without.is_empty(), "no word can be left out of a signed command line");
-    let tree = Tree::here()?;
+    let tree = parts.bench.tree()?;
+    let disk = parts.place.path().join("release.img");
+    disk::build(&tree, &parts.bootable, &Keys::of(&tree)?, &words(parts), &disk)
+}
+
+/// What is added to the signed command line.
+pub(crate) fn words(parts: &Parts) -> Vec<String> {
     // The kernel takes the last `init`.
     let mut words = vec!["init=/sbin/test-agent".to_owned()];
     words.extend(parts.bench.words.split_whitespace().map(str::to_owned));
-    disk::build(&tree, &parts.bootable, &Keys::of(&tree)?, &words, &parts.place.path().join("release.img"))
+    words
 }
 
 /// The device's machine, on its board in the device's folder.

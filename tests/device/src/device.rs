@@ -27,7 +27,7 @@ pub struct Device {
     console: Console,
     agent: BufReader<UnixStream>,
     agent_ready: bool,
-    parts: Parts,
+    pub(crate) parts: Parts,
 }
 
 impl Device {

@@ -5,7 +5,7 @@ use crate::foreign;
 use anyhow::{Context, Result, bail};
 use image::assemble::{self, Audience, Bootable};
 use image::command::{tool, visibly};
-use image::paths::Tree;
+use image::paths::{Release, Tree};
 use image::root::{self, SystemBox};
 use image::stamp::Stamp;
 use image::verity::{self, Verified};
@@ -25,7 +25,7 @@ struct System {
 }
 
 /// What the tests of this process boot, each made once.
-static SYSTEMS: Mutex<Vec<(Kind, System)>> = Mutex::new(Vec::new());
+static SYSTEMS: Mutex<Vec<(Kind, Release, System)>> = Mutex::new(Vec::new());
 
 /// What a test may have besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,8 @@ pub(crate) fn system(tree: &Tree, wanted: Wanted) -> Result<(PathBuf, Verified)>
 
 fn made(tree: &Tree, kind: Kind) -> Result<System> {
     let mut systems = SYSTEMS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some((_, system)) = systems.iter().find(|(made, _)| *made == kind) {
+    let same = |made: &&(Kind, Release, System)| made.0 == kind && made.1 == tree.release;
+    if let Some((.., system)) = systems.iter().find(same) {
         return Ok(system.clone());
     }
     build_programs(tree)?;
@@ -99,7 +100,7 @@ fn made(tree: &Tree, kind: Kind) -> Result<System> {
     };
     let with_agent = with_agent(tree, &root, None, &format!("{}.img", name(kind)))?;
     let system = System { kernel: kernel.bzimage, root, with_agent };
-    systems.push((kind, system.clone()));
+    systems.push((kind, tree.release.clone(), system.clone()));
     Ok(system)
 }
 
@@ -128,7 +129,7 @@ fn build_programs(tree: &Tree) -> Result<()> {
 fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>, image: &str) -> Result<Verified> {
     let _lock = assemble::lock(tree)?;
     let agent = program(tree, "test-agent")?;
-    let image = tree.out().join(image);
+    let image = tree.image(image);
     let words = image.with_extension("verity");
     let mut stamp = Stamp::new("test root 2").text(&root.root_hash).path(&agent)?;
     if let Some(member) = member {

@@ -28,6 +28,7 @@ pub mod images;
 mod moved;
 #[path = "../../../package/tests/made/mutant.rs"]
 mod mutant;
+mod next;
 pub mod off;
 mod programs;
 pub mod site;
