@@ -7,7 +7,7 @@ use crate::{binaries, pack, root, store};
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Whom an image is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,16 +88,15 @@ pub fn weak_system(tree: &Tree) -> Result<(Kernel, Verified)> {
 
 /// The shipped demo: the system with the apps of `image/demo`.
 pub fn demo(tree: &Tree, audience: Audience) -> Result<Bootable> {
-    demo_with(tree, audience, None)
+    demo_with(tree, audience, &store::Settings::default())
 }
 
-/// The same, of a Security Service: by this `service.toml`.
-pub fn demo_with(tree: &Tree, audience: Audience, service: Option<&Path>) -> Result<Bootable> {
+/// The same with these settings.
+pub fn demo_with(tree: &Tree, audience: Audience, settings: &store::Settings) -> Result<Bootable> {
     let (kernel, root) = system(tree, audience)?;
     let _lock = lock(tree)?;
-    let image = if service.is_some() { "apps-service.img" } else { "apps.img" };
-    let settings = store::Settings { service: service.map(Path::to_path_buf), network: None };
-    let apps = store::build(&pack::demo(tree)?, &settings, &tree.out().join(image))?;
+    let image = if settings.is_empty() { "apps.img" } else { "apps-settings.img" };
+    let apps = store::build(&pack::demo(tree)?, settings, &tree.out().join(image))?;
     Ok(Bootable { kernel: kernel.bzimage, root, apps, audience })
 }
 

@@ -37,9 +37,8 @@ enum Action {
         /// The one that lets the machine's host onto the bus
         #[arg(long)]
         developer: bool,
-        /// Which Security Service the devices belong to: a `service.toml`
-        #[arg(long, value_name = "FILE")]
-        service: Option<PathBuf>,
+        #[command(flatten)]
+        given: Given,
         /// Word to add to the kernel's command line; may be repeated
         #[arg(long)]
         append: Vec<String>,
@@ -59,12 +58,8 @@ enum Action {
     },
     /// Make an app store image of packed app directories
     Store {
-        /// How devices are connected that nobody configured otherwise: a `network.toml`
-        #[arg(long, value_name = "FILE")]
-        network: Option<PathBuf>,
-        /// Which Security Service the devices belong to: a `service.toml`
-        #[arg(long, value_name = "FILE")]
-        service: Option<PathBuf>,
+        #[command(flatten)]
+        given: Given,
         /// The image to make
         image: PathBuf,
         /// Packed app directories, each called as its app
@@ -97,9 +92,8 @@ enum Action {
         /// Boot the production image, which lets nobody in
         #[arg(long)]
         production: bool,
-        /// Which Security Service the device belongs to: a `service.toml`. Port 8443 of this machine is 10.0.2.100:8443 there
-        #[arg(long, value_name = "FILE")]
-        service: Option<PathBuf>,
+        #[command(flatten)]
+        given: Given,
     },
     /// Print the sizes of kernel and images against their bars
     Size,
@@ -107,6 +101,31 @@ enum Action {
     Surface,
     /// Build the images twice in different places and compare them
     Reproducible,
+}
+
+/// What is in the store beside the apps
+#[derive(clap::Args)]
+struct Given {
+    /// How devices are connected that nobody configured otherwise: a `network.toml`
+    #[arg(long, value_name = "FILE")]
+    network: Option<PathBuf>,
+    /// Which Security Service the devices belong to: a `service.toml`. To one that `run` boots, port 8443 of this machine is
+    /// 10.0.2.100:8443
+    #[arg(long, value_name = "FILE")]
+    service: Option<PathBuf>,
+    /// When and how the devices are renewed: an `update.toml`
+    #[arg(long, value_name = "FILE")]
+    update: Option<PathBuf>,
+    /// Whose releases the devices take: the root of a repository of updates
+    #[arg(long, value_name = "FILE")]
+    update_root: Option<PathBuf>,
+}
+
+impl Given {
+    fn settings(self) -> store::Settings {
+        let Self { network, service, update, update_root } = self;
+        store::Settings { network, service, update, update_root }
+    }
 }
 
 fn main() -> ExitCode {
@@ -129,8 +148,8 @@ fn act(arguments: Arguments) -> Result<()> {
         Action::Image { developer } => {
             println!("{}", assemble::demo(&tree, audience(!developer))?.command_line());
         }
-        Action::Release { developer, service, append } => {
-            let bootable = assemble::demo_with(&tree, audience(!developer), service.as_deref())?;
+        Action::Release { developer, given, append } => {
+            let bootable = assemble::demo_with(&tree, audience(!developer), &given.settings())?;
             let system = run::release(&tree, &bootable, &append)?;
             for path in [&system.disk, &system.kernel, &bootable.root.image, &system.reference] {
                 println!("{}", path.display());
@@ -145,17 +164,16 @@ fn act(arguments: Arguments) -> Result<()> {
             }
         }
         Action::Pack { source, to } => pack::pack(&tree, &source, &to)?,
-        Action::Store { network, service, image, apps } => {
-            let settings = store::Settings { network, service };
-            print!("{}", store::build(&apps, &settings, &image)?.to_text());
+        Action::Store { given, image, apps } => {
+            print!("{}", store::build(&apps, &given.settings(), &image)?.to_text());
         }
         Action::Payload { old, new, to } => {
             let (index, body) = payload::make(old.as_deref(), &new, &to)?;
             println!("{}\n{}", index.display(), body.display());
         }
-        Action::Run { memory, fresh, direct, append, production, service } => {
-            let audience = audience(production);
-            let options = run::Options { memory_mib: memory, fresh, append, direct, audience, service };
+        Action::Run { memory, fresh, direct, append, production, given } => {
+            let (audience, settings) = (audience(production), given.settings());
+            let options = run::Options { memory_mib: memory, fresh, append, direct, audience, settings };
             run::run(&tree, &options)?;
         }
         Action::Size => size::size(&tree)?,

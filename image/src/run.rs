@@ -10,12 +10,12 @@ use crate::chain::keys::Keys;
 use crate::paths::Tree;
 use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk, network_of_one};
 use crate::say;
+use crate::store::Settings;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -42,14 +42,14 @@ pub struct Options {
     pub direct: bool,
     /// Whom the image is for.
     pub audience: Audience,
-    /// Which Security Service the device belongs to: a `service.toml`.
-    pub service: Option<PathBuf>,
+    /// What is in the store beside the apps.
+    pub settings: Settings,
 }
 
 /// Builds and boots the demo, until it is switched off.
 pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    let bootable = assemble::demo_with(tree, options.audience, options.service.as_deref())?;
+    let bootable = assemble::demo_with(tree, options.audience, &options.settings)?;
     let _lock = alone(tree)?;
     let page = free_port().context("no port of 127.0.0.1 is free for the demo's page")?;
     let mut machine = boot(tree, &bootable, options, page)?;
@@ -120,7 +120,7 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Resul
         false => {
             let keys = Keys::of(tree)?;
             let system = release(tree, bootable, &options.append)?;
-            if options.service.is_some() {
+            if options.settings.service.is_some() {
                 say("run", format_args!("to be published: {}", system.reference.display()));
             }
             let board = Board::new(tree, &keys, &device)?;
@@ -134,7 +134,11 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Resul
         machine.developer = Some(tree.out().join(SOCKET));
     }
     machine.die_with_thread = true;
-    machine.extra.extend(network_of_one(page, PAGE_PORT, options.service.is_some().then_some(SERVICE_PORT)));
+    machine.extra.extend(network_of_one(
+        page,
+        PAGE_PORT,
+        options.settings.service.is_some().then_some(SERVICE_PORT),
+    ));
     machine.spawn()
 }
 

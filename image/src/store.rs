@@ -20,11 +20,25 @@ pub struct Settings {
     pub network: Option<PathBuf>,
     /// Which Security Service it belongs to: `service.toml`.
     pub service: Option<PathBuf>,
+    /// When and how it is renewed: `update.toml`.
+    pub update: Option<PathBuf>,
+    /// Whose releases it takes: the repository's root, `update-root.json`.
+    pub update_root: Option<PathBuf>,
 }
 
 impl Settings {
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.files().next().is_none()
+    }
+
     fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let all = [("network.toml", &self.network), ("service.toml", &self.service)];
+        let all = [
+            ("network.toml", &self.network),
+            ("service.toml", &self.service),
+            ("update.toml", &self.update),
+            ("update-root.json", &self.update_root),
+        ];
         all.into_iter().filter_map(|(name, file)| Some((name, file.as_deref()?)))
     }
 }

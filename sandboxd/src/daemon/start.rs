@@ -11,7 +11,7 @@ use firewall::attach::attach_or_find;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sys::audit::{AuditControl, AuditSocket};
-use sys::bundle::{Event, Request};
+use sys::bundle::{Event, Power, Request};
 use sys::mount::{FsContext, MountAttr};
 use sys::time::BUILT_S;
 use sys::time::clock::{self, Trust};
@@ -48,6 +48,10 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let audit_control = recording(&config);
     let greeting = init.greet()?;
     config.safe_mode |= greeting.safe_mode;
+    let running = Running::find(&config);
+    if config.safe_mode && running.as_ref().is_some_and(Running::give_up) {
+        init.ask(&Request::Power(Power::Reboot))?;
+    }
     let empty_net = network::begin()?;
     let tables = firewall(&config);
     lift_clock(&config);
@@ -58,7 +62,6 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
     let locked = store.is_ok() && config.tpm && closed_device(&config).is_some();
     let registry =
         if store.is_err() || locked { None } else { open_storage(&config, closed_device(&config)) };
-    let running = Running::find(&config);
     let (empty_net, device_net) = (empty_net.wait()?, network::own()?);
     if !locked {
         confine::when_ready()?;

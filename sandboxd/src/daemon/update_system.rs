@@ -79,6 +79,17 @@ impl Running {
         Some(Self { disk, standing, judged: false, job: None, next: None })
     }
 
+    /// Gives up a system on trial that can not even keep its manager up, before anything else is tried that may not come to
+    /// its end; whether it was. What is said of it is said later, if there is a later.
+    pub(super) fn give_up(&self) -> bool {
+        self.standing.trial
+            && self
+                .disk
+                .fail()
+                .inspect_err(|e| say(format_args!("event update-refused reason=\"{e}\"")))
+                .is_ok()
+    }
+
     /// The disk.
     pub(super) fn disk(&self) -> &SystemDisk {
         &self.disk

@@ -163,6 +163,10 @@ pub(crate) struct Texts {
     pub(crate) network: Option<String>,
     /// `service.toml`
     pub(crate) service: Option<String>,
+    /// `update.toml`
+    pub(crate) update: Option<String>,
+    /// `update-root.json`
+    pub(crate) update_root: Option<String>,
 }
 
 /// A bootable set with a store of `apps`, made in `place`, and of these settings.
@@ -183,6 +187,8 @@ pub(crate) fn bootable(
     let settings = store::Settings {
         network: write("network.toml", &texts.network)?,
         service: write("service.toml", &texts.service)?,
+        update: write("update.toml", &texts.update)?,
+        update_root: write("update-root.json", &texts.update_root)?,
     };
     let apps = store::build(&directories, &settings, &place.join("apps.img"))?;
     Ok(Bootable { kernel, root, apps, audience: wanted.kind.audience() })
