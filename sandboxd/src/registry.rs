@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::whole;
+use crate::{summed, whole};
 
 /// The first app uid. Below are the system's (see `system.rs`).
 pub const FIRST_UID: u32 = sys::bundle::FIRST_APP;
@@ -130,7 +130,7 @@ impl Registry {
 
     /// Checks a whole registry text.
     pub fn parse(text: &str) -> Result<Self, RegistryError> {
-        let body = checked_body(text)?;
+        let body = summed::body(text).map_err(corrupt)?;
         let mut lines = body.lines();
         if lines.next() != Some(HEADER) {
             return Err(corrupt("line 1: not a registry of this version"));
@@ -171,19 +171,8 @@ impl fmt::Display for Registry {
         for (id, uid) in &self.uids {
             body.push_str(&format!("{uid} {id}\n"));
         }
-        writeln!(f, "{body}sum {:016x}", fnv1a(body.as_bytes()))
+        f.write_str(&summed::with_sum(&body))
     }
-}
-
-fn checked_body(text: &str) -> Result<&str, RegistryError> {
-    let cut = || corrupt("it is cut short");
-    let whole = text.strip_suffix('\n').ok_or_else(cut)?;
-    let (_, sum) = whole.rsplit_once("\nsum ").ok_or_else(cut)?;
-    let body = whole.get(..whole.len() - sum.len() - "sum ".len()).ok_or_else(cut)?;
-    if sum != format!("{:016x}", fnv1a(body.as_bytes())) {
-        return Err(corrupt("its checksum does not match"));
-    }
-    Ok(body)
 }
 
 /// `UID ID`; the id is only held to what can not break a line or a path here, `policy` has checked the rest.
@@ -200,20 +189,10 @@ fn corrupt(why: impl Into<String>) -> RegistryError {
     RegistryError::Corrupt(why.into())
 }
 
-/// FNV-1a: against accidents. Whoever can write the disk can write a sum as well; that is dm-crypt's business.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn with_sum(body: &str) -> String {
-        format!("{body}sum {:016x}\n", fnv1a(body.as_bytes()))
-    }
+    use crate::summed::with_sum;
 
     fn why(body: &str) -> String {
         Registry::parse(&with_sum(body)).unwrap_err().to_string()

@@ -1,0 +1,17 @@
+//! App packages that came by an update: what is installed beside the image's own apps, and how it changes.
+//!
+//! ```text
+//! DATA/gabion/installed             the ledger: which package of which app counts, and what is on trial
+//! DATA/gabion/packages/ID/N/        manifest.toml, root.img, root.verity
+//! DATA/gabion/packages/incoming/    images that are being fetched, ID@VERSION@LENGTH
+//! ```
+//!
+//! A package's directory is made whole and on the disk before the ledger names it, and stays until the ledger names it no
+//! more: so every change is one file replaced, and a power cut leaves all of what was before or all of what comes after.
+//! Directories that the ledger does not name are what a cut left, and go at the next start.
+//!
+//! [`ledger`] is pure; [`place`] are the files; [`fit`] says who would be in whose way.
+
+pub mod fit;
+pub mod ledger;
+pub mod place;
