@@ -6,13 +6,14 @@ use std::path::Path;
 use nix::errno::Errno;
 use sys::bundle::Next;
 
-use crate::applog::AppLog;
+use crate::applog::{AppLog, Stream};
 use crate::cgroup::Group;
 use crate::endpoint::{self, Endpoint, Side};
 use crate::exits::ExitLog;
 use crate::first_calls::FirstCalls;
 use crate::logfile::LogFile;
 use crate::notify::{self, Notice};
+use crate::packages::tag;
 use crate::refusals::Refusals;
 use crate::system;
 use crate::table::Row;
@@ -79,6 +80,12 @@ pub struct App {
     control: Option<OwnedFd>,
     /// Its version, once its manifest is read.
     pub version: Option<String>,
+    /// The number of the package that its bundle was made of; `None` for the image's own app.
+    pub package: Option<u64>,
+    /// The root hash of its image, lower-case hex; empty for one whose files are in the image of the system.
+    pub root_hash: String,
+    /// Somebody had it stopped, and nobody has had it started since.
+    pub held: bool,
     /// W^X is lifted for it.
     pub jit: bool,
     /// What is wrong with it, and what to do about it.
@@ -116,6 +123,9 @@ impl App {
             endpoints: Vec::new(),
             control: None,
             version: None,
+            package: None,
+            root_hash: String::new(),
+            held: false,
             jit: false,
             problem: None,
             last_exit: None,
@@ -129,15 +139,25 @@ impl App {
             self.log.attach(out, err);
         }
         self.notify = kept.next();
+        self.package = None;
         self.endpoints.clear();
         for fd in kept {
             match endpoint::identify(fd) {
                 endpoint::Kept::Endpoint(endpoint) => self.endpoints.push(endpoint),
                 endpoint::Kept::Control(fd) => self.control = Some(fd),
-                endpoint::Kept::Other(_) => {}
+                endpoint::Kept::Other(fd) => self.package = tag::read(&fd),
             }
         }
         self.oom_seen = self.group.oom_kills();
+    }
+
+    /// Lets go of its bundle, in whose place another one comes.
+    pub fn detach(&mut self) {
+        self.log.detach(Stream::Out);
+        self.log.detach(Stream::Err);
+        self.notify = None;
+        self.endpoints.clear();
+        self.package = None;
     }
 
     /// It was launched `starts` times while another sandboxd looked after it; `pid` is 0 when it is down.

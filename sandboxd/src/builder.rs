@@ -119,6 +119,11 @@ fn bounds(plan: &Plan) -> Bounds {
     }
 }
 
+/// Sets the limits of `plan` on a group that was made before.
+pub(crate) fn limit(plan: &Plan, group: &Group, limits: Limits) -> Result<(), BoxError> {
+    group.make(&bounds(plan), limits).map(drop)
+}
+
 /// Reading end (non-blocking, ours) and writing end (blocking, the app's).
 fn log_pipe() -> Result<(OwnedFd, OwnedFd), BoxError> {
     let make = || -> io::Result<_> {
@@ -158,7 +163,8 @@ fn spec(plan: &Plan, place: &Place<'_>) -> BoxSpec {
     }
 }
 
-/// The directory of box `uid` below `runtime`.
-pub fn run_dir(runtime: &Path, uid: u32) -> PathBuf {
-    runtime.join("boxes").join(uid.to_string())
+/// The directory of box `uid` below `runtime`, made of the package `number` or of the image's own app.
+pub fn run_dir(runtime: &Path, uid: u32, number: Option<u64>) -> PathBuf {
+    let name = number.map_or_else(|| uid.to_string(), |number| format!("{uid}@{number}"));
+    runtime.join("boxes").join(name)
 }

@@ -16,6 +16,15 @@ pub enum Recording {
     Filters,
 }
 
+/// How the images of apps are mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// Under their root hash.
+    Verified,
+    /// As they are. For tests on a kernel without device mapper.
+    NotVerified,
+}
+
 /// Paths and devices.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -56,6 +65,8 @@ pub struct Config {
     pub quota: Quota,
     /// Always everything on a device; see [`Recording::Filters`].
     pub recording: Recording,
+    /// Always verified on a device; see [`Images::NotVerified`].
+    pub images: Images,
 }
 
 impl Config {
@@ -91,6 +102,7 @@ impl Config {
             limits: Limits::Enforced,
             quota: Quota::Enforced,
             recording: Recording::Everything,
+            images: Images::Verified,
         }
     }
 }

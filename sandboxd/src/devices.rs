@@ -66,6 +66,11 @@ impl Holders {
         Ok(())
     }
 
+    /// What is held, by device number, and by whom.
+    pub fn held(&self) -> impl Iterator<Item = (&u64, &u32)> {
+        self.0.iter()
+    }
+
     /// Gives back what `owner` held.
     pub fn release(&mut self, owner: u32) {
         self.0.retain(|_, holder| *holder != owner);

@@ -68,7 +68,7 @@ pub enum Kept {
     Endpoint(Endpoint),
     /// A connected socket without a name: the control socket of a system box.
     Control(OwnedFd),
-    /// No socket, so nothing that we gave it.
+    /// No socket.
     Other(OwnedFd),
 }
 

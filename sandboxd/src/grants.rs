@@ -78,6 +78,16 @@ impl Grants {
         taken
     }
 
+    /// Takes a box away.
+    pub fn remove(&mut self, uid: u32) {
+        self.parties.remove(&uid);
+    }
+
+    /// What boxes serve, and which.
+    pub fn served(&self) -> impl Iterator<Item = (&String, &u32)> {
+        self.parties.iter().flat_map(|(uid, party)| party.provides.keys().map(move |name| (name, uid)))
+    }
+
     /// Every manifest was read: what is not there now is not there.
     pub fn complete(&mut self) {
         self.complete = true;

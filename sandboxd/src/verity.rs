@@ -14,6 +14,7 @@ use sys::dm::{self, DeviceMapper, Verity};
 use sys::loopdev::LoopDevice;
 use sys::mount::{FsContext, MountAttr};
 
+use crate::config::Images;
 use crate::problem::{BoxError, Step};
 use crate::storage::attach_at;
 
@@ -95,11 +96,20 @@ impl VerityText {
 /// An app's image as a verity device that nobody has mounted yet. The device goes away with it, or with the mount.
 #[derive(Debug)]
 pub struct Prepared {
-    mapper: DeviceMapper,
-    name: String,
-    device: u64,
+    device: Device,
     root_hash: String,
     blocks: u64,
+}
+
+#[derive(Debug)]
+enum Device {
+    Verity {
+        mapper: DeviceMapper,
+        name: String,
+        number: u64,
+    },
+    /// For tests; see [`Images::NotVerified`].
+    Loop(LoopDevice),
 }
 
 /// The root hash of the image in `app`, lower-case hex; `None` when it has none.
@@ -107,19 +117,28 @@ pub fn root_hash(app: &Path) -> Option<String> {
     Some(VerityText::parse(&fs::read_to_string(app.join("root.verity")).ok()?).ok()?.root_hash)
 }
 
-/// Sets up loop device and dm-verity for the image in `app` (`root.img`, `root.verity`).
-pub fn prepare(app: &Path, uid: u32) -> Result<Prepared, BoxError> {
+/// Sets up loop device and dm-verity for the image in `app` (`root.img`, `root.verity`), under a name with `label` in it.
+pub fn prepare(app: &Path, label: &str, images: Images) -> Result<Prepared, BoxError> {
     let text =
         fs::read_to_string(app.join("root.verity")).map_err(|e| BoxError::VerityText(e.to_string()))?;
     let text = VerityText::parse(&text)?;
     let image = File::open(app.join("root.img")).map_err(|e| BoxError::Root(app.join("root.img"), e))?;
     let loop_device = LoopDevice::attach(image.as_fd()).map_err(|e| BoxError::step(Step::Verity, e))?;
-    let mapper = DeviceMapper::open().map_err(|e| BoxError::step(Step::Verity, e))?;
-    let target = text.target(loop_device.path().to_str().unwrap_or_default());
+    let device = match images {
+        Images::Verified => {
+            verity(&text, &loop_device, label).map_err(|e| BoxError::step(Step::Verity, e))?
+        }
+        Images::NotVerified => Device::Loop(loop_device),
+    };
+    Ok(Prepared { device, root_hash: text.root_hash, blocks: text.data_blocks })
+}
+
+fn verity(text: &VerityText, image: &LoopDevice, label: &str) -> io::Result<Device> {
+    let mapper = DeviceMapper::open()?;
     // One that a sandboxd before us left, and that a worker may still have open, has another name.
-    let name = format!("app-{uid}-{}", std::process::id());
-    let device = mapper.create_verity(&name, &target).map_err(|e| BoxError::step(Step::Verity, e))?;
-    Ok(Prepared { mapper, name, device, root_hash: text.root_hash, blocks: text.data_blocks })
+    let name = format!("app-{label}-{}", std::process::id());
+    let number = mapper.create_verity(&name, &text.target(image.path().to_str().unwrap_or_default()))?;
+    Ok(Device::Verity { mapper, name, number })
 }
 
 impl Prepared {
@@ -147,14 +166,19 @@ impl Prepared {
     }
 
     fn path(&self) -> String {
-        dm::node(self.device)
+        match &self.device {
+            Device::Verity { number, .. } => dm::node(*number),
+            Device::Loop(device) => device.path().to_str().unwrap_or_default().to_owned(),
+        }
     }
 }
 
-impl Drop for Prepared {
+impl Drop for Device {
     fn drop(&mut self) {
-        // Deferred: it goes with its last user, which is the mount, or nobody. What can fail here only leaves it behind.
-        let _ = self.mapper.remove(&self.name);
+        if let Self::Verity { mapper, name, .. } = self {
+            // Deferred: it goes with its last user, which is the mount, or nobody. What can fail here only leaves it behind.
+            let _ = mapper.remove(name);
+        }
     }
 }
 

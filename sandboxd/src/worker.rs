@@ -52,7 +52,8 @@ pub enum Verdict {
     GivenUp,
 }
 
-/// The queue. Boxes are named by uid; the text is fetched when its turn comes.
+/// The queue. Boxes are named by uid, packages that are to be installed by numbers that no uid has; the text is fetched when
+/// its turn comes.
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: VecDeque<(u32, What)>,
@@ -102,6 +103,11 @@ impl Queue {
         current.deadline_ms = Some(now_ms + patience);
         self.number = self.number.wrapping_add(1);
         Some((self.number, current.uid, current.what))
+    }
+
+    /// Nobody wants to know of these any more. An answer that is under way finds nobody.
+    pub fn forget(&mut self, unwanted: impl Fn(u32) -> bool) {
+        self.waiting.retain(|(uid, _)| !unwanted(*uid));
     }
 
     /// It could not even be sent: it is out of the queue.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bus::attest_link::{FromAttestd, Package, ToAttestd};
 use bus::network_link::Grants;
@@ -33,7 +33,8 @@ pub(super) struct Attest {
     outbox: Outbox,
     /// It said `Hello`, or did to the sandboxd before us.
     greeted: bool,
-    packages: BTreeMap<u32, Package>,
+    /// What is or is to be measured, and the directory that it is in.
+    packages: BTreeMap<u32, (Package, PathBuf)>,
     measured: BTreeSet<u32>,
     pub(super) reports: Reports,
     pub(super) clock_set: bool,
@@ -62,24 +63,56 @@ impl Daemon {
         if !self.config.tpm || plan.system.is_some() {
             return;
         }
-        let (id, version) = (plan.id.to_string(), plan.version.to_string());
-        let root_hash = verity::root_hash(&self.config.apps.join(&id)).unwrap_or_default();
-        let certificate = plan.uses.iter().any(|(interface, _)| interface == CERTIFICATE);
-        let package = Package { uid, id, version, root_hash, certificate };
-        if self.apps.get(&uid).is_some_and(|app| app.starts > 0) {
+        let dir = self.app_dir(plan.id.as_str());
+        // A box that `init` kept was measured before it was launched.
+        let kept = self.apps.get(&uid).is_some_and(|app| app.starts > 0 && app.notify_socket().is_some());
+        self.attest_wants(uid, plan, dir);
+        if kept {
             self.attest.measured.insert(uid);
         }
-        self.attest.packages.insert(uid, package.clone());
-        self.attest_package(package);
     }
 
-    fn attest_package(&mut self, package: Package) {
-        match store::manifest_file(&self.config.apps.join(&package.id)) {
-            Ok(manifest) => self.attest_send(&ToAttestd::App(package), vec![manifest.into()]),
-            Err(e) => {
-                let text = format!("its manifest can not be measured: {e}");
-                self.problem(package.uid, &text, "install it again");
+    /// The app in `dir` is to be measured, under this uid.
+    pub(super) fn attest_wants(&mut self, uid: u32, plan: &Plan, dir: PathBuf) {
+        if !self.config.tpm {
+            return;
+        }
+        let (id, version) = (plan.id.to_string(), plan.version.to_string());
+        let root_hash = verity::root_hash(&dir).unwrap_or_default();
+        let certificate = plan.uses.iter().any(|(interface, _)| interface == CERTIFICATE);
+        let package = Package { uid, id, version, root_hash, certificate };
+        self.attest.measured.remove(&uid);
+        self.attest.packages.insert(uid, (package.clone(), dir.clone()));
+        self.attest_package(package, &dir);
+    }
+
+    /// What of a box is or is to be measured, to be put back by [`attest_restore`](Self::attest_restore).
+    pub(super) fn attest_of(&self, uid: u32) -> Option<(Package, PathBuf)> {
+        self.attest.packages.get(&uid).cloned()
+    }
+
+    /// The box stays what it was, which was measured: attestd is told so.
+    pub(super) fn attest_restore(&mut self, uid: u32, before: Option<(Package, PathBuf)>) {
+        match before {
+            Some((package, dir)) => {
+                self.attest.packages.insert(uid, (package.clone(), dir.clone()));
+                self.attest.measured.insert(uid);
+                self.attest_package(package, &dir);
             }
+            None => self.attest_forget(uid),
+        }
+    }
+
+    /// The box is gone.
+    pub(super) fn attest_forget(&mut self, uid: u32) {
+        self.attest.packages.remove(&uid);
+        self.attest.measured.remove(&uid);
+    }
+
+    fn attest_package(&mut self, package: Package, dir: &Path) {
+        match store::manifest_file(dir) {
+            Ok(manifest) => self.attest_send(&ToAttestd::App(package), vec![manifest.into()]),
+            Err(e) => self.attest_failed(package.uid, &format!("can not read its manifest: {e}")),
         }
     }
 
@@ -132,8 +165,8 @@ impl Daemon {
             self.attest_send(&ToAttestd::ClockSet, Vec::new());
         }
         self.attest_unlock();
-        for package in self.attest.packages.values().cloned().collect::<Vec<_>>() {
-            self.attest_package(package);
+        for (package, dir) in self.attest.packages.values().cloned().collect::<Vec<_>>() {
+            self.attest_package(package, &dir);
         }
         for report in self.attest.reports.all() {
             self.attest_send(&ToAttestd::Report(report), Vec::new());
@@ -341,6 +374,9 @@ impl Daemon {
     }
 
     fn attest_failed(&mut self, uid: u32, why: &str) {
+        if self.switch_unmeasured(uid, why) {
+            return;
+        }
         if self.attest_must_wait(uid) {
             self.problem(uid, &format!("it can not be measured: {why}"), "see the log of os.gabion.attest");
         }

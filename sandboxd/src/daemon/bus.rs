@@ -99,6 +99,15 @@ impl Daemon {
     /// Every manifest was read. Starts what somebody needs, and decides what was undecided.
     pub(super) fn bus_complete(&mut self) {
         self.bus.grants.complete();
+        self.bus_start_used();
+        match self.bus.asked {
+            Some(n) => self.bus_state(n),
+            None => self.bus_refresh(),
+        }
+    }
+
+    /// Starts those of the system's boxes that wait for somebody to use what they serve, and are used.
+    pub(super) fn bus_start_used(&mut self) {
         let used: BTreeSet<String> =
             self.bus.grants.parties().flat_map(|(_, party)| party.uses.keys().cloned()).collect();
         for id in std::mem::take(&mut self.on_demand) {
@@ -107,12 +116,18 @@ impl Daemon {
                 party.is_some_and(|party| party.provides.keys().any(|interface| used.contains(interface)));
             if serves || id == system::ROUTER && !used.is_empty() {
                 self.install_system(&id);
+            } else {
+                // Until an app comes that uses it.
+                self.on_demand.push(id);
             }
         }
-        match self.bus.asked {
-            Some(n) => self.bus_state(n),
-            None => self.bus_refresh(),
-        }
+    }
+
+    /// A box is gone.
+    pub(super) fn bus_gone(&mut self, uid: u32) {
+        self.bus_forget(uid);
+        self.bus.grants.remove(uid);
+        self.bus_refresh();
     }
 
     /// Takes the socket to the router. `fresh`: we started it; else it may have connections that we know nothing of.

@@ -173,7 +173,8 @@ impl Daemon {
         let app_has_no_box = matches!(app.state, State::Problem);
         let busy = self.desk.waiting.iter().any(|w| w.uid == uid)
             || self.desk.waiting.len() >= WAITING_MAX
-            || self.wiping.is_under_way(uid);
+            || self.wiping.is_under_way(uid)
+            || self.packages_hold(uid);
         let at_once = match (app.state, goal) {
             _ if busy => Some(Answer::Busy),
             _ if app.system && goal != Goal::Up => Some(Answer::SystemApp),
@@ -190,6 +191,9 @@ impl Daemon {
             return Ok(());
         }
         let running = app.pid().is_some() || matches!(app.state, State::Starting);
+        if let Some(app) = self.apps.get_mut(&uid) {
+            app.held = matches!(goal, Goal::Down | Goal::Wiped);
+        }
         if goal == Goal::Wiped
             && let Err(e) = self.wiping.note(uid, id)
         {
@@ -278,6 +282,11 @@ impl Daemon {
         self.desk_settle(uid, &Answer::Refused(why.to_owned()));
         // It was on its way up when it was to be wiped; nothing of it runs.
         self.wiping.may_begin(uid);
+    }
+
+    /// The app is gone.
+    pub(super) fn desk_gone(&mut self, uid: u32) {
+        self.desk_settle(uid, &Answer::NoApp);
     }
 
     fn desk_settle(&mut self, uid: u32, answer: &Answer) {

@@ -16,6 +16,7 @@ use bus::desk::Exit;
 impl Daemon {
     pub(super) fn started(&mut self, uid: BoxId, pid: u32, starts: u32, now: u64) -> io::Result<()> {
         self.schedule.changed(now);
+        self.packages_changed();
         let Some(app) = self.apps.get_mut(&uid) else { return Ok(()) };
         app.started(pid, starts, now);
         console::say(format_args!("event started id={} uid={uid} pid={pid} starts={starts}", app.id));
@@ -30,8 +31,9 @@ impl Daemon {
     pub(super) fn exited(&mut self, event: &Event, now: u64) -> io::Result<()> {
         let &Event::Exited { id: uid, pid, code, status, uptime_ms, next } = event else { return Ok(()) };
         self.schedule.changed(now);
+        self.packages_changed();
         let syscall = self.syscall_of(pid, code, status);
-        let asked = self.desk_stops(uid);
+        let asked = self.desk_stops(uid) || self.installs.is_ending(uid);
         let Some(app) = self.apps.get_mut(&uid) else {
             // Adopted only to be stopped: nothing of ours needs it any more.
             return self.init.ask(&Request::Remove(uid));
@@ -45,7 +47,11 @@ impl Daemon {
         }
         let hints = Hints { asked, watchdog_ms: app.killed_for_ms.take(), oom_kills, syscall };
         let reason = End { pid, reason: Reason::of(code, status, &hints), uptime_ms, next }.record(app, None);
-        self.report_end(uid, &reason);
+        // What ends for what comes after it ends as it may.
+        if !self.installs.is_ending(uid) {
+            self.report_end(uid, &reason, asked);
+        }
+        self.packages_ended(uid, next)?;
         let Some(app) = self.apps.get(&uid) else { return Ok(()) };
         let worker = app.id == system::WORKER;
         self.init.ask(&Request::Heard(uid, 1))?;
@@ -76,13 +82,15 @@ impl Daemon {
         let text = format!("the launch was refused: {}", end.reason);
         let worker = app.id == system::WORKER;
         let reason = end.record(app, None);
-        self.report_end(uid, &reason);
+        self.report_end(uid, &reason, false);
         self.init.ask(&Request::Heard(uid, 1))?;
         if worker {
             return self.worker_ended(now);
         }
         self.desk_exit(uid);
         self.desk_refused(uid, &text);
+        self.packages_ended(uid, next)?;
+        self.packages_changed();
         Ok(())
     }
 
@@ -111,7 +119,7 @@ impl Daemon {
                 _ => continue,
             };
             let reason = end.record(app, Some(now.saturating_sub(at_ms)));
-            self.report_end(uid, &reason);
+            self.report_end(uid, &reason, false);
         }
         if more > 0
             && let Some(app) = self.apps.get_mut(&uid)
@@ -122,14 +130,21 @@ impl Daemon {
         self.init.ask(&Request::Heard(uid, heard))
     }
 
-    fn report_end(&mut self, uid: BoxId, reason: &Reason) {
+    /// `asked`: somebody wanted it stopped.
+    fn report_end(&mut self, uid: BoxId, reason: &Reason, asked: bool) {
         if reason.is_failure() {
             self.attest_report(uid, reason.word(), &reason.to_string());
+            if !asked {
+                self.trial_failed(uid, &format!("it ended: {}", reason.short()));
+            }
         }
     }
 
     pub(super) fn failed(&mut self, uid: BoxId, errno: i32) {
         let name = Errno::from_raw(errno);
+        if self.packages_nothing_to_end(uid) {
+            return;
+        }
         match self.apps.get_mut(&uid) {
             // Being told to kill what has just ended by itself is no news.
             Some(app) if errno == libc::ESRCH => app.killed_for_ms = None,

@@ -5,12 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use policy::{Board, Plan};
-use sys::bundle::Request;
+use sys::bundle::{Next, Request};
 
 use super::Daemon;
 use crate::app::{App, State};
-use crate::builder::{Built, Networks, Place, build_box, run_dir};
+use crate::builder::{Built, Networks, Place, build_box, limit, run_dir};
+use crate::cgroup::{Group, Limits};
 use crate::devices::Device;
+use crate::packages::tag;
 use crate::problem::{BoxError, Step};
 use crate::verity::Prepared;
 use crate::worker::What;
@@ -32,6 +34,15 @@ impl Daemon {
             self.problem(uid, &text, "an app's directory is named by its id; correct one of the two");
             return Ok(());
         }
+        let counts = self.ledger_package(&app.id);
+        if let Some(package) = counts.filter(|package| package.version != plan.version) {
+            let text = format!(
+                "its manifest says version = \"{}\"; {} was installed",
+                plan.version, package.version
+            );
+            self.problem(uid, &text, "install it again");
+            return Ok(());
+        }
         let kept = app.notify_socket().is_some();
         if let Err((text, help)) = self.net_policy(uid, &plan) {
             self.problem(uid, &text, &help);
@@ -39,6 +50,10 @@ impl Daemon {
         }
         self.attest_policy(uid, &plan);
         self.bus_party(uid, &plan);
+        let root_hash = verity::root_hash(&self.app_dir(plan.id.as_str())).unwrap_or_default();
+        if let Some(app) = self.apps.get_mut(&uid) {
+            app.root_hash = root_hash;
+        }
         if kept {
             return self.take_up(uid, &plan);
         }
@@ -75,29 +90,32 @@ impl Daemon {
     }
 
     fn app_root(&self, plan: &Plan, uid: u32) -> Result<Root, BoxError> {
-        let app = self.config.apps.join(plan.id.as_str());
-        if !app.join("root.img").exists() {
+        let (app, number) = (self.app_dir(plan.id.as_str()), self.package_number(plan.id.as_str()));
+        // A package that came by an update is an image in any case.
+        if number.is_none() && !app.join("root.img").exists() {
             return Ok(Root::Ready(app.join("root")));
         }
-        let at = self.image_place(plan);
+        let at = self.image_place(plan.id.as_str(), number);
         if storage::is_mounted(&at) {
             return Ok(Root::Ready(at));
         }
-        let image = verity::prepare(&app, uid)?;
-        if !image.was_checked(&app) {
+        let image = verity::prepare(&app, &label(&uid.to_string(), number), self.config.images)?;
+        // The checker's word counts in the verified store alone.
+        if number.is_some() || !image.was_checked(&app) {
             return Ok(Root::Unread(image));
         }
         image.mount(&at).map(|()| Root::Ready(at))
     }
 
-    fn image_place(&self, plan: &Plan) -> PathBuf {
-        self.config.runtime.join("images").join(plan.id.as_str())
+    /// Where the image of an app is mounted: its package `number`, or the image's own.
+    pub(super) fn image_place(&self, id: &str, number: Option<u64>) -> PathBuf {
+        self.config.runtime.join("images").join(label(id, number))
     }
 
     /// The worker has found the app's image good.
     pub(super) fn image_checked(&mut self, uid: u32) -> io::Result<()> {
         let Some((plan, image)) = self.worker.images.remove(&uid) else { return Ok(()) };
-        let at = self.image_place(&plan);
+        let at = self.image_place(plan.id.as_str(), self.package_number(plan.id.as_str()));
         match image.mount(&at) {
             Ok(()) => self.install(uid, &plan, &at, Wiring::default()),
             Err(e) => {
@@ -180,36 +198,108 @@ impl Daemon {
         let devices = devices(plan, uid)?;
         self.holders.take(&devices)?;
         let app = self.apps.get(&uid).ok_or_else(|| BoxError::step(Step::Root, io::ErrorKind::NotFound))?;
-        let storage = self.private_storage(app, plan)?;
-        let place = Place {
+        let storage = self.private_storage(&app.id, uid, plan)?;
+        let number = if app.system { None } else { self.package_number(&app.id) };
+        let Wiring { stdin, kept } = wiring;
+        let place =
+            Parts { uid, root, storage: storage.as_deref(), number, limits: self.config.limits, devices };
+        let mut built = self.bundle(&app.group, plan, &place, stdin)?;
+        built.kept.extend(kept);
+        Ok(built)
+    }
+
+    /// Builds the bundle of a package that is to take an app's place, while that runs: what is the running app's, its limits
+    /// and its quota, is left alone until [`switch_box`](Self::switch_box).
+    pub(super) fn build_ahead(
+        &self,
+        uid: u32,
+        plan: &Plan,
+        root: &Path,
+        number: u64,
+    ) -> Result<Built, BoxError> {
+        let devices = devices(plan, uid)?;
+        let id = plan.id.as_str();
+        let there = self.config.data.join("apps").join(id);
+        let storage = match plan.limits.storage_bytes {
+            0 => None,
+            _ if there.symlink_metadata().is_ok() => Some(there),
+            _ => self.private_storage(id, uid, plan)?,
+        };
+        let group = Group::new(&self.config.cgroups.join("apps"), id);
+        let parts = Parts {
             uid,
             root,
             storage: storage.as_deref(),
-            run: &run_dir(&self.config.runtime, uid),
-            cgroup: &app.group,
-            limits: self.config.limits,
-            devices: &devices,
+            number: Some(number),
+            limits: Limits::NotEnforced,
+            devices,
+        };
+        self.bundle(&group, plan, &parts, None)
+    }
+
+    /// Puts a bundle that was built ahead in the place of the one that ended, with all that was left alone until then.
+    pub(super) fn switch_box(&mut self, uid: u32, plan: &Plan, built: Built) -> io::Result<()> {
+        let Some(app) = self.apps.get(&uid) else { return Ok(()) };
+        let ready = devices(plan, uid)
+            .and_then(|devices| self.holders.take(&devices))
+            .and_then(|()| limit(plan, &app.group, self.config.limits))
+            .and_then(|()| self.private_storage(&app.id, uid, plan));
+        if let Err(e) = ready {
+            self.problem(uid, &e.to_string(), &e.help());
+            return Ok(());
+        }
+        if let Err((text, help)) = self.net_policy(uid, plan) {
+            self.problem(uid, &text, &help);
+            return Ok(());
+        }
+        self.bus_party(uid, plan);
+        self.hand_over(uid, plan, built)
+    }
+
+    fn bundle(
+        &self,
+        group: &Group,
+        plan: &Plan,
+        parts: &Parts<'_>,
+        stdin: Option<OwnedFd>,
+    ) -> Result<Built, BoxError> {
+        let run = self.run_place(parts.uid, parts.number);
+        let place = Place {
+            uid: parts.uid,
+            root: parts.root,
+            storage: parts.storage,
+            run: &run,
+            cgroup: group,
+            limits: parts.limits,
+            devices: &parts.devices,
             networks: Networks {
                 empty: self.empty_net.as_fd(),
                 device: self.net.tables.as_ref().map(|_| self.device_net.as_fd()),
             },
             #[cfg(feature = "weak")]
-            missing: crate::weak::missing(&self.config.apps.join(&app.id))?,
+            missing: crate::weak::missing(&self.app_dir(plan.id.as_str()))?,
         };
         #[cfg(feature = "weak")]
         let place = crate::weak::weakened(place)?;
-        let mut built = build_box(plan, &place, wiring.stdin)?;
-        built.kept.extend(wiring.kept);
+        let mut built = build_box(plan, &place, stdin)?;
+        if let Some(number) = parts.number {
+            built.kept.push(tag::make(number).map_err(|e| BoxError::step(Step::Run, e))?);
+        }
         Ok(built)
     }
 
-    fn private_storage(&self, app: &App, plan: &Plan) -> Result<Option<PathBuf>, BoxError> {
+    /// The directory with the sockets of a box: of its own for each package, so that one can be built beside another.
+    pub(super) fn run_place(&self, uid: u32, number: Option<u64>) -> PathBuf {
+        run_dir(&self.config.runtime, uid, number)
+    }
+
+    fn private_storage(&self, id: &str, uid: u32, plan: &Plan) -> Result<Option<PathBuf>, BoxError> {
         let bytes = plan.limits.storage_bytes;
         if bytes == 0 {
             return Ok(None);
         }
         let apps = self.config.data.join("apps");
-        let made = storage::private(&apps, &app.id, app.uid, bytes, self.config.quota);
+        let made = storage::private(&apps, id, uid, bytes, self.config.quota);
         made.map(Some).map_err(|e| BoxError::step(Step::Quota, e))
     }
 
@@ -224,6 +314,10 @@ impl Daemon {
             app.says_ready = plan.lifecycle.notify;
             app.awaits_ready = plan.lifecycle.notify;
             app.watchdog.set(plan.lifecycle.watchdog_ms, false, 0);
+            if app.held {
+                app.state = State::Down(Next::Stopped);
+                return Ok(());
+            }
         }
         self.launch(uid)
     }
@@ -243,6 +337,16 @@ impl Daemon {
     }
 }
 
+/// What a bundle is made of beside its plan.
+struct Parts<'a> {
+    uid: u32,
+    root: &'a Path,
+    storage: Option<&'a Path>,
+    number: Option<u64>,
+    limits: Limits,
+    devices: Vec<Device>,
+}
+
 /// Where an app's files are.
 enum Root {
     /// There.
@@ -258,6 +362,11 @@ struct Wiring {
     kept: Option<OwnedFd>,
 }
 
-fn devices(plan: &Plan, uid: u32) -> Result<Vec<Device>, BoxError> {
+pub(super) fn devices(plan: &Plan, uid: u32) -> Result<Vec<Device>, BoxError> {
     plan.devices.iter().map(|path| Device::find(path, uid)).collect()
+}
+
+/// What tells the packages of one app, and the image's own, from each other in names.
+pub(super) fn label(of: &str, number: Option<u64>) -> String {
+    number.map_or_else(|| of.to_owned(), |number| format!("{of}@{number}"))
 }

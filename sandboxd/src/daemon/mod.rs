@@ -13,7 +13,9 @@ mod intake;
 mod net;
 mod packages;
 mod start;
+mod switch;
 mod tick;
+mod trial;
 mod update;
 mod update_system;
 mod wiping;
@@ -41,6 +43,7 @@ use attest::Attest;
 use bus::Bus;
 use desk::Desk;
 use net::Net;
+use packages::Installs;
 use update::Update;
 use wiping::Wiping;
 use worker_box::WorkerBox;
@@ -68,6 +71,7 @@ pub struct Daemon {
     net: Net,
     attest: Attest,
     update: Update,
+    installs: Installs,
     /// The storage is not open yet: no app is known.
     locked: bool,
     /// Boxes that are ready, and are not launched before something is known.
@@ -225,10 +229,24 @@ impl Daemon {
         Ok(())
     }
 
+    /// Lets go of a box's bundle, in whose place another one comes.
+    fn detach(&mut self, uid: u32) {
+        let Some(app) = self.apps.get_mut(&uid) else { return };
+        // `init` has them, too, so that closing ours is not enough.
+        let watched = [app.log.pipe(Stream::Out), app.log.pipe(Stream::Err), app.notify_socket()];
+        watched.into_iter().flatten().for_each(|fd| self.poller.forget(fd));
+        app.detach();
+        self.paused.retain(
+            |(_, ready)| !matches!(ready, Ready::Out(of) | Ready::Err(of) | Ready::Notify(of) if *of == uid),
+        );
+    }
+
     /// Something is wrong with a box: it stays down.
     fn problem(&mut self, uid: u32, text: &str, help: &str) {
         let now = sys::process::now_ms();
         self.schedule.changed(now);
+        self.packages_changed();
+        self.trial_failed(uid, text);
         let Some(app) = self.apps.get_mut(&uid) else { return };
         console::problem(&app.id, text, help);
         app.problem = Some(format!("{text}\n{help}").trim_end().chars().take(PROBLEM_MAX).collect());

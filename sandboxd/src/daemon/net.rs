@@ -94,6 +94,24 @@ impl Daemon {
         Ok(())
     }
 
+    /// The box has no policy any more, and serves nothing.
+    pub(super) fn net_release(&mut self, uid: u32) {
+        self.net.taken.remove(&uid);
+        if self.net.policies.remove(&uid).is_some() {
+            self.net_send(ToNetd::Gone(uid));
+        }
+        let served = self.net.ports.len();
+        self.net.ports.retain(|_, holder| *holder != uid);
+        if self.net.ports.len() < served {
+            self.net_reserve();
+        }
+    }
+
+    /// Which ports are served, and by which boxes.
+    pub(super) fn net_ports(&self) -> impl Iterator<Item = (&Port, &u32)> {
+        self.net.ports.iter()
+    }
+
     /// No client takes a port by chance that somebody was granted to serve.
     fn net_reserve(&self) {
         if let Err(e) = network::reserve(self.net.ports.keys().map(|port| port.number())) {
@@ -110,7 +128,7 @@ impl Daemon {
 
     #[cfg(feature = "weak")]
     fn net_left_out(&self, plan: &Plan) -> bool {
-        let app = self.config.apps.join(plan.id.as_str());
+        let app = self.app_dir(plan.id.as_str());
         crate::weak::missing(&app).is_ok_and(|missing| missing.has("firewall"))
     }
 

@@ -21,6 +21,7 @@ use super::attest::Attest;
 use super::bus::Bus;
 use super::desk::Desk;
 use super::net::Net;
+use super::packages::Installs;
 use super::update::Update;
 use super::update_system::Running;
 use super::wiping::Wiping;
@@ -32,6 +33,7 @@ use crate::console::{problem, say};
 use crate::devices::Holders;
 use crate::init_link::{Greeting, InitLink};
 use crate::logfile::LogFile;
+use crate::packages::ledger::Ledger;
 use crate::poller::{Poller, Ready};
 use crate::refusal::Assembler;
 use crate::registry::Registry;
@@ -78,6 +80,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         net: Net::with(tables),
         attest: Attest::default(),
         update: Update::of(running),
+        installs: Installs::default(),
         locked,
         waiting: BTreeSet::new(),
         wiping: Wiping::default(),
@@ -255,6 +258,7 @@ impl Daemon {
             if self.config.tpm {
                 self.attest.reports = Reports::load(self.config.data.join("gabion/reports"));
             }
+            self.packages_open();
         }
     }
 
@@ -263,6 +267,8 @@ impl Daemon {
         if !self.config.safe_mode {
             self.queue_apps(store, &mut registry);
         }
+        self.installs.identity = Some(registry);
+        self.packages_erase_left();
         Ok(())
     }
 
@@ -279,7 +285,8 @@ impl Daemon {
                         "name it by the app's id",
                     );
                 }
-                good.into_iter().collect()
+                let installed = self.installs.ledger().into_iter().flat_map(Ledger::apps);
+                good.into_iter().chain(installed.map(|(id, _)| id.to_owned())).collect()
             }
             Err(e) => {
                 problem("device", &format!("can not read the app store: {e}"), "install the image again");
@@ -320,7 +327,8 @@ impl Daemon {
             // The same, once it is down.
             return self.init.ask(&Request::Stop(uid));
         }
-        self.attach(uid, fds)
+        self.attach(uid, fds)?;
+        self.packages_adopted(uid)
     }
 
     /// Starts a box of the system, in safe mode too, or looks after the one that `init` kept.
@@ -383,7 +391,9 @@ impl Daemon {
         for (uid, id) in known {
             let cgroups: &Path = &self.config.cgroups;
             self.apps.entry(uid).or_insert_with(|| App::new(uid, id, false, cgroups, Some(&logs)));
-            self.worker.unread.push_back(uid);
+            if !self.is_built_again(uid) {
+                self.worker.unread.push_back(uid);
+            }
         }
     }
 }

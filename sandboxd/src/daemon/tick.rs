@@ -32,6 +32,7 @@ impl Daemon {
             self.net.deadline_ms(),
             self.attest.deadline_ms(),
             self.update.deadline_ms(self.config.safe_mode),
+            self.installs.deadline_ms(),
         ];
         all.into_iter().flatten().min()
     }
@@ -41,6 +42,7 @@ impl Daemon {
         self.watchdogs(now)?;
         self.next_plan(now)?;
         self.worker_patience(now)?;
+        self.packages_tick(now)?;
         if !self.locked && !self.worker.reading() && !self.bus.grants.is_complete() {
             self.net_complete();
             self.bus_complete();

@@ -106,6 +106,12 @@ impl Daemon {
         Ok(())
     }
 
+    /// The app is not installed any more; erases what it had stored, if it had anything.
+    pub(super) fn wipe_removed(&mut self, id: &str, uid: u32) -> io::Result<()> {
+        self.wiping.left.insert(id.to_owned(), uid);
+        self.wipe_left(id).unwrap_or_else(|| Err(io::Error::other("there is no storage")))
+    }
+
     /// Wipes an app that is not installed; `None` when there is none with data.
     pub(super) fn wipe_left(&mut self, id: &str) -> Option<io::Result<()>> {
         let uid = *self.wiping.left.get(id)?;

@@ -12,6 +12,7 @@ use sys::bundle::{Next, Request};
 use sys::channel;
 
 use super::Daemon;
+use super::switch::is_of_switch;
 use crate::app::{App, State};
 use crate::poller::Ready;
 use crate::verity::Prepared;
@@ -31,6 +32,8 @@ pub(super) struct WorkerBox {
     pub(super) socket: Option<OwnedFd>,
     /// It runs.
     pub(super) up: bool,
+    /// It was asked to end, for there was nothing to read.
+    stopping: bool,
 }
 
 impl WorkerBox {
@@ -62,7 +65,9 @@ impl Daemon {
     pub(super) fn next_plan(&mut self, now: u64) -> io::Result<()> {
         let Some(uid) = self.worker.unread.pop_front() else { return Ok(()) };
         let Some(app) = self.apps.get(&uid) else { return Ok(()) };
-        match store::plan(&self.config.apps.join(&app.id)) {
+        // A plan beside the manifest counts in the verified store alone.
+        let in_store = self.package_number(&app.id).is_none();
+        match in_store.then(|| store::plan(&self.app_dir(&app.id))).flatten() {
             Some(plan) => self.install_app(uid, &plan)?,
             None => self.worker_wanted(uid, What::Manifest),
         }
@@ -79,6 +84,11 @@ impl Daemon {
         }
     }
 
+    /// Something was put into its queue while it may be up with nothing to do.
+    pub(super) fn worker_wakes(&mut self) -> io::Result<()> {
+        if self.worker.up { self.worker_next(sys::process::now_ms()) } else { Ok(()) }
+    }
+
     /// A new pair for a new worker box; gives its standard input.
     pub(super) fn worker_socket(&mut self) -> io::Result<OwnedFd> {
         let (ours, theirs) =
@@ -91,8 +101,9 @@ impl Daemon {
 
     /// Sends the next manifest or image, or stops the worker when there is none.
     pub(super) fn worker_next(&mut self, now: u64) -> io::Result<()> {
-        while self.worker.up {
+        while self.worker.up && !self.worker.stopping {
             if !self.worker.has_work() {
+                self.worker.stopping = true;
                 return match system::uid(system::WORKER) {
                     Some(uid) => self.init.ask(&Request::Stop(uid)),
                     None => Ok(()),
@@ -106,6 +117,9 @@ impl Daemon {
             let Err(text) = sent else { return Ok(()) };
             self.worker.queue.skip();
             self.worker.images.remove(&uid);
+            if self.switch_fault(uid, &text) {
+                continue;
+            }
             self.problem(
                 uid,
                 &text,
@@ -116,15 +130,16 @@ impl Daemon {
     }
 
     fn send_manifest(&self, number: u32, uid: u32) -> Result<(), String> {
-        let app = self.apps.get(&uid).ok_or("it is gone")?;
-        let text = store::manifest(&self.config.apps.join(&app.id))?;
+        let app = || Some(self.app_dir(&self.apps.get(&uid)?.id));
+        let text = store::manifest(&self.switch_dir(uid).or_else(app).ok_or("it is gone")?)?;
         let socket = self.worker.socket.as_ref().ok_or("there is no manifest worker")?;
         let sent = nix::unistd::write(socket, &question(number, &text));
         sent.map(drop).map_err(|e| format!("can not send its manifest to the worker: {e}"))
     }
 
     fn send_image(&self, number: u32, uid: u32) -> Result<(), String> {
-        let (_, image) = self.worker.images.get(&uid).ok_or("it is gone")?;
+        let app = || self.worker.images.get(&uid).map(|(_, image)| image);
+        let image = self.switch_image(uid).or_else(app).ok_or("it is gone")?;
         let (file, length) = image.open().map_err(|e| format!("can not open its image: {e}"))?;
         let socket = self.worker.socket.as_ref().ok_or("there is no manifest worker")?;
         let sent = channel::send(socket, &image_question(number, length), &[file.as_raw_fd()]);
@@ -163,10 +178,22 @@ impl Daemon {
             }
             return Ok(());
         }
-        if let Some((uid, verdict)) = self.worker.queue.worker_ended() {
+        let stopped = std::mem::take(&mut self.worker.stopping);
+        if !stopped && let Some((uid, verdict)) = self.worker.queue.worker_ended() {
             self.verdict(uid, verdict)?;
         }
         self.schedule.changed(now);
+        let Some(worker) = system::uid(system::WORKER).and_then(|uid| self.apps.get_mut(&uid)) else {
+            return Ok(());
+        };
+        if stopped && worker.pid().is_none() {
+            // Even one that had ended by itself just before is not started again.
+            worker.state = State::Down(Next::Stopped);
+        }
+        if matches!(worker.state, State::Down(Next::Stopped)) && !self.worker.queue.is_empty() {
+            // Something to read came meanwhile.
+            self.install_system(system::WORKER);
+        }
         Ok(())
     }
 
@@ -177,6 +204,9 @@ impl Daemon {
             for uid in self.worker.queue.give_up() {
                 let what = if self.worker.images.remove(&uid).is_some() { "image" } else { "manifest" };
                 let text = format!("its {what} can not be read");
+                if self.switch_fault(uid, &text) {
+                    continue;
+                }
                 self.problem(uid, &text, "see the problem of os.gabion.worker");
             }
             return Ok(());
@@ -194,6 +224,10 @@ impl Daemon {
     }
 
     fn verdict(&mut self, uid: u32, verdict: Verdict) -> io::Result<()> {
+        if is_of_switch(uid) {
+            self.switch_verdict(uid, verdict);
+            return Ok(());
+        }
         match verdict {
             Verdict::Plan(bytes) => self.install_app(uid, &bytes),
             Verdict::Fit => self.image_checked(uid),

@@ -10,8 +10,9 @@
 //! more: so every change is one file replaced, and a power cut leaves all of what was before or all of what comes after.
 //! Directories that the ledger does not name are what a cut left, and go at the next start.
 //!
-//! [`ledger`] is pure; [`place`] are the files; [`fit`] says who would be in whose way.
+//! [`ledger`] and [`fit`] (who would be in whose way) are pure; [`place`] are the files; [`tag`] says what runs.
 
 pub mod fit;
 pub mod ledger;
 pub mod place;
+pub mod tag;

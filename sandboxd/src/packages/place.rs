@@ -233,6 +233,13 @@ impl Packages {
         }
     }
 
+    /// Removes the incoming image of the app `id` with this version: it is not what it should be.
+    pub fn drop_arrived(&self, id: &AppId, version: Version) -> io::Result<()> {
+        let there = self.incoming_files()?;
+        let mut bad = there.iter().filter(|incoming| incoming.id == *id && incoming.version == version);
+        bad.try_for_each(|incoming| fs::remove_file(self.incoming_path(incoming)))
+    }
+
     /// Makes the directory `number` of an app: the image that arrived, its hashes, its manifest. On the disk for good, and
     /// named by nobody yet.
     pub fn lay(&self, number: u64, image: &Incoming, manifest: &[u8], verity: &str) -> io::Result<PathBuf> {

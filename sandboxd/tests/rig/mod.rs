@@ -19,7 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use policy::Board;
 use sandboxd::cgroup::Limits;
-use sandboxd::config::{Config, Recording};
+use sandboxd::config::{Config, Images, Recording};
 use sandboxd::storage::Quota;
 use sys::bundle::{Event, Next, Request, Restart};
 use sys::channel;
@@ -67,6 +67,7 @@ fn config(dir: &Path) -> Config {
         limits: Limits::NotEnforced,
         quota: Quota::NotEnforced,
         recording: Recording::Filters,
+        images: Images::NotVerified,
     }
 }
 
