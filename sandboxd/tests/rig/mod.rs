@@ -25,6 +25,8 @@ use sys::bundle::{Event, Next, Request, Restart};
 use sys::channel;
 use sys::launch::{Launched, Prepared, outcome};
 
+/// The uid of the system's box of updates.
+const UPDATED: u32 = 1004;
 const RIG: &str = "SANDBOXD_TEST_RIG";
 
 /// The body of the test that is the manager's process; does nothing in an ordinary run.
@@ -90,6 +92,8 @@ pub(crate) struct Rig {
     manager: Option<(Pid, OwnedFd)>,
     seen: usize,
     greeted: bool,
+    /// The standard input of the box of `updated`: its end of the link.
+    link: Option<OwnedFd>,
     /// What the stand-in says to `Hello`.
     pub(crate) safe_mode: bool,
 }
@@ -104,8 +108,15 @@ impl Rig {
             fs::create_dir_all(cgroups.join(sub)).unwrap();
         }
         fs::write(dir.path().join("cgroups"), cgroups.to_str().unwrap()).unwrap();
-        let rig =
-            Self { dir, boxes: BTreeMap::new(), manager: None, seen: 0, greeted: false, safe_mode: false };
+        let rig = Self {
+            dir,
+            boxes: BTreeMap::new(),
+            manager: None,
+            seen: 0,
+            greeted: false,
+            link: None,
+            safe_mode: false,
+        };
         for sub in ["apps", "data", "run"] {
             fs::create_dir(rig.path(sub)).unwrap();
         }
@@ -136,21 +147,27 @@ impl Rig {
 
     /// Adds an app that runs the shell `script`; `more` goes to the end of the manifest.
     pub(crate) fn add_app(&self, id: &str, script: &str, more: &str) {
-        let app = self.path("apps").join(id);
-        let programs = ["sh", "cat", "sleep", "ls", "unshare"].map(|p| format!("bin/{p}"));
-        let programs: Vec<(PathBuf, String)> =
-            programs.into_iter().map(|p| (Path::new("/").join(&p), p)).collect();
-        let programs: Vec<(&Path, &str)> =
-            programs.iter().filter(|(p, _)| p.exists()).map(|(p, n)| (p.as_path(), n.as_str())).collect();
-        make_root(&app.join("root"), &programs);
-        let script = script.replace('\\', "\\\\").replace('"', "\\\"");
-        let text = format!(
-            "[app]\nid = \"{id}\"\nversion = \"1.0.0\"\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n\
-             [resources]\nmemory = \"16MiB\"\ncpu = \"20%\"\ntasks = 16\nstorage = \"1MiB\"\n{more}"
-        );
-        fs::write(app.join("manifest.toml"), text).unwrap();
+        make_app(&self.path("apps").join(id), id, "1.0.0", script, more);
     }
+}
 
+/// Makes an app of files: its root, and its manifest.
+pub(crate) fn make_app(app: &Path, id: &str, version: &str, script: &str, more: &str) {
+    let programs = ["sh", "cat", "sleep", "ls", "unshare"].map(|p| format!("bin/{p}"));
+    let programs: Vec<(PathBuf, String)> =
+        programs.into_iter().map(|p| (Path::new("/").join(&p), p)).collect();
+    let programs: Vec<(&Path, &str)> =
+        programs.iter().filter(|(p, _)| p.exists()).map(|(p, n)| (p.as_path(), n.as_str())).collect();
+    make_root(&app.join("root"), &programs);
+    let script = script.replace('\\', "\\\\").replace('"', "\\\"");
+    let text = format!(
+        "[app]\nid = \"{id}\"\nversion = \"{version}\"\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n\
+         [resources]\nmemory = \"16MiB\"\ncpu = \"20%\"\ntasks = 16\nstorage = \"1MiB\"\n{more}"
+    );
+    fs::write(app.join("manifest.toml"), text).unwrap();
+}
+
+impl Rig {
     pub(crate) fn start_manager(&mut self) {
         let (ours, theirs) = channel::pair().unwrap();
         let exe = std::env::current_exe().unwrap();
@@ -228,6 +245,30 @@ impl Rig {
         self.boxes.get(&uid).map_or(0, |b| b.unheard.len() as u32 + b.more)
     }
 
+    /// The end of the link that is updated's, once its box is put.
+    pub(crate) fn link(&mut self) -> &OwnedFd {
+        let began = Instant::now();
+        while self.link.is_none() {
+            self.step();
+            assert!(began.elapsed() < Duration::from_secs(20), "no box of updated:\n{}", self.console());
+        }
+        self.link.as_ref().unwrap()
+    }
+
+    /// As if the device had gone down and come up: no box is kept.
+    pub(crate) fn boot(&mut self) {
+        self.kill_manager();
+        for b in std::mem::take(&mut self.boxes).into_values() {
+            if let Some((launched, _)) = b.running {
+                sys::process::signal(&launched.pidfd, 9).unwrap();
+                waitpid(Pid::from_raw(launched.pid as i32), None).unwrap();
+            }
+        }
+        self.link = None;
+        fs::remove_dir_all(self.path("run/boxes")).unwrap();
+        self.start_manager();
+    }
+
     fn end(&mut self, id: u32, event: Event) {
         self.boxes.get_mut(&id).unwrap().unheard.push((sys::process::now_ms(), event.clone()));
         self.tell(event, &[]);
@@ -243,7 +284,7 @@ impl Rig {
         }
     }
 
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.requests();
         let ids: Vec<u32> = self.boxes.keys().copied().collect();
         for id in ids {
@@ -281,6 +322,9 @@ impl Rig {
                 let id = spec.id;
                 assert!(self.boxes.get(&id).is_none_or(|b| b.running.is_none()), "put over a running box");
                 let starts = self.boxes.get(&id).map_or(0, |b| b.starts);
+                if id == UPDATED {
+                    self.link = Some(fds[5].try_clone().unwrap());
+                }
                 let prepared = Prepared::new(spec, fds).unwrap();
                 let new = Box_ { prepared, running: None, starts, stopping: false, unheard: vec![], more: 0 };
                 self.boxes.insert(id, new);
@@ -288,9 +332,13 @@ impl Rig {
             Request::Start(id) => self.start(id),
             Request::Stop(id) | Request::Kill(id) => {
                 let b = self.boxes.get_mut(&id).unwrap();
-                b.stopping = matches!(request, Request::Stop(_));
-                if let Some((launched, _)) = &b.running {
-                    sys::process::signal(&launched.pidfd, 9).unwrap();
+                b.stopping |= matches!(request, Request::Stop(_));
+                match &b.running {
+                    Some((launched, _)) => sys::process::signal(&launched.pidfd, 9).unwrap(),
+                    None if request == Request::Kill(id) => {
+                        self.tell(Event::Failed { id, errno: nix::libc::ESRCH }, &[]);
+                    }
+                    None => {}
                 }
             }
             Request::Remove(id) => drop(self.boxes.remove(&id)),
