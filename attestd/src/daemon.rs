@@ -23,8 +23,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tpm::Name;
 
-use crate::config::Service;
-use crate::http::{Connection, printable};
 use crate::identity::{DEVICE, Identity};
 use crate::kept::{Held, Kept};
 use crate::pace::Pace;
@@ -32,6 +30,8 @@ use crate::packages::{Next, Packages, Register};
 use crate::round::{Round, RoundError};
 use crate::state::{NO_SERVICE, State, now_s};
 use crate::{serve, tls, unlock};
+use contact::config::Service;
+use contact::http::{Connection, printable};
 
 /// Longest manifest, bytes, and longest event log of a firmware.
 const MANIFEST_MAX: u64 = 256 << 10;

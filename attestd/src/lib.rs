@@ -2,8 +2,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `config` | `service.toml` |
-//! | `lookup`, `http` | the way to the service |
+//! | [`contact`] | the way to the service |
 //! | `tls`, `round`, `request` | what is said on it |
 //! | `pace` | when the next round is, how much an app may ask for; pure |
 //! | `identity` | the TPM |
@@ -17,14 +16,11 @@
 //! | `state`, `daemon` | all of it, joined |
 
 pub mod catalog;
-pub mod config;
 pub mod daemon;
 pub mod escrow;
 pub mod floor;
-pub mod http;
 pub mod identity;
 pub mod kept;
-pub mod lookup;
 pub mod pace;
 pub mod packages;
 pub mod reports;

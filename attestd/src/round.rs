@@ -19,10 +19,10 @@ use service_api::device::{
 use service_api::{DeviceId, Few};
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::config::Service;
-use crate::http::{CallError, Connection, Refusal};
 use crate::identity::{Identity, QUOTED};
 use crate::request::{RequestError, bytes, request};
+use contact::config::Service;
+use contact::http::{CallError, Connection, Refusal};
 
 /// Why a round failed.
 #[derive(Debug)]

@@ -8,12 +8,12 @@ use bus::attest_link::{FromAttestd, ToAttestd};
 use bus_tokio::Link;
 use tokio::sync::Notify;
 
-use crate::config::Service;
 use crate::escrow::Escrow;
 use crate::identity::Identity;
 use crate::kept::Kept;
 use crate::packages::Packages;
 use crate::reports::Reports;
+use contact::config::Service;
 
 /// Why there is never a certificate.
 pub const NO_SERVICE: &str = "the device belongs to no service: it has no service.toml";

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
 use tokio_rustls::rustls::client::ResolvesClientCert;
-use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::sign::{CertifiedKey, Signer, SigningKey};
-use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, SignatureAlgorithm, SignatureScheme};
 use tpm::KeyId;
 
@@ -19,13 +17,7 @@ use crate::identity::Identity;
 /// # Errors
 /// The provider lacks TLS 1.3, which it does not.
 pub fn config(roots: RootCertStore, ours: Option<Ours>) -> Result<Arc<ClientConfig>, Error> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots);
-    Ok(Arc::new(match ours {
-        Some(ours) => builder.with_client_cert_resolver(Arc::new(ours)),
-        None => builder.with_no_client_auth(),
-    }))
+    contact::tls::config(roots, ours.map(|ours| Arc::new(ours) as Arc<dyn ResolvesClientCert>))
 }
 
 /// Our certificate, and the key of the TPM that it is for.

@@ -12,6 +12,9 @@ fn main() -> io::Result<()> {
     match Path::new(&called).file_name().and_then(|name| name.to_str()) {
         Some("netd") => netd::run(),
         Some("attestd") => attestd::run(),
-        _ => Err(io::Error::other(format!("no daemon is called {}: netd, attestd", called.display()))),
+        Some("updated") => updated::run(),
+        _ => {
+            Err(io::Error::other(format!("no daemon is called {}: netd, attestd, updated", called.display())))
+        }
     }
 }

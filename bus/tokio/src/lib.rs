@@ -6,5 +6,5 @@ mod serve;
 mod watched;
 
 pub use link::{Link, Message};
-pub use serve::{Done, answers, run};
+pub use serve::{Done, answers, run, run_until};
 pub use watched::watched;

@@ -9,7 +9,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use bus::{attest_link, network_link};
+use bus::{attest_link, network_link, update_link};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -40,7 +40,14 @@ macro_rules! messages {
         }
     )*};
 }
-messages!(network_link::FromNetd, network_link::ToNetd, attest_link::FromAttestd, attest_link::ToAttestd);
+messages!(
+    network_link::FromNetd,
+    network_link::ToNetd,
+    attest_link::FromAttestd,
+    attest_link::ToAttestd,
+    update_link::FromUpdated,
+    update_link::ToUpdated
+);
 
 /// See the module.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use bus::server::{Event, Server};
+use bus::server::{CallId, Event, Server};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -31,9 +31,22 @@ pub fn answers<Handler>() -> (mpsc::Sender<Done<Handler>>, mpsc::Receiver<Done<H
 /// # Errors
 /// The server's descriptors fail.
 pub async fn run<Handler>(
+    server: Server<Handler>,
+    handler: Handler,
+    answers: mpsc::Receiver<Done<Handler>>,
+) -> io::Result<()> {
+    run_until(server, handler, answers, |_| ()).await
+}
+
+/// Serves for ever, and says when the caller of a call that is kept goes away.
+///
+/// # Errors
+/// The server's descriptors fail.
+pub async fn run_until<Handler>(
     mut server: Server<Handler>,
     mut handler: Handler,
     mut answers: mpsc::Receiver<Done<Handler>>,
+    mut ended: impl FnMut(CallId),
 ) -> io::Result<()> {
     let ready = watched(server.as_fd().try_clone_to_owned()?)?;
     let mut events = Vec::new();
@@ -45,8 +58,10 @@ pub async fn run<Handler>(
         }
         server.turn(&mut handler, Some(0), &mut events)?;
         for event in events.drain(..) {
-            if let Event::BadHandover(interface, why) = event {
-                eprintln!("{interface}: {why}");
+            match event {
+                Event::BadHandover(interface, why) => eprintln!("{interface}: {why}"),
+                Event::Ended(call) => ended(call),
+                Event::Ready(_) => {}
             }
         }
     }

@@ -33,9 +33,25 @@ const MAY: &[(&str, &[&str])] = &[
             "attestd/luks",
             "service/api",
             "updated/slots",
+            "daemons/contact",
         ],
     ),
-    ("daemons", &["netd", "attestd"]),
+    ("daemons", &["netd", "attestd", "updated"]),
+    ("daemons/contact", &["service/api"]),
+    (
+        "updated",
+        &[
+            "bus",
+            "sys",
+            "bus/tokio",
+            "daemons/contact",
+            "sdk/rust",
+            "service/api",
+            "updated/tuf",
+            "updated/delta",
+            "service/repository",
+        ],
+    ),
     ("updated/slots", &[]),
     ("sdk/rust", &["bus"]),
     ("sdk/tls", &["sdk/rust", "bus"]),
@@ -65,10 +81,20 @@ const MAY: &[(&str, &[&str])] = &[
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
 /// Nobody but tests, the image and [`MADE_OF`] may name these: they are daemons.
-const DAEMONS: [&str; 8] =
-    ["init", "sandboxd", "sandboxd/appsd", "bus/router", "bus/devport", "netd", "attestd", "daemons"];
+const DAEMONS: [&str; 9] = [
+    "init",
+    "sandboxd",
+    "sandboxd/appsd",
+    "bus/router",
+    "bus/devport",
+    "netd",
+    "attestd",
+    "updated",
+    "daemons",
+];
 /// The developer's box is the device's own, so it has the builder of the one. And a program that is several daemons.
-const MADE_OF: [(&str, &str); 3] = [("cli/boxed", "sandboxd"), ("daemons", "netd"), ("daemons", "attestd")];
+const MADE_OF: [(&str, &str); 4] =
+    [("cli/boxed", "sandboxd"), ("daemons", "netd"), ("daemons", "attestd"), ("daemons", "updated")];
 
 /// One of our crates.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@
 //! What an attacker controls: everything that comes. Heads are bounded by `hyper`, files by who reads them, time here.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
@@ -49,6 +50,12 @@ impl Base {
             base.path.push('/');
         }
         Some(base)
+    }
+
+    /// A folder below it, whose name ends with `/`.
+    #[must_use]
+    pub fn below(&self, folder: &str) -> Self {
+        self.file(folder)
     }
 
     fn of_file(url: &str) -> Option<Self> {
@@ -123,16 +130,16 @@ impl<C: Connect> Http<C> {
         Self { connect, metadata, targets, open: None }
     }
 
-    async fn ask(&mut self, file: &Base, from: u64) -> Result<Response<Incoming>, SourceError> {
+    async fn ask(&mut self, file: &Base, part: Part) -> Result<Response<Incoming>, SourceError> {
         if let Some((there, mut sender)) = self.open.take().filter(|(there, _)| there.is_there(file)) {
             // A server may have ended it since: then a new one is opened.
-            if let Ok(Ok(response)) = timeout(PATIENCE, send(&mut sender, file, from)).await {
+            if let Ok(Ok(response)) = timeout(PATIENCE, send(&mut sender, file, part)).await {
                 self.open = Some((there, sender));
                 return Ok(response);
             }
         }
         let mut sender = timeout(PATIENCE, self.dial(file)).await.map_err(|_| SourceError::Slow)??;
-        let sent = timeout(PATIENCE, send(&mut sender, file, from)).await.map_err(|_| SourceError::Slow)?;
+        let sent = timeout(PATIENCE, send(&mut sender, file, part)).await.map_err(|_| SourceError::Slow)?;
         let response = sent.map_err(lost)?;
         self.open = Some((file.clone(), sender));
         Ok(response)
@@ -152,7 +159,7 @@ impl<C: Connect> Http<C> {
 async fn send(
     sender: &mut SendRequest<Empty<Bytes>>,
     file: &Base,
-    from: u64,
+    part: Part,
 ) -> hyper::Result<Response<Incoming>> {
     sender.ready().await?;
     let mut request = Request::new(Empty::new());
@@ -162,7 +169,7 @@ async fn send(
     if let Ok(host) = file.authority().parse() {
         request.headers_mut().insert(HOST, host);
     }
-    if let Some(Ok(range)) = (from > 0).then(|| format!("bytes={from}-").parse()) {
+    if let Some(Ok(range)) = part.header().map(|range| range.parse()) {
         request.headers_mut().insert(RANGE, range);
     }
     sender.send_request(request).await
@@ -177,20 +184,37 @@ fn lost(error: hyper::Error) -> SourceError {
     SourceError::Io(io::Error::other(error))
 }
 
-impl<C: Connect> Source for Http<C> {
-    type Body = Answer;
+/// What of a file is asked for: from a byte on, and up to one if it ends before the file does.
+#[derive(Clone, Copy)]
+struct Part {
+    from: u64,
+    until: Option<u64>,
+}
 
-    async fn open(&mut self, place: Place<'_>, from: u64) -> Result<Option<Answer>, SourceError> {
+impl Part {
+    /// The value of `Range`; none for the whole.
+    fn header(self) -> Option<String> {
+        match (self.from, self.until.and_then(|until| until.checked_sub(1))) {
+            (0, None) => None,
+            (from, None) => Some(format!("bytes={from}-")),
+            (from, Some(last)) => Some(format!("bytes={from}-{last}")),
+        }
+    }
+}
+
+impl<C: Connect> Http<C> {
+    async fn get(&mut self, place: Place<'_>, part: Part) -> Result<Option<Answer>, SourceError> {
+        let from = part.from;
         let mut file = match place {
             Place::Metadata(name) => self.metadata.file(name),
             Place::Target(path) => self.targets.file(&name::url_path(path)),
         };
         for _ in 0..=HOPS_MAX {
-            let response = self.ask(&file, from).await?;
+            let response = self.ask(&file, part).await?;
             let status = response.status();
             match status {
                 StatusCode::OK if from == 0 => return Ok(Some(Answer::new(response))),
-                StatusCode::PARTIAL_CONTENT if from > 0 && begins_at(&response, from) => {
+                StatusCode::PARTIAL_CONTENT if part.header().is_some() && begins_at(&response, from) => {
                     return Ok(Some(Answer::new(response)));
                 }
                 // Stores that hide what is not there say that it is forbidden.
@@ -205,6 +229,18 @@ impl<C: Connect> Source for Http<C> {
             }
         }
         Err(SourceError::Form("it sends us on and on".to_owned()))
+    }
+}
+
+impl<C: Connect> Source for Http<C> {
+    type Body = Answer;
+
+    async fn open(&mut self, place: Place<'_>, from: u64) -> Result<Option<Answer>, SourceError> {
+        self.get(place, Part { from, until: None }).await
+    }
+
+    async fn open_part(&mut self, place: Place<'_>, part: Range<u64>) -> Result<Option<Answer>, SourceError> {
+        self.get(place, Part { from: part.start, until: Some(part.end) }).await
     }
 }
 

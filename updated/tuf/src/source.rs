@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::future::{Future, ready};
 use std::io::{self, Read, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// A file of a repository.
@@ -70,6 +71,18 @@ pub trait Source {
         place: Place<'_>,
         from: u64,
     ) -> impl Future<Output = Result<Option<Self::Body>, SourceError>>;
+
+    /// Opens a part of a file. What goes on after its end is not to be taken: a source that can send the part alone does.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    fn open_part(
+        &mut self,
+        place: Place<'_>,
+        part: Range<u64>,
+    ) -> impl Future<Output = Result<Option<Self::Body>, SourceError>> {
+        self.open(place, part.start)
+    }
 }
 
 /// A file on its way.

@@ -1,5 +1,5 @@
-//! The service's addresses, from netd: attestd has a name server of its own, as every box with names, and the firewall lets
-//! it ask no other.
+//! The service's addresses, from netd: each daemon has a name server of its own, as every box with names, and the firewall
+//! lets it ask no other.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -162,7 +162,7 @@ impl Connection {
         body: &impl Serialize,
     ) -> Result<A, CallError> {
         let body = serde_json::to_vec(body).map_err(|e| CallError::Form(e.to_string()))?;
-        let bytes = self.request(Method::POST, path, body).await?;
+        let (_, bytes) = self.request(Method::POST, path, body, PATIENCE).await?;
         serde_json::from_slice(&bytes).map_err(|e| CallError::Form(e.to_string()))
     }
 
@@ -172,7 +172,7 @@ impl Connection {
     /// See [`CallError`].
     pub async fn put(&mut self, path: &str, body: &impl Serialize) -> Result<(), CallError> {
         let body = serde_json::to_vec(body).map_err(|e| CallError::Form(e.to_string()))?;
-        self.request(Method::PUT, path, body).await.map(drop)
+        self.request(Method::PUT, path, body, PATIENCE).await.map(drop)
     }
 
     /// `GET`s bytes.
@@ -180,27 +180,42 @@ impl Connection {
     /// # Errors
     /// See [`CallError`].
     pub async fn get(&mut self, path: &str) -> Result<Bytes, CallError> {
-        self.request(Method::GET, path, Vec::new()).await
+        Ok(self.request(Method::GET, path, Vec::new(), PATIENCE).await?.1)
     }
 
-    async fn request(&mut self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, CallError> {
+    /// `GET`s bytes for which the service may keep us waiting so long; none if it says that there are none.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn get_within(&mut self, path: &str, patience: Duration) -> Result<Option<Bytes>, CallError> {
+        let (status, bytes) = self.request(Method::GET, path, Vec::new(), patience).await?;
+        Ok(Some(bytes).filter(|_| status != StatusCode::NO_CONTENT))
+    }
+
+    async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<(StatusCode, Bytes), CallError> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, &self.host);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
         }
         let request =
             request.body(Full::new(Bytes::from(body))).map_err(|e| CallError::Form(e.to_string()))?;
-        timeout(PATIENCE, self.exchange(request)).await.map_err(|_| CallError::Slow)?
+        timeout(patience, self.exchange(request)).await.map_err(|_| CallError::Slow)?
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), CallError> {
         self.sender.ready().await.map_err(lost)?;
         let response: Response<Incoming> = self.sender.send_request(request).await.map_err(lost)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         let bytes = body.map_err(|e| CallError::Lost(e.to_string()))?.to_bytes();
         if status.is_success() {
-            Ok(bytes)
+            Ok((status, bytes))
         } else {
             Err(CallError::Refused(Refusal::read(status.as_u16(), &bytes)))
         }
@@ -218,7 +233,7 @@ fn lost(error: hyper::Error) -> CallError {
 }
 
 /// What of `text` may be shown, and no more of it than a line.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     const MOST: usize = 300;
     text.chars().map(|c| if matches!(c, ' '..='~') && c != '\\' { c } else { '?' }).take(MOST).collect()
 }

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     /// A certificate authority that nobody has the key of.
-    const CA: &str = include_str!("../testdata/ca.pem");
+    const CA: &str = include_str!("../../../attestd/testdata/ca.pem");
 
     fn read(url: &str, ca: &str) -> Result<Service, ServiceError> {
         format!("url = \"{url}\"\nca = \"\"\"\n{ca}\"\"\"\n").parse()

@@ -1,0 +1,126 @@
+//! The parts, joined: one thread, everything in one `LocalSet`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bus::update_link::{CONFIG_MAX, FromUpdated, ToUpdated};
+use contact::config::Service;
+use tokio::task::spawn_local;
+
+use crate::connect::Identity;
+use crate::driver::Driver;
+use crate::kept::Disk;
+use crate::link::Desk;
+use crate::serve;
+use crate::settings::Settings;
+use crate::state::{Clock, Facts, State};
+
+/// The daemon.
+pub struct Updated {
+    state: Rc<State>,
+}
+
+impl Updated {
+    /// On the socket to sandboxd, with its own storage, as this device.
+    ///
+    /// # Errors
+    /// The socket can't be waited for.
+    pub fn new(link: OwnedFd, storage: PathBuf, identity: Identity, clock: Clock) -> io::Result<Self> {
+        let state = State::new(Desk::new(link)?, Disk::new(storage), identity, clock);
+        Ok(Self { state: Rc::new(state) })
+    }
+
+    /// Serves the bus besides.
+    pub fn serve(&self) {
+        let state = self.state.clone();
+        spawn_local(async move {
+            if let Err(e) = serve::run(state).await {
+                eprintln!("bus: {e}");
+            }
+        });
+    }
+
+    /// Runs until sandboxd's end of the link is gone for good.
+    ///
+    /// # Errors
+    /// The link fails.
+    pub async fn run(self) -> io::Result<()> {
+        let flushing = self.state.clone();
+        spawn_local(async move { flushing.desk.flush().await });
+        spawn_local(Driver::new(self.state.clone()).run());
+        self.state.desk.tell(&FromUpdated::Hello);
+        loop {
+            let (message, fds) = self.state.desk.receive().await?;
+            self.state.take(message, fds);
+        }
+    }
+}
+
+impl State {
+    fn take(&self, message: ToUpdated, mut fds: Vec<OwnedFd>) {
+        match message {
+            ToUpdated::Sync => {
+                *self.facts.borrow_mut() = Facts::default();
+                self.anew.set(true);
+                self.interrupt.notify_one();
+            }
+            ToUpdated::Config => self.configure(fds.pop()),
+            ToUpdated::Trust => match fds.pop().map(read) {
+                Some(Ok(root)) => self.facts.borrow_mut().trust = Some(root),
+                _ => self.say("update-root.json can not be read"),
+            },
+            ToUpdated::Service(text, name_server) => {
+                let service = (!text.is_empty()).then(|| text.parse::<Service>());
+                let mut facts = self.facts.borrow_mut();
+                facts.name_server = name_server;
+                match service.transpose() {
+                    Ok(service) => facts.service = service,
+                    Err(e) => self.say(&format!("service.toml is passed over: {e}")),
+                }
+                let address = facts.service.as_ref().map(Service::address);
+                self.desk.tell(&FromUpdated::Reach(address.into_iter().collect()));
+            }
+            ToUpdated::System(system) => self.facts.borrow_mut().system = Some(system),
+            ToUpdated::App(app) => {
+                self.facts.borrow_mut().apps.insert(app.id.clone(), app);
+            }
+            ToUpdated::Gone(id) => {
+                self.facts.borrow_mut().apps.remove(&id);
+            }
+            ToUpdated::ClockSet => self.facts.borrow_mut().clock = true,
+            ToUpdated::Attested => self.facts.borrow_mut().attested = true,
+            ToUpdated::SyncEnd => self.facts.borrow_mut().synced = true,
+            ToUpdated::Settled(why) => self.facts.borrow_mut().settled.push(why),
+            // Answers, which the desk has taken.
+            ToUpdated::Slot
+            | ToUpdated::Kernel
+            | ToUpdated::Armed
+            | ToUpdated::Blessed
+            | ToUpdated::Incoming
+            | ToUpdated::Installed
+            | ToUpdated::Refused(_) => {}
+        }
+        self.wake.notify_one();
+    }
+
+    fn configure(&self, text: Option<OwnedFd>) {
+        let text = text.map(read).and_then(Result::ok).and_then(|bytes| String::from_utf8(bytes).ok());
+        match text
+            .ok_or("it can not be read".to_owned())
+            .and_then(|text| text.parse::<Settings>().map_err(|e| e.to_string()))
+        {
+            Ok(settings) => self.facts.borrow_mut().settings = Some(settings),
+            Err(why) => self.say(&format!("update.toml is passed over: {why}")),
+        }
+    }
+}
+
+/// All of a file, which must not be too long.
+fn read(fd: OwnedFd) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::from(fd).take(CONFIG_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > CONFIG_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}

@@ -1,0 +1,244 @@
+//! What the daemon keeps on its own storage, in one file: written beside it, brought to the disk, moved there.
+//!
+//! It lies on the device's own disk, so whoever could change it could change more. What is not understood, as a newer version of
+//! us may have written it, is as if it were not there: what is being fetched is begun anew. Which version of the metadata was
+//! seen, and what the device does not go back behind, is not in it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use service_api::Text;
+use service_api::updates::{OUTCOMES_MAX, Outcome, Stage};
+
+use crate::trial::Needs;
+
+/// Its name.
+const NAME: &str = "state.json";
+/// Longest, bytes: more than all that is bounded in it.
+const SIZE_MAX: u64 = 512 << 10;
+/// Releases that did not last, and updates that the device learnt of, that are remembered.
+const MOST: usize = 256;
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// What the service has not acknowledged yet, the oldest first.
+    pub outcomes: Vec<Outcome>,
+    /// Releases that did not last, by their paths, and why.
+    pub failed: BTreeMap<String, String>,
+    /// When the device learnt of a release, and until when somebody put it off.
+    pub learnt: BTreeMap<String, Learnt>,
+    /// How far images are, by the path of their release and their place in it.
+    pub images: BTreeMap<String, Progress>,
+    /// A system that was armed.
+    pub armed: Option<Armed>,
+    /// Apps that were installed and are on trial, by the paths of their releases.
+    pub on_trial: Vec<String>,
+}
+
+/// When the device learnt of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// Seconds since 1970.
+    pub at_s: u64,
+    /// Until when it is put off.
+    #[serde(default)]
+    pub until_s: Option<u64>,
+    /// When it was ready.
+    #[serde(default)]
+    pub ready_s: Option<u64>,
+}
+
+/// How far an image is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The digest of the index by which it is made, hex: what was done is of no use with another one.
+    pub index: String,
+    /// Segments that are written.
+    pub done: u32,
+    /// Bytes that were fetched.
+    pub fetched: u64,
+}
+
+/// A system that was armed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Armed {
+    /// The path of its release.
+    pub release: String,
+    /// Its version.
+    pub version: String,
+    /// Apps that ran.
+    pub apps: Vec<String>,
+    /// The service was reached.
+    pub service: bool,
+}
+
+impl Armed {
+    /// What it takes for the system to be well.
+    pub fn needs(&self) -> Needs {
+        Needs { apps: self.apps.clone(), service: self.service }
+    }
+}
+
+impl Kept {
+    /// Takes note of how far a release is, to be told.
+    pub fn note(&mut self, release: &str, stage: Stage, reason: &str, at_s: u64) {
+        let prefix = format!("{release}#");
+        let of = self.images.iter().filter(|(name, _)| name.starts_with(&prefix));
+        let fetched = of.map(|(_, progress)| progress.fetched).sum();
+        let outcome =
+            Outcome { release: Text::shown(release), stage, reason: Text::shown(reason), at_s, fetched };
+        // What is told once more says the newest of it.
+        self.outcomes.retain(|other| (&other.release, other.stage) != (&outcome.release, outcome.stage));
+        if self.outcomes.len() >= OUTCOMES_MAX {
+            self.outcomes.remove(0);
+        }
+        self.outcomes.push(outcome);
+    }
+
+    /// Those that were told need not be told again.
+    pub fn told(&mut self, told: &[Outcome]) {
+        self.outcomes.retain(|outcome| !told.contains(outcome));
+    }
+
+    /// A release did not last.
+    pub fn fail(&mut self, release: &str, why: &str) {
+        if self.failed.len() >= MOST {
+            self.failed.pop_first();
+        }
+        self.failed.insert(release.to_owned(), why.to_owned());
+    }
+
+    /// The device learns of these releases, and forgets what it knew of others.
+    pub fn learn(&mut self, releases: &[&str], now_s: u64) {
+        self.learnt.retain(|path, _| releases.contains(&path.as_str()));
+        for path in releases.iter().take(MOST) {
+            self.learnt.entry((*path).to_owned()).or_insert(Learnt {
+                at_s: now_s,
+                until_s: None,
+                ready_s: None,
+            });
+        }
+        self.images.retain(|name, _| name.split_once('#').is_some_and(|(path, _)| releases.contains(&path)));
+    }
+}
+
+/// Where it is kept.
+#[derive(Debug)]
+pub struct Disk {
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// This folder.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Where a file of this name is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// What was kept.
+    pub fn load(&self) -> Kept {
+        self.read(NAME, SIZE_MAX).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Keeps it; it is on the disk when this comes back.
+    ///
+    /// # Errors
+    /// The disk. What was kept before still is.
+    pub fn store(&self, kept: &Kept) -> io::Result<()> {
+        self.write(NAME, &serde_json::to_vec(kept).map_err(io::Error::other)?)
+    }
+
+    /// A file of at most so many bytes.
+    pub fn read(&self, name: &str, most: u64) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.path(name)).ok()?.take(most + 1).read_to_end(&mut bytes).ok()?;
+        (bytes.len() as u64 <= most).then_some(bytes)
+    }
+
+    /// Keeps a file.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let new = self.path(&format!("{name}.new"));
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        fs::rename(&new, self.path(name))?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Removes files whose names begin so.
+    pub fn remove(&self, beginning: &str) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(beginning)) {
+                // It is in the way of nothing, and is overwritten by the next.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn kept_comes_back_and_what_is_not_understood_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path().to_owned());
+        let mut kept = Kept::default();
+        kept.note("os/box/2.json", Stage::Fetching, "", 7);
+        kept.fail("os/box/1.json", "it crashed");
+        kept.learn(&["os/box/2.json"], 7);
+        disk.store(&kept).unwrap();
+        assert_eq!(disk.load(), kept);
+        fs::write(disk.path(NAME), b"{\"outcomes\":7}").unwrap();
+        assert_eq!(disk.load(), Kept::default());
+        fs::write(disk.path(NAME), b"{\"of tomorrow\":7}").unwrap();
+        assert_eq!(disk.load(), Kept::default());
+    }
+
+    #[test]
+    fn release_that_is_learnt_of_again_was_learnt_of_when_it_first_was() {
+        let mut kept = Kept::default();
+        kept.learn(&["a", "b"], 7);
+        kept.learn(&["b"], 9);
+        kept.learn(&["a", "b"], 11);
+        assert_eq!((kept.learnt["a"].at_s, kept.learnt["b"].at_s), (11, 7));
+    }
+
+    proptest! {
+        #[test]
+        fn outcomes_of_any_history_are_bounded_and_the_newest_is_there(
+            notes in proptest::collection::vec((0_u8..200, 0_u8..4), 1..600)
+        ) {
+            let mut kept = Kept::default();
+            for (at, (release, stage)) in notes.iter().enumerate() {
+                let stages = [Stage::Fetching, Stage::Pending, Stage::Failed, Stage::Complete];
+                kept.note(&format!("os/box/{release}.json"), stages[usize::from(*stage)], "", at as u64);
+                prop_assert!(kept.outcomes.len() <= OUTCOMES_MAX);
+            }
+            prop_assert_eq!(kept.outcomes.last().unwrap().at_s, notes.len() as u64 - 1);
+            let told = kept.outcomes.clone();
+            kept.note("os/box/0.json", Stage::Complete, "later", 1_000_000);
+            kept.told(&told);
+            prop_assert_eq!(kept.outcomes.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! `os.gabion.Update`. Who calls is known by where the connection came in: an app is told of the system's update and of its own.
+//!
+//! What an attacker controls: how often he calls, and for how long he puts an update off, which has an end that does not move.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bus::interfaces::update::{State as Stage, *};
+use bus::server::{Answer, Call, CallId, Server};
+use bus::session::{About, Caller};
+
+use crate::notices::{Coming, MOST, Target as Which, Who};
+use crate::state::State;
+use crate::turn::{APP_MAX_MIN, SYSTEM_MAX_MIN, Turn};
+
+/// What the ids of the system's own boxes begin with.
+const SYSTEM: &str = "os.gabion.";
+/// Between two checks that somebody asks for, seconds.
+const CHECKS_S: u64 = 10;
+
+/// The handler of all calls.
+pub struct Serve {
+    state: Rc<State>,
+    asked_s: Cell<u64>,
+}
+
+/// Serves for ever.
+///
+/// # Errors
+/// The server's descriptors fail.
+pub async fn run(state: Rc<State>) -> std::io::Result<()> {
+    let about = About { vendor: "Gabion", product: "updated", version: env!("CARGO_PKG_VERSION"), url: "" };
+    let mut server = Server::new(about)?;
+    server.serve(&INTERFACE, dispatch);
+    let (done, answers) = bus_tokio::answers();
+    *state.notices.answers.borrow_mut() = Some(done);
+    let ended = {
+        let state = state.clone();
+        move |call: CallId| state.gone(call)
+    };
+    bus_tokio::run_until(server, Serve { state, asked_s: Cell::new(0) }, answers, ended).await
+}
+
+impl State {
+    /// Whoever made this call is gone.
+    fn gone(&self, call: CallId) {
+        self.notices.watchers.borrow_mut().retain(|(_, pending)| pending.id() != call);
+        self.notices.checks.borrow_mut().retain(|(_, pending)| pending.id() != call);
+    }
+
+    /// The state of updates, as far as they are somebody's business.
+    pub fn updates(&self, who: &Who) -> Vec<Status<'static>> {
+        let coming = self.notices.coming.borrow();
+        let mut targets = vec![Which::Os];
+        match who.owner {
+            false => targets.push(Which::App(who.app.clone())),
+            true => {
+                targets.extend(coming.iter().map(|one| one.target.clone()).filter(|one| *one != Which::Os))
+            }
+        }
+        targets
+            .iter()
+            .map(|target| self.status(who, target, coming.iter().find(|one| one.target == *target)))
+            .collect()
+    }
+
+    fn status(&self, who: &Who, target: &Which, coming: Option<&Coming>) -> Status<'static> {
+        let facts = self.facts.borrow();
+        let running = match target {
+            Which::Os => facts.system.as_ref().map(|system| system.version.clone()),
+            Which::App(id) => facts.apps.get(id).map(|app| app.version.clone()),
+        };
+        let learnt = coming.and_then(|coming| self.kept.borrow().learnt.get(&coming.release).copied());
+        let until_s = learnt.and_then(|learnt| learnt.until_s).filter(|until_s| *until_s > self.now_s());
+        let (kind, app) = shown(target);
+        let stage = match coming.map(|coming| coming.stage) {
+            Some(Stage::Pending) if until_s.is_some() => Stage::Deferred,
+            Some(stage) => stage,
+            None => Stage::None,
+        };
+        Status {
+            target: kind,
+            app: app.filter(|_| who.owner).map(|app| app.to_owned().into()),
+            running_version: running.unwrap_or_default().into(),
+            coming_version: coming.map(|coming| coming.version.clone().into()),
+            state: stage,
+            deferred_until_us: until_s.map(micros),
+            checked_us: self.notices.checked_s.get().map(micros),
+            failure: self.notices.failure.borrow().clone().map(Into::into),
+        }
+    }
+}
+
+impl Handler for Serve {
+    fn get_status(&mut self, call: Call<'_, GetStatus>) -> Answer {
+        let updates = self.state.updates(&who(call.caller()));
+        call.reply(&GetStatusReply { updates })
+    }
+
+    fn check_now(&mut self, call: Call<'_, CheckNow>) -> Answer {
+        let who = who(call.caller());
+        let now_s = self.state.now_s();
+        let wait_s = (self.asked_s.get() + CHECKS_S).saturating_sub(now_s).min(CHECKS_S);
+        let full = self.state.notices.checks.borrow().len() >= MOST;
+        if wait_s > 0 || full {
+            return call.fail(&Error::TooOften { wait_s: i64::try_from(wait_s.max(1)).unwrap_or(1) });
+        }
+        if self.state.way().is_none() {
+            return call.fail(&Error::CheckFailed { reason: self.state.why_no_way() });
+        }
+        self.asked_s.set(now_s);
+        if who.owner {
+            self.state.insists.set(true);
+        }
+        let (pending, answer) = call.later();
+        self.state.notices.checks.borrow_mut().push((who, pending));
+        self.state.check_is_due();
+        answer
+    }
+
+    fn defer(&mut self, call: Call<'_, Defer>, parameters: DeferParameters<'_>) -> Answer {
+        let Some(which) = which(call.caller(), parameters.target, parameters.app.as_deref()) else {
+            return call.invalid("app");
+        };
+        let Ok(minutes) = u64::try_from(parameters.minutes) else { return call.invalid("minutes") };
+        let coming = self.state.notices.coming.borrow().iter().find(|one| one.target == which).cloned();
+        let Some(coming) = coming else { return call.fail(&Error::NothingPending {}) };
+        if coming.stage == Stage::Applying {
+            return call.fail(&Error::TooLate {});
+        }
+        let Some(mut turn) = self.state.turn(&coming) else { return call.fail(&Error::NothingPending {}) };
+        match turn.defer(minutes, self.state.now_s()) {
+            Err(limit) => {
+                let limit_minutes = i64::try_from(limit).unwrap_or(i64::MAX);
+                call.fail(&Error::TooLong { limit_minutes })
+            }
+            Ok(until_s) => {
+                self.put_off(&coming, Some(until_s));
+                self.state.happens(&which, Happening::Deferred, &coming.version, Some(until_s));
+                call.reply(&DeferReply { until_us: micros(until_s) })
+            }
+        }
+    }
+
+    fn resume(&mut self, call: Call<'_, Resume>, parameters: ResumeParameters<'_>) -> Answer {
+        let Some(which) = which(call.caller(), parameters.target, parameters.app.as_deref()) else {
+            return call.invalid("app");
+        };
+        let coming = self.state.notices.coming.borrow().iter().find(|one| one.target == which).cloned();
+        if let Some(coming) = coming {
+            self.put_off(&coming, None);
+        }
+        call.reply(&bus::interface::Empty {})
+    }
+
+    fn watch(&mut self, call: Call<'_, Watch>) -> Answer {
+        if !call.more() {
+            return call.invalid("more");
+        }
+        let mut watchers = self.state.notices.watchers.borrow_mut();
+        if watchers.len() >= MOST {
+            return call.not_implemented();
+        }
+        let who = who(call.caller());
+        let (pending, answer) = call.later();
+        watchers.push((who, pending));
+        answer
+    }
+}
+
+impl Serve {
+    fn put_off(&self, coming: &Coming, until_s: Option<u64>) {
+        self.state.keep(|kept| {
+            if let Some(learnt) = kept.learnt.get_mut(&coming.release) {
+                learnt.until_s = until_s;
+            }
+        });
+        self.state.wake.notify_one();
+    }
+}
+
+impl State {
+    /// When an update that comes is applied.
+    pub fn turn(&self, coming: &Coming) -> Option<Turn> {
+        let learnt = self.kept.borrow().learnt.get(&coming.release).copied()?;
+        let most_min = if coming.target == Which::Os { SYSTEM_MAX_MIN } else { APP_MAX_MIN };
+        let ready_s = learnt.ready_s.unwrap_or(u64::MAX);
+        Some(Turn { learnt_s: learnt.at_s, ready_s, most_min, until_s: learnt.until_s })
+    }
+
+    /// Why the service can not be asked, for people.
+    pub fn why_no_way(&self) -> String {
+        let facts = self.facts.borrow();
+        let why = match () {
+            () if facts.service.is_none() => "the device belongs to no service: it has no service.toml",
+            () if facts.settings.is_none() => "the device has no update.toml, or it has a fault",
+            () if !facts.clock => "the clock is not set yet",
+            () => "the system is starting",
+        };
+        why.to_owned()
+    }
+}
+
+fn who(caller: &Caller) -> Who {
+    Who { app: caller.app.to_string(), owner: caller.app.starts_with(SYSTEM) }
+}
+
+/// Which update is meant; none if it is not the caller's.
+fn which(caller: &Caller, target: Target, app: Option<&str>) -> Option<Which> {
+    let who = who(caller);
+    match (target, app) {
+        (Target::Os, None) => Some(Which::Os),
+        (Target::App, None) if !who.owner => Some(Which::App(who.app)),
+        (Target::App, Some(id)) if who.owner || who.app == id => Some(Which::App(id.to_owned())),
+        _ => None,
+    }
+}
+
+/// As the interface has it.
+pub fn shown(target: &Which) -> (Target, Option<&str>) {
+    match target {
+        Which::Os => (Target::Os, None),
+        Which::App(id) => (Target::App, Some(id)),
+    }
+}
+
+/// Seconds as the interface has them.
+pub fn micros(seconds: u64) -> i64 {
+    i64::try_from(seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX)
+}
