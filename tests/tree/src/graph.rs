@@ -49,7 +49,6 @@ const MAY: &[(&str, &[&str])] = &[
             "service/api",
             "updated/tuf",
             "updated/delta",
-            "service/repository",
         ],
     ),
     ("updated/slots", &[]),
