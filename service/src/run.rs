@@ -7,6 +7,7 @@ use crate::ca::CaError;
 use crate::http::{self, Service};
 use crate::serve::serve;
 use crate::tls::{OwnCertificate, server_config};
+use crate::updates;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -124,6 +125,8 @@ impl Running {
                 Some(address)
             }
         };
+        let waiting = (service.clone(), stopped.clone());
+        tasks.spawn(async move { waiting.0.waiting.watch(&waiting.0.store, waiting.1).await });
         tasks.spawn(by_and_by(service.clone(), own, certificate, stopped));
         Ok(Self { address, inside, tasks, stop, service })
     }
@@ -172,6 +175,9 @@ async fn by_and_by(
             _ = tidy.tick() => {
                 if let Err(refusal) = service.store.tidy(service.now()).await {
                     tracing::warn!(?refusal, "what ended is still there");
+                }
+                if let Err(refusal) = updates::refresh(&service).await {
+                    tracing::error!(?refusal, "the timestamp of updates is the old one");
                 }
             }
             _ = daily.tick() => {

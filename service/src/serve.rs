@@ -3,7 +3,7 @@
 //! What a connection may cost is bounded before anything is known of it: how many there are, how long the handshake and a
 //! request's head take, how long a request is worked on. At the end, nothing new is taken and what is going on is finished.
 
-use crate::http::Peer;
+use crate::http::{Peer, WAIT_S};
 use crate::refusal::Refusal;
 use crate::run::told;
 use crate::tls::digest_of_peer;
@@ -35,6 +35,8 @@ const HEAD_BYTES: usize = 64 << 10;
 const REQUEST: Duration = Duration::from_secs(30);
 /// For the upload of an artefact. Its first bytes are read only for somebody who may put one.
 const UPLOAD: Duration = Duration::from_secs(3600);
+/// For a device that waits for updates.
+const WAIT: Duration = REQUEST.saturating_add(Duration::from_secs(WAIT_S as u64));
 /// For what is still going on at the end.
 const END: Duration = Duration::from_secs(20);
 
@@ -100,10 +102,15 @@ where
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        let long = request.method() == Method::PUT && request.uri().path().contains("/artefacts/");
+        let path = request.uri().path();
+        let limit = match *request.method() {
+            Method::PUT if path.contains("/artefacts/") => UPLOAD,
+            Method::GET if path == "/device/v1/updates/wait" => WAIT,
+            _ => REQUEST,
+        };
         let answer = inner.call(request);
         async move {
-            match timeout(if long { UPLOAD } else { REQUEST }, answer).await {
+            match timeout(limit, answer).await {
                 Ok(answer) => answer,
                 Err(_) => Ok(Refusal::unavailable("the request took too long").into_response()),
             }

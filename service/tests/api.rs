@@ -10,10 +10,11 @@ mod scenarios {
     pub(super) mod lifecycle;
     pub(super) mod people;
     pub(super) mod token;
+    pub(super) mod updates;
 }
 
 use anyhow::{Context as _, Result};
-use scenarios::{artefacts, bodies, escrow, fleet, lifecycle, people, token};
+use scenarios::{artefacts, bodies, escrow, fleet, lifecycle, people, token, updates};
 use support::postgres::Postgres;
 use support::{Site, runtime, sqlite};
 
@@ -68,6 +69,10 @@ scenarios!(
     escrow::recovery_key_is_asked_for_until_an_administrator_has_one,
     escrow::recovery_key_is_sealed_and_the_present_owner_s,
     artefacts::artefact_is_put_by_its_digest_and_had_by_range,
+    updates::repository_is_served_as_it_was_signed_and_refuses_what_devices_would,
+    updates::device_is_told_of_its_groups_deployment_and_its_progress_is_shown,
+    updates::device_that_waits_hears_of_a_deployment_and_of_whoever_wants_it_to_ask,
+    updates::deployment_goes_in_waves_stops_by_itself_and_takes_nothing_from_who_runs_it,
     bodies::body_that_is_wrong_is_a_problem_with_reasons,
     bodies::document_describes_every_path,
     bodies::backup_restored_is_the_same_state,

@@ -11,10 +11,12 @@ mod list;
 mod text;
 
 pub mod artefacts;
+pub mod deployments;
 pub mod device;
 pub mod fleet;
 pub mod people;
 pub mod problem;
+pub mod publish;
 pub mod records;
 pub mod release;
 pub mod updates;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! POST /device/v1/updates        Check → Answer      what it runs, how updates went; which releases it is meant to run
-//! GET  /device/v1/updates/wait?generation=N          200 as soon as the answer may be another than that of `generation`,
-//!                                                    204 when nothing changed in the time that the service waits
+//! GET  /device/v1/updates/wait?generation=N          200 Changed as soon as the answer may be another than that of
+//!                                                    `generation`, 204 when nothing changed in the time that the service waits
 //! ```
 //!
 //! The answer says which of the signed releases a device is meant to run; it is signed by nobody. A service that was taken over
@@ -112,6 +112,27 @@ pub struct Answer {
     pub check_after_s: u32,
 }
 
+/// What a device waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+pub struct WaitQuery {
+    /// The generation that it knows.
+    pub generation: u64,
+    /// Wait no longer than this, seconds; the service waits for two minutes at most.
+    #[cfg_attr(feature = "openapi", param(minimum = 0, maximum = 120))]
+    pub at_most_s: Option<u16>,
+}
+
+/// The answer is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Changed {
+    /// Its generation now.
+    pub generation: u64,
+}
+
 /// A time in each week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,4 +142,35 @@ pub struct Window {
     pub from: u16,
     /// How long, minutes: 1 to 10080.
     pub minutes: u16,
+}
+
+impl Stage {
+    /// Each of them.
+    pub const ALL: [Self; 7] = [
+        Self::Fetching,
+        Self::Pending,
+        Self::Deferred,
+        Self::Trial,
+        Self::Complete,
+        Self::Failed,
+        Self::RolledBack,
+    ];
+
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetching => "fetching",
+            Self::Pending => "pending",
+            Self::Deferred => "deferred",
+            Self::Trial => "trial",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled-back",
+        }
+    }
+
+    /// The stage with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == word)
+    }
 }

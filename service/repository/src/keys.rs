@@ -165,6 +165,30 @@ impl Private {
 }
 
 impl Signer {
+    /// Makes a key that no file has, with its private part (PKCS#8), which whoever makes it keeps sealed.
+    ///
+    /// # Errors
+    /// No chance.
+    pub fn make() -> Result<(Self, Vec<u8>), Error> {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| Error::Random)?;
+        Ok((Self::of(pkcs8.as_ref())?, pkcs8.as_ref().to_vec()))
+    }
+
+    /// Of such a private part.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of(private: &[u8]) -> Result<Self, Error> {
+        let wrong = |_| Error::Asked("the private part of a key is damaged".to_owned());
+        let pair = Ed25519KeyPair::from_pkcs8(private).map_err(wrong)?;
+        Ok(Self { id: id_of(&Key::ed25519(pair.public_key().as_ref()))?, pair })
+    }
+
+    /// The public part.
+    pub fn public(&self) -> Key {
+        Key::ed25519(self.pair.public_key().as_ref())
+    }
+
     /// What metadata calls its key.
     pub fn id(&self) -> &str {
         &self.id

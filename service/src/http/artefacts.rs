@@ -29,7 +29,7 @@ pub(super) fn paths() -> Router<Arc<Service>> {
 
 impl Service {
     /// Where artefacts are.
-    fn artefacts(&self) -> Result<&Artefacts, Refusal> {
+    pub(super) fn artefacts(&self) -> Result<&Artefacts, Refusal> {
         self.artefacts.as_ref().ok_or_else(|| Refusal::unavailable("this service has no store of artefacts"))
     }
 }
@@ -119,7 +119,16 @@ pub(super) async fn fetch(
 ) -> Result<Response, Refusal> {
     access.with_role(&service, &catalog, Role::Reader).await?;
     let artefact = rows::find(&mut *service.store.read().await?, &catalog, &sha256).await?;
-    serve(service.artefacts()?, &catalog, &artefact, &headers).await
+    serve(service.artefacts()?, &catalog, &artefact, &headers, Keep::No).await
+}
+
+/// Whether those in between may keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is not for everybody.
+    No,
+    /// Anybody may have it, and it never changes.
+    Forever,
 }
 
 /// The answer to a request for an artefact that the asker may have.
@@ -128,9 +137,18 @@ pub(super) async fn serve(
     catalog: &Name,
     artefact: &Artefact,
     headers: &HeaderMap,
+    keep: Keep,
 ) -> Result<Response, Refusal> {
     let (size, tag) = (artefact.size, format!("\"{}\"", artefact.sha256));
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let keep = match keep {
+        Keep::No => "no-store",
+        Keep::Forever => "public, max-age=31536000, immutable",
+    };
+    if text(header::IF_NONE_MATCH) == Some(&tag) {
+        let head = [(header::ETAG, tag), (header::CACHE_CONTROL, keep.to_owned())];
+        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+    }
     // What is under a digest never changes, so a condition on it holds or names something else.
     let asked = text(header::RANGE).filter(|_| text(header::IF_RANGE).is_none_or(|wanted| wanted == tag));
     let range = asked.map_or(Ok(None), |asked| range(asked, size));
@@ -147,6 +165,7 @@ pub(super) async fn serve(
         (header::CONTENT_LENGTH, length.to_string()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::ETAG, tag),
+        (header::CACHE_CONTROL, keep.to_owned()),
     ];
     Ok(if whole {
         (head, body).into_response()

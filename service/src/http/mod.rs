@@ -5,7 +5,9 @@
 
 mod access;
 mod artefacts;
+mod asking;
 mod body;
+mod deployments;
 mod device;
 mod escrow;
 mod fleet;
@@ -15,8 +17,10 @@ mod openapi;
 mod owned;
 mod people;
 mod records;
+mod repository;
 
 pub use access::{Access, Caller};
+pub use asking::{Asking, WAIT_S};
 pub use device::Lifetime;
 pub use health::inside;
 
@@ -30,6 +34,7 @@ use crate::oidc::Provider;
 use crate::published::PublishedValues;
 use crate::refusal::{Kind, Refusal};
 use crate::store::{Store, fleet as fleet_store};
+use crate::updates::waiting::Waiting;
 use crate::verifier::Verifier;
 use axum::Router;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -71,6 +76,10 @@ pub struct Service {
     pub limits: Limits,
     /// How long certificates last.
     pub lifetime: Lifetime,
+    /// How devices ask for updates.
+    pub asking: Asking,
+    /// Who waits for one.
+    pub waiting: Arc<Waiting>,
     /// What releases measure.
     pub published: PublishedValues,
     /// Issuing authorities that were opened: as many as catalogs, and a catalog's never changes.
@@ -102,6 +111,7 @@ impl Service {
         let (metrics, began, openapi) = (Metrics::new(), Instant::now(), openapi::document());
         let lifetime = Lifetime::default();
         let (artefacts, oidc) = (None, None);
+        let (asking, waiting) = (Asking::default(), Arc::default());
         let (published, issuers) = (PublishedValues::default(), Mutex::default());
         Self {
             store,
@@ -113,6 +123,8 @@ impl Service {
             nonces,
             limits,
             lifetime,
+            asking,
+            waiting,
             published,
             issuers,
             metrics,
@@ -176,6 +188,9 @@ pub fn router(service: Arc<Service>) -> Router {
         .merge(oidc::paths())
         .merge(artefacts::paths())
         .merge(records::paths())
+        .merge(repository::paths())
+        .merge(asking::paths())
+        .merge(deployments::paths())
         .merge(health::paths())
         .merge(openapi::paths())
         .fallback(async || Refusal::missing("such path"))

@@ -1,6 +1,9 @@
 //! The OpenAPI document, from the handlers and the types that read the bodies.
 
-use super::{Service, artefacts, device, escrow, fleet, health, oidc, owned, people, records};
+use super::{
+    Service, artefacts, asking, deployments, device, escrow, fleet, health, oidc, owned, people, records,
+    repository,
+};
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -73,6 +76,24 @@ async fn show(State(service): State<Arc<Service>>) -> impl IntoResponse {
         artefacts::list,
         artefacts::put,
         artefacts::fetch,
+        repository::metadata,
+        repository::target,
+        repository::keys,
+        repository::add_key,
+        repository::publish,
+        repository::list,
+        asking::check,
+        asking::wait,
+        deployments::create,
+        deployments::list,
+        deployments::show,
+        deployments::progress,
+        deployments::pause,
+        deployments::resume,
+        deployments::stop,
+        deployments::approve,
+        deployments::device,
+        deployments::stir,
         records::changes,
         records::collected,
         health::alive,

@@ -314,7 +314,7 @@ pub async fn claim(
     let taken = sqlx::query(
         "UPDATE device SET catalog = $1, product = $2, device_group = $3, claim_code = NULL, transfer = NULL,
                 transfer_expires = NULL, attested = NULL, passed = NULL, running = NULL, verdict = NULL,
-                tpm_resets = NULL, tpm_restarts = NULL, tpm_clock = NULL
+                tpm_resets = NULL, tpm_restarts = NULL, tpm_clock = NULL, asked = NULL, runs = NULL
          WHERE id = $4 AND state = 'active' AND ((catalog IS NULL AND claim_code = $5)
             OR (catalog <> $1 AND transfer = $5 AND transfer_expires > $6))",
     )
@@ -333,6 +333,7 @@ pub async fn claim(
     }
     revoke_certificates(connection, &claim.device, now).await?;
     super::escrow::forget(connection, &claim.device).await?;
+    super::updates::stir_device(connection, claim.device.as_str()).await?;
     let object = format!("devices/{}", claim.device);
     let after = json!({"catalog": catalog, "product": claim.product, "group": claim.group});
     let (action, after) = ("device.claim", Some(after));
@@ -422,6 +423,9 @@ pub async fn act(
         Act::Reinstate => ("device.reinstate", state(before.state), state(DeviceState::Active)),
     };
     apply(connection, device, act).await?;
+    if matches!(act, Act::Move(_)) {
+        super::updates::stir_device(connection, device.as_str()).await?;
+    }
     if matches!(act, Act::Release | Act::Move(_) | Act::Revoke) {
         revoke_certificates(connection, device, now).await?;
     }

@@ -14,7 +14,7 @@ use std::io::{self, BufRead, Write};
 
 /// Every table, those that others name first. Sessions, open enrolments and codes are let go: they are short-lived, and
 /// a copy of them is worth more to a thief than to the owner.
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 22] = [
     "catalog",
     "product",
     "device_group",
@@ -27,6 +27,13 @@ const TABLES: [&str; 15] = [
     "certificate",
     "release",
     "artefact",
+    "update_metadata",
+    "update_release",
+    "update_blob",
+    "update_key",
+    "update_generation",
+    "deployment",
+    "deployment_device",
     "report_batch",
     "report",
     "audit",
@@ -167,9 +174,14 @@ impl Store {
         }
         let rows = restore_lines(transaction, from).await?;
         if self.database == Database::Postgres {
-            let next = "SELECT setval(pg_get_serial_sequence('audit', 'number'),
-                        (SELECT COALESCE(MAX(number), 0) + 1 FROM audit), false)";
-            transaction.execute(next).await?;
+            for next in [
+                "SELECT setval(pg_get_serial_sequence('audit', 'number'),
+                    (SELECT COALESCE(MAX(number), 0) + 1 FROM audit), false)",
+                "SELECT setval(pg_get_serial_sequence('deployment', 'number'),
+                    (SELECT COALESCE(MAX(number), 0) + 1 FROM deployment), false)",
+            ] {
+                transaction.execute(next).await?;
+            }
         }
         Ok(rows)
     }

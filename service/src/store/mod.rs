@@ -16,6 +16,7 @@ mod writer;
 
 pub mod artefacts;
 pub mod audit;
+pub mod deployments;
 pub mod devices;
 pub mod dump;
 pub mod escrow;
@@ -24,6 +25,7 @@ pub mod machines;
 pub mod people;
 pub mod releases;
 pub mod reports;
+pub mod updates;
 
 pub use readers::Reading;
 pub use schema::VERSION;

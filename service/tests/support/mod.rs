@@ -6,6 +6,7 @@
 pub(crate) mod actors;
 pub(crate) mod client;
 pub(crate) mod postgres;
+pub(crate) mod releases;
 
 use anyhow::{Context as _, Result};
 use client::Client;

@@ -1,0 +1,124 @@
+//! Devices ask what they are meant to run, and wait until that changes.
+
+use super::body::{Asked, Body, Done, Json};
+use super::{Access, Service};
+use crate::refusal::Refusal;
+use crate::store::deployments::{self, Asker, Meant};
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use service_api::problem::Problem;
+use service_api::updates::{Answer, Changed, Check, WaitQuery};
+use service_api::{Few, Text};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// A check with 200 apps and 256 outcomes.
+const CHECK_MAX: usize = 512 << 10;
+/// How long a device waits: shorter than most of what is on the way forgets a silent connection after.
+pub const WAIT_S: u16 = 120;
+
+/// How devices are told to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// Where the repository is.
+    pub repository: Text<512>,
+    /// After how many seconds a device asks again that is not waiting.
+    pub check_after_s: u32,
+}
+
+impl Default for Asking {
+    /// Below the service's own address, and every four hours.
+    fn default() -> Self {
+        Self { repository: Text::shown("updates/v1"), check_after_s: 14_400 }
+    }
+}
+
+pub(super) fn paths() -> Router<Arc<Service>> {
+    Router::new().route("/device/v1/updates", post(check)).route("/device/v1/updates/wait", get(wait))
+}
+
+async fn asker(service: &Service, access: &Access) -> Result<Asker, Refusal> {
+    let (device, catalog, place) = access.device(service).await?;
+    Ok(Asker { device, catalog, place })
+}
+
+/// What the device runs and how its updates went; which releases it is meant to run
+///
+/// By the device's certificate.
+#[utoipa::path(post, path = "/device/v1/updates", tag = "device", request_body = Check,
+    responses((status = 200, body = Answer), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn check(
+    State(service): State<Arc<Service>>,
+    access: Access,
+    Body(check): Body<Check, CHECK_MAX>,
+) -> Result<Json<Answer>, Refusal> {
+    let (asker, now) = (asker(&service, &access).await?, service.now());
+    let quiet = deployments::quiet(&mut *service.store.read().await?, &asker, &check, now).await?;
+    let meant = match quiet {
+        Some(meant) => meant,
+        None => {
+            let write = service.store.write(move |connection| {
+                Box::pin(async move { deployments::ask(connection, &asker, &check, now).await })
+            });
+            let meant = write.await?;
+            // What it said may have opened a wave for others.
+            service.waiting.stir();
+            meant
+        }
+    };
+    answer(&service, meant).map(Json)
+}
+
+fn answer(service: &Service, meant: Meant) -> Result<Answer, Refusal> {
+    let many = || Refusal::unavailable("the deployment is too long");
+    Ok(Answer {
+        generation: meant.generation,
+        repository: service.asking.repository.clone(),
+        releases: Few::new(meant.releases).ok_or_else(many)?,
+        remove: Few::new(meant.remove).ok_or_else(many)?,
+        windows: Few::new(meant.windows).ok_or_else(many)?,
+        check_after_s: service.asking.check_after_s,
+    })
+}
+
+/// Waits until the device is meant to run something else, or somebody wants it to ask
+///
+/// By the device's certificate. 204 when nothing changed in two minutes.
+#[utoipa::path(get, path = "/device/v1/updates/wait", tag = "device", params(WaitQuery),
+    responses((status = 200, body = Changed), (status = 204),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn wait(
+    State(service): State<Arc<Service>>,
+    access: Access,
+    Asked(query): Asked<WaitQuery>,
+) -> Result<Response, Refusal> {
+    let wait = Duration::from_secs(query.at_most_s.unwrap_or(WAIT_S).min(WAIT_S).into());
+    let (until, asker) = (Instant::now() + wait, asker(&service, &access).await?);
+    let place = service.waiting.place(&asker)?;
+    let [group, device] = place.bells();
+    loop {
+        // Listened to before it is looked, so that nothing falls in between.
+        let (mut group, mut device) = (pin!(group.notified()), pin!(device.notified()));
+        group.as_mut().enable();
+        device.as_mut().enable();
+        let meant = deployments::meant(&mut *service.store.read().await?, &asker).await?;
+        if meant.generation != query.generation {
+            return Ok(Json(Changed { generation: meant.generation }).into_response());
+        }
+        let bell = async {
+            tokio::select! {
+                () = group => (),
+                () = device => (),
+            }
+        };
+        if timeout_at(until, bell).await.is_err() || service.waiting.ended() {
+            return Ok(Done.into_response());
+        }
+    }
+}
