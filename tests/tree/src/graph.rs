@@ -63,7 +63,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("service/api", &[]),
     ("service/repository", &["updated/tuf"]),
     ("attestd/evidence", &[]),
-    ("service", &["service/api", "attestd/evidence"]),
+    ("service", &["service/api", "service/repository", "updated/tuf", "attestd/evidence"]),
     (
         "cli",
         &[
