@@ -149,9 +149,8 @@ impl Netd {
             return Ok(());
         };
         let id = mac.unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
         // Nothing listens for tools yet: port 0 says that there is no way in.
-        let identity = mdns::Identity { id, version, port: 0 };
+        let identity = mdns::Identity { id, port: 0 };
         mdns::run(mdns::Inputs { settings: self.told.mdns.subscribe(), net, identity }).await
     }
 

@@ -83,7 +83,7 @@ fn device(number: u8, settings: watch::Receiver<Settings>) -> Result<()> {
         missing: None,
     };
     let (_net, net) = watch::channel(NetState { links: vec![link], ..NetState::default() });
-    let identity = Identity { id: "0011aabbccdd".into(), version: "0.1.0".into(), port: 7000 };
+    let identity = Identity { id: "0011aabbccdd".into(), port: 7000 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(run(Inputs { settings, net, identity }))?)
 }
@@ -159,7 +159,7 @@ fn device_is_found_by_its_service_and_says_goodbye() -> Result<()> {
         ("address", "192.0.2.1"),
         ("instance", "gabion-ccdd._gabion._tcp.local"),
         ("server", "gabion-ccdd.local:7000"),
-        ("text", "2"),
+        ("text", "1"),
     ];
     assert!(found.iter().map(|(key, value)| (*key, value.as_str())).eq(wanted), "{found:?}");
     let legacy = Asker::new(0)?;

@@ -8,8 +8,8 @@
 //! | `sockets` | the group's sockets on one link |
 //! | `service` | the loop that joins them |
 //!
-//! Whoever is on the link reads all of it and may say anything: what it tells is the device's id and version, and nothing
-//! else. He can take the device's name (it then has another one), and make others believe what he likes, as on every link
+//! Whoever is on the link reads all of it and may say anything: what it tells is the device's id, and nothing else.
+//! He can take the device's name (it then has another one), and make others believe what he likes, as on every link
 //! with multicast DNS: nothing is trusted because of it. He cannot make the device send more than one answer a second for
 //! each record to the group and ten a second to askers, nor to anybody who is not on the link.
 //!

@@ -32,8 +32,6 @@ const MOST_ADDRESSES: usize = 8;
 pub struct Identity {
     /// Its id: at most 50 characters, what is beyond is cut.
     pub id: String,
-    /// The system's version, likewise.
-    pub version: String,
     /// Where its service listens.
     pub port: u16,
 }
@@ -93,7 +91,7 @@ pub enum For {
 /// The records of a device on one link.
 #[derive(Clone, Debug)]
 pub struct Records {
-    text: Vec<String>,
+    text: String,
     port: u16,
     stem: String,
     turn: u32,
@@ -103,10 +101,8 @@ pub struct Records {
 impl Records {
     /// Of a device that has these addresses on the link.
     pub fn new(identity: &Identity, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        let text = [("id", &identity.id), ("version", &identity.version)]
-            .map(|(key, value)| format!("{key}={}", value.chars().take(50).collect::<String>()));
         Self {
-            text: text.into(),
+            text: format!("id={}", identity.id.chars().take(50).collect::<String>()),
             port: identity.port,
             stem: format!("gabion-{}", identity.short()),
             turn: 1,
@@ -145,8 +141,8 @@ impl Records {
                 (instance(), HOST_TTL_S, vec![RData::SRV(server)])
             }
             Kind::Text => {
-                let strings = self.text.iter().filter_map(|one| one.as_str().try_into().ok());
-                let text = strings.fold(TXT::new(), TXT::with_char_string);
+                let string = self.text.as_str().try_into().ok();
+                let text = string.into_iter().fold(TXT::new(), TXT::with_char_string);
                 (instance(), OTHER_TTL_S, vec![RData::TXT(text.into_owned())])
             }
             Kind::A | Kind::Aaaa => {
@@ -242,7 +238,7 @@ mod tests {
     use super::*;
 
     fn records() -> Records {
-        let identity = Identity { id: "0011-aaBB-CCdd".into(), version: "0.1.0".into(), port: 7000 };
+        let identity = Identity { id: "0011-aaBB-CCdd".into(), port: 7000 };
         Records::new(&identity, ["192.0.2.7".parse().unwrap()])
     }
 
@@ -257,7 +253,7 @@ mod tests {
         assert_eq!(records.label(), "gabion-ccdd");
         records.rename();
         assert_eq!(records.label(), "gabion-ccdd-2");
-        let odd = Identity { id: "é.".into(), version: String::new(), port: 1 };
+        let odd = Identity { id: "é.".into(), port: 1 };
         assert_eq!(odd.short(), "");
     }
 
@@ -273,12 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn text_tells_the_id_and_the_version_and_nothing_else() {
+    fn text_tells_the_id_and_nothing_else() {
         let records = records();
         let RData::TXT(text) = &records.of(Kind::Text, For::Group)[0].rdata else { panic!("no text") };
         let told: Vec<_> = text.iter_raw().collect();
-        assert_eq!(told.len(), 2);
-        assert_eq!(told[0], (b"id".as_slice(), Some(b"0011-aaBB-CCdd".as_slice())));
-        assert_eq!(told[1], (b"version".as_slice(), Some(b"0.1.0".as_slice())));
+        assert_eq!(told, [(b"id".as_slice(), Some(b"0011-aaBB-CCdd".as_slice()))]);
     }
 }

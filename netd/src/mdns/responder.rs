@@ -427,7 +427,7 @@ mod tests {
     use simple_dns::TYPE;
 
     fn identity() -> Identity {
-        Identity { id: "0011aabbccdd".into(), version: "0.1.0".into(), port: 7000 }
+        Identity { id: "0011aabbccdd".into(), port: 7000 }
     }
 
     fn address(last: u8) -> IpAddr {

@@ -1,5 +1,5 @@
 //! Somebody on the link of a production device, whom it does not know: he hears nothing from it, as long as its owner does not have
-//! it announce itself. (Then he hears its id and version: `neighbours`.)
+//! it announce itself. (Then he hears its id: `neighbours`.)
 
 use crate::heart;
 use device_test::site::{self, servers};
