@@ -13,6 +13,7 @@
 //! | `floor` | which systems are too old for it |
 //! | `escrow` | a recovery key of the data device, for the service |
 //! | `serve` | `os.gabion.Certificate` |
+//! | `status` | `os.gabion.Identity` |
 //! | `state`, `daemon` | all of it, joined |
 
 pub mod catalog;
@@ -28,6 +29,7 @@ pub mod request;
 pub mod round;
 pub mod serve;
 pub mod state;
+mod status;
 pub mod tls;
 pub mod uki;
 pub mod unlock;

@@ -1,4 +1,4 @@
-//! `os.gabion.Certificate`. Who calls is known by where the connection came in; which key signs follows from that, and from
+//! `os.gabion.Certificate`, and the server of all that attestd has for the bus. Who calls is known by where the connection came in; which key signs follows from that, and from
 //! nothing that is said.
 //!
 //! What an attacker controls: how often he calls, and the digests. A call keeps the TPM busy for as long as it takes it, so
@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bus::bulk;
 use bus::interfaces::certificate::*;
+use bus::interfaces::identity;
 use bus::server::{Answer, Call, Server};
 use bus::session::About;
 use serde::Serialize;
@@ -56,6 +57,7 @@ pub async fn run(state: Rc<State>) -> std::io::Result<()> {
     let about = About { vendor: "Gabion", product: "attestd", version: env!("CARGO_PKG_VERSION"), url: "" };
     let mut server = Server::new(about)?;
     server.serve(&INTERFACE, dispatch);
+    server.serve(&identity::INTERFACE, identity::dispatch);
     let (_done, answers) = bus_tokio::answers();
     bus_tokio::run(server, Serve { state, buckets: RefCell::default() }, answers).await
 }
@@ -130,6 +132,10 @@ impl Handler for Serve {
 }
 
 impl Serve {
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
     fn held(&self, app: &str, uid: u32) -> Result<Held, String> {
         let now_s = crate::state::now_s();
         let kept = self.state.kept.borrow();

@@ -43,6 +43,7 @@ const TABLE: &[(&str, Methods)] = &[
     ),
     ("os.gabion.Crashes", &[("List", System), ("Follow", System)]),
     ("os.gabion.Device", &[("GetInfo", Apps)]),
+    ("os.gabion.Identity", &[("GetStatus", System)]),
     (
         "os.gabion.Network",
         &[

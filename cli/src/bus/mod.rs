@@ -48,6 +48,13 @@ pub(crate) struct Place {
     timeout: u64,
 }
 
+impl Place {
+    /// Longest wait for the device.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
 #[derive(Subcommand)]
 enum What {
     /// List who may call what, who serves it, and how many connections are open.
@@ -142,7 +149,7 @@ impl Call {
 impl Device {
     /// As it was named, or where it is looked for.
     pub(crate) fn find(place: Place) -> Result<Self, Error> {
-        Ok(Self { first: device::find(place.device)?, patience: Duration::from_secs(place.timeout) })
+        Ok(Self { patience: place.patience(), first: device::find(place.device)? })
     }
 
     fn list(&self, json: bool) -> anyhow::Result<bool> {

@@ -2,6 +2,7 @@
 //! users see it.
 
 mod client;
+mod enrol;
 pub(crate) mod fleet;
 mod program;
 mod session;
@@ -72,6 +73,8 @@ pub(crate) enum DeviceAsked {
         #[arg(long)]
         json: bool,
     },
+    /// Claim a developer's device, on whose port this machine is: id and code come from there. Waits until it has them.
+    Enrol(enrol::Asked),
     /// Take a device into a group, by the code it shows or by its owner's transfer token.
     Claim {
         #[command(flatten)]
@@ -220,6 +223,7 @@ fn device_act(asked: DeviceAsked) -> Result<()> {
             let device: Device = client.get(&which.path(""))?;
             if json { show(&device) } else { print_device(&device) }
         }
+        DeviceAsked::Enrol(asked) => enrol::run(&client, asked),
         DeviceAsked::Claim { which: Which { catalog, device }, proof, product, group } => {
             let claim = NewClaim { device, proof, product, group };
             show(&client.post::<Device>(&format!("/v1/catalogs/{catalog}/claims"), Some(&claim))?)
