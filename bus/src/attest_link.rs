@@ -7,7 +7,8 @@
 //! attestd starts   attestd ──Hello──▶ sandboxd    answers with the whole state
 //! sandboxd starts                                 sends it unasked
 //!
-//! state = Sync · Floor · Release · Packages(fd) · Boot(fd)? · Kept(fd)? · Service · ClockSet? · Unlock(fds)? · App* · SyncEnd
+//! state = Sync · Floor · Release · Unlock(fds) while the data device is locked; then, or once it can not be opened,
+//!         Sync · Floor · Release · Packages(fd) · Boot(fd)? · Kept(fd)? · Service · ClockSet? · App* · Report* · SyncEnd
 //!
 //! before an app is launched for the first time since the device booted:
 //!   App(fd) ──▶ attestd ──Record──▶ sandboxd keeps it ──Recorded──▶ attestd extends the TPM ──Measured──▶ launch

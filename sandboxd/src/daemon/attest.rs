@@ -132,14 +132,19 @@ impl Daemon {
         Ok(())
     }
 
-    /// Tells everything from the beginning.
+    /// Tells everything from the beginning. Of a device that is locked nothing else is told before: what there is to tell is
+    /// in there, and nothing comes over the network while its key is being got.
     fn attest_state(&mut self) {
         self.attest.outbox.clear();
         self.attest.greeted = true;
-        self.attest_send(&ToAttestd::Sync, Vec::new());
-        self.attest_send(&ToAttestd::Floor(self.config.floor), Vec::new());
-        let release = release::running(&self.config.os_release).unwrap_or_default();
-        self.attest_send(&ToAttestd::Release(updatefiles::plain(&release)), Vec::new());
+        if !self.attest_unlock() {
+            self.attest_everything();
+        }
+    }
+
+    /// All but the key of the data device.
+    pub(super) fn attest_everything(&mut self) {
+        self.attest_begin();
         match attestfiles::packages(&self.config) {
             Ok(log) => self.attest_send(&ToAttestd::Packages, vec![log]),
             Err(e) => console::problem("device", &format!("no package log: {e}"), "no app is started"),
@@ -164,7 +169,6 @@ impl Daemon {
         if self.attest.clock_set {
             self.attest_send(&ToAttestd::ClockSet, Vec::new());
         }
-        self.attest_unlock();
         for (package, dir) in self.attest.packages.values().cloned().collect::<Vec<_>>() {
             self.attest_package(package, &dir);
         }
@@ -174,14 +178,26 @@ impl Daemon {
         self.attest_send(&ToAttestd::SyncEnd, Vec::new());
     }
 
-    /// Hands attestd what it needs to unlock the data device, if it is locked.
-    fn attest_unlock(&mut self) {
-        let Some(device) = closed_device(&self.config).filter(|_| self.locked) else { return };
+    fn attest_begin(&mut self) {
+        self.attest_send(&ToAttestd::Sync, Vec::new());
+        self.attest_send(&ToAttestd::Floor(self.config.floor), Vec::new());
+        let release = release::running(&self.config.os_release).unwrap_or_default();
+        self.attest_send(&ToAttestd::Release(updatefiles::plain(&release)), Vec::new());
+    }
+
+    /// Hands attestd what it needs to unlock the data device, if it is locked; whether it is, and can be read.
+    fn attest_unlock(&mut self) -> bool {
+        let Some(device) = closed_device(&self.config).filter(|_| self.locked) else { return false };
         match self.attest_header(device) {
-            Ok(fds) => self.attest_send(&ToAttestd::Unlock, fds),
+            Ok(fds) => {
+                self.attest_begin();
+                self.attest_send(&ToAttestd::Unlock, fds);
+                true
+            }
             Err(e) => {
                 let text = format!("can not read {}: {e}", device.display());
                 console::problem("device", &text, "check the disk; no app is started without storage");
+                false
             }
         }
     }
@@ -229,6 +245,9 @@ impl Daemon {
     /// on; not while that is on trial, since the one before has to get at the data if it is not good.
     fn attest_raised(&mut self, floor: u32) {
         let before = self.attest.floor.replace(floor);
+        if before.is_some_and(|before| before < floor) {
+            console::say(format_args!("event floor: no system below {floor} gets at the storage any more"));
+        }
         let trial = self.update.running.as_ref().is_some_and(Running::is_on_trial);
         if !trial && before.is_none_or(|before| before < floor) && floor < self.config.floor {
             self.attest_raise();
@@ -278,6 +297,7 @@ impl Daemon {
                     &text,
                     "check the disk and the kernel's log; no app is started without storage",
                 );
+                self.attest_everything();
                 Ok(())
             }
         }
@@ -342,6 +362,7 @@ impl Daemon {
                     let help =
                         "boot a signed image on the board it was sealed to, or open it by its recovery key";
                     console::problem("device", &format!("the storage stays locked: {why}"), help);
+                    self.attest_everything();
                 }
                 Some(FromAttestd::Header) => self.attest_give_header(),
                 Some(FromAttestd::Rewrite) => self.attest_rewrite(fds.pop()),
