@@ -7,12 +7,14 @@
 mod act;
 mod apps;
 mod bus;
+mod image;
 mod local;
 mod network;
 mod policy_command;
 mod project;
 mod repository;
 mod service;
+mod update;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -104,6 +106,15 @@ enum Command {
     /// Make, sign and publish a repository of updates, in a folder.
     #[command(subcommand)]
     Repository(repository::Asked),
+    /// Releases of images: payloads made, signed, published by the service.
+    #[command(subcommand)]
+    Image(image::Asked),
+    /// Have groups of devices run releases, in waves; see how far they are.
+    #[command(subcommand)]
+    Deployment(service::deployment::DeploymentAsked),
+    /// Ask a developer's device for updates, and put them off.
+    #[command(after_help = EXIT_CODES)]
+    Update(update::Asked),
     /// What a device showed of itself, and what it should be.
     #[command(subcommand)]
     Attest(service::AttestAsked),
@@ -159,6 +170,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Release(asked) => service::fleet::release(asked),
         Command::Device(asked) => service::device(asked),
         Command::Repository(asked) => repository::run(asked),
+        Command::Image(asked) => image::run(asked),
+        Command::Deployment(asked) => service::deployment::run(asked),
+        Command::Update(asked) => update::run(asked),
         Command::Attest(asked) => service::attest(asked),
     }
 }

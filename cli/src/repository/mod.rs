@@ -1,5 +1,7 @@
-//! `gabion repository`: makes, signs and publishes a repository of updates in a folder. It talks to nobody.
+//! `gabion repository`: makes, signs and publishes a repository of updates in a folder. It talks to nobody, but for what is in
+//! `remote`: the service that has the online keys.
 
+pub(crate) mod remote;
 mod table;
 
 use std::fs::File;
@@ -13,7 +15,10 @@ use repository::Repository;
 use repository::edit::{Beginning, Change, Holders};
 use repository::folder::Periods;
 use repository::keys::{KeyFile, ROUNDS, Signer};
+use service_api::Name;
 use tuf::custom::{Custom, Kind};
+
+use crate::service::{session, told};
 
 /// The longest passphrase.
 const PASSPHRASE_MAX: u64 = 4096;
@@ -110,6 +115,36 @@ pub(crate) enum Asked {
         timestamp_days: Option<u32>,
         #[command(flatten)]
         opened: Opened,
+    },
+    /// Write the public part of the service's own key, which is to be that of snapshot and timestamp. For operators.
+    Online {
+        /// Where to write it; nothing may be there.
+        public: PathBuf,
+        /// Have the service make another one, to rotate to.
+        #[arg(long)]
+        new: bool,
+    },
+    /// Fetch what the service has published, so that the next versions follow it.
+    Pull {
+        /// The repository; it is made if --root says whom to believe.
+        folder: PathBuf,
+        /// The root that devices are made with, if the folder has none.
+        #[arg(long)]
+        root: Option<PathBuf>,
+    },
+    /// Send the service what is staged and has all its signatures. It checks that and publishes it.
+    Push {
+        /// The repository.
+        folder: PathBuf,
+        /// The catalog whose artefacts its releases are made of.
+        catalog: Name,
+    },
+    /// Forget what is staged of a role.
+    Drop {
+        /// The repository.
+        folder: PathBuf,
+        /// The role.
+        role: String,
     },
     /// Show roles, keys, what waits for whose signature, what expires, and targets.
     Show {
@@ -209,8 +244,8 @@ pub(crate) enum Class {
 
 /// `gabion repository`. False: it can't be done as it is asked for.
 pub(crate) fn run(asked: Asked) -> Result<bool> {
-    match act(asked) {
-        Ok(()) => Ok(true),
+    match told(act(asked)) {
+        Ok(done) => Ok(done),
         Err(error) => match error.downcast_ref() {
             Some(repository::Error::Asked(why)) => {
                 eprintln!("gabion: {why}");
@@ -254,6 +289,10 @@ fn act(asked: Asked) -> Result<()> {
             open(&folder)?.rotate(&role, &Change { add, remove, threshold })?;
             println!("`gabion repository show` says whose signatures it waits for");
         }
+        Asked::Online { public, new } => remote::online(&public, new)?,
+        Asked::Pull { folder, root } => remote::pull(&session::resume()?, &folder, root.as_deref())?,
+        Asked::Push { folder, catalog } => remote::push(&session::resume()?, &folder, &catalog)?,
+        Asked::Drop { folder, role } => open(&folder)?.drop_staged(&role)?,
         Asked::Renew { folder, role } => {
             open(&folder)?.renew(&role)?;
             println!("{role} waits for signatures");
@@ -324,7 +363,7 @@ impl Add {
 }
 
 impl Opened {
-    fn passphrase(&self) -> Result<String> {
+    pub(crate) fn passphrase(&self) -> Result<String> {
         let path = &self.passphrase_file;
         let mut text = String::new();
         let file = File::open(path).with_context(|| path.display().to_string())?;
@@ -335,7 +374,7 @@ impl Opened {
     }
 }
 
-fn open(folder: &Path) -> Result<Repository> {
+pub(crate) fn open(folder: &Path) -> Result<Repository> {
     Ok(Repository::open(folder, now_s()?)?)
 }
 
@@ -344,10 +383,10 @@ fn holders(keys: &[PathBuf], threshold: u32) -> Result<Holders> {
     Ok(Holders { keys, threshold })
 }
 
-fn signer(path: &Path, passphrase: &str) -> Result<Signer> {
+pub(crate) fn signer(path: &Path, passphrase: &str) -> Result<Signer> {
     Ok(KeyFile::read(path)?.open(passphrase, path)?)
 }
 
-fn now_s() -> Result<i64> {
+pub(crate) fn now_s() -> Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?)
 }

@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_secs(30);
 const ANSWER_MAX: u64 = 64 << 20;
 
 /// The service as somebody reaches it.
-pub(super) struct Client {
+pub(crate) struct Client {
     host: String,
     port: u16,
     tls: Arc<ClientConfig>,
@@ -32,7 +32,7 @@ pub(super) struct Client {
 
 impl Client {
     /// The service at `https://HOST[:PORT]`, known by a root (PEM).
-    pub(super) fn new(url: &str, root: &str, token: Option<Code>) -> Result<Self> {
+    pub(crate) fn new(url: &str, root: &str, token: Option<Code>) -> Result<Self> {
         let rest = url.strip_prefix("https://").context("the service's address begins with https://")?;
         let rest = rest.trim_end_matches('/');
         ensure!(
@@ -55,32 +55,59 @@ impl Client {
     }
 
     /// What is there.
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         read(&self.send("GET", path, None)?)
     }
 
     /// Asks for something to be made.
-    pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&impl Serialize>) -> Result<T> {
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&impl Serialize>) -> Result<T> {
         let body = body.map(serde_json::to_string).transpose()?;
         read(&self.send("POST", path, body.as_deref())?)
     }
 
     /// Asks for something to be done, of which there is nothing to say.
-    pub(super) fn act(&self, method: &str, path: &str, body: Option<&impl Serialize>) -> Result<()> {
+    pub(crate) fn act(&self, method: &str, path: &str, body: Option<&impl Serialize>) -> Result<()> {
         let body = body.map(serde_json::to_string).transpose()?;
         self.send(method, path, body.as_deref()).map(drop)
     }
 
-    fn send(&self, method: &str, path: &str, body: Option<&str>) -> Result<Vec<u8>> {
+    /// A file as it is; none if there is none.
+    pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match self.send("GET", path, None) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => match error.downcast_ref::<Problem>() {
+                Some(problem) if problem.status == 404 => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Puts a file's bytes there.
+    pub(crate) fn put(&self, path: &str, file: &std::path::Path) -> Result<()> {
+        let mut bytes = std::fs::File::open(file).with_context(|| file.display().to_string())?;
+        let length = bytes.metadata()?.len();
+        let head = format!("Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n");
+        let answer = self.exchange(&(self.head("PUT", path) + &head), &mut bytes);
+        self.answer(answer).map(drop)
+    }
+
+    fn head(&self, method: &str, path: &str) -> String {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.host);
         if let Some(token) = &self.token {
             head += &format!("Authorization: Bearer {}\r\n", token.as_str());
         }
+        head
+    }
+
+    fn send(&self, method: &str, path: &str, body: Option<&str>) -> Result<Vec<u8>> {
+        let mut head = self.head(method, path);
         if let Some(body) = body {
             head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
         }
-        let request = format!("{head}\r\n{}", body.unwrap_or_default());
-        let answer = self.exchange(request.as_bytes());
+        self.answer(self.exchange(&(head + "\r\n"), &mut body.unwrap_or_default().as_bytes()))
+    }
+
+    fn answer(&self, answer: Result<Vec<u8>>) -> Result<Vec<u8>> {
         let answer = answer.with_context(|| format!("asking {}:{}", self.host, self.port))?;
         let (status, body) = parts(&answer)?;
         if (200..300).contains(&status) {
@@ -92,16 +119,21 @@ impl Client {
         }
     }
 
-    fn exchange(&self, request: &[u8]) -> Result<Vec<u8>> {
+    fn exchange(&self, head: &str, body: &mut impl Read) -> Result<Vec<u8>> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))?;
         stream.set_read_timeout(Some(WAIT))?;
         stream.set_write_timeout(Some(WAIT))?;
         let name = ServerName::try_from(self.host.clone())?;
         let mut stream = StreamOwned::new(ClientConnection::new(self.tls.clone(), name)?, stream);
-        stream.write_all(request)?;
+        stream.write_all(head.as_bytes())?;
+        // A refusal may come before the body went through.
+        let sent = std::io::copy(body, &mut stream);
         let mut answer = Vec::new();
         // A connection that ends without TLS's own word was cut: an error, and no short answer.
-        stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+        match stream.take(ANSWER_MAX).read_to_end(&mut answer) {
+            Err(_) if answer.is_empty() && sent.is_err() => drop(sent?),
+            read => drop(read?),
+        }
         Ok(answer)
     }
 }

@@ -1,11 +1,12 @@
 //! `gabion service`, `gabion catalog` and what is in one, `gabion device` and `gabion attest`: the Security Service, as its
 //! users see it.
 
-mod client;
+pub(crate) mod client;
+pub(crate) mod deployment;
 mod enrol;
 pub(crate) mod fleet;
 mod program;
-mod session;
+pub(crate) mod session;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -114,6 +115,16 @@ pub(crate) enum DeviceAsked {
     Revoke(Which),
     /// Grant certificates again; also to a device whose TPM was cleared.
     Reinstate(Which),
+    /// Have a device ask for updates at once, by the connection that it waits on.
+    UpdateNow(Which),
+    /// Show what a device runs, as it last said, and how its updates went.
+    Updates {
+        #[command(flatten)]
+        which: Which,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the recovery key of a device's data disk, which its group's policy asked for. That you did is noted.
     RecoveryKey {
         #[command(flatten)]
@@ -184,7 +195,7 @@ pub(crate) fn attest(asked: AttestAsked) -> Result<bool> {
 }
 
 /// A refusal is an answer, said on standard error; everything else that went wrong is an error.
-fn told(done: Result<()>) -> Result<bool> {
+pub(crate) fn told(done: Result<()>) -> Result<bool> {
     match done {
         Ok(()) => Ok(true),
         Err(error) => match error.downcast_ref::<Problem>() {
@@ -239,6 +250,10 @@ fn device_act(asked: DeviceAsked) -> Result<()> {
             let key: EscrowedKey = client.post(&which.path("/recovery-key"), None::<&()>)?;
             if json { show(&key) } else { line(key.recovery_key.as_str()) }
         }
+        DeviceAsked::UpdateNow(which) => act("POST", &which.path("/update-check")),
+        DeviceAsked::Updates { which, json } => {
+            deployment::print_updates(&client.get(&which.path("/updates"))?, json)
+        }
         DeviceAsked::Release(which) => act("DELETE", &which.path("/claim")),
         DeviceAsked::Revoke(which) => act("PUT", &which.path("/revocation")),
         DeviceAsked::Reinstate(which) => act("DELETE", &which.path("/revocation")),
@@ -285,11 +300,11 @@ fn print_device(device: &Device) -> Result<()> {
 }
 
 /// A line on standard output. Whoever reads it may have gone: no panic, and no success either.
-fn line(text: &str) -> Result<()> {
+pub(crate) fn line(text: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{text}").context("writing to standard output")
 }
 
-fn show(value: &impl Serialize) -> Result<()> {
+pub(crate) fn show(value: &impl Serialize) -> Result<()> {
     line(&serde_json::to_string_pretty(value)?)
 }
 
@@ -313,6 +328,6 @@ fn print_verdict(verdict: &Verdict) -> Result<()> {
 }
 
 /// A device has a say in what was measured, and the terminal is not its own.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

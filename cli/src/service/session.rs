@@ -61,7 +61,7 @@ pub(super) fn begin_elsewhere(
 }
 
 /// The service, as the user who is signed in.
-pub(super) fn resume() -> Result<Client> {
+pub(crate) fn resume() -> Result<Client> {
     let mut session = read()?;
     if session.ends <= now() + EARLY_S {
         let client = Client::new(&session.url, &session.root, None)?;

@@ -22,7 +22,7 @@ pub const METADATA_MAX: usize = 1 << 20;
 /// Roles that come at once.
 pub const ROLES_MAX: usize = 16;
 /// Documents that come at once.
-pub const DOCUMENTS_MAX: usize = 16;
+pub const DOCUMENTS_MAX: usize = 64;
 
 /// One of the service's own keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub struct NewUpdates {
     /// Documents of releases that those roles speak for and that the service has not yet. What they name has been put into
     /// the catalog's store of artefacts before.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Document>, max_items = 16))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Document>, max_items = 64))]
     pub documents: Few<Document, DOCUMENTS_MAX>,
 }
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use tuf::date::Date;
-use tuf::envelope::Envelope;
 use tuf::metadata::{Root, Signed, Targets};
 use tuf::{hex, name};
 
@@ -43,12 +42,6 @@ pub struct Repository {
     folder: PathBuf,
     pub(crate) periods: Periods,
     pub(crate) now_s: i64,
-}
-
-/// Of any role.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u64,
 }
 
 /// A file that was taken in.
@@ -165,30 +158,6 @@ impl Repository {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(Error::Io(path, e)),
         }
-    }
-
-    /// Takes in a file of metadata that was published elsewhere, of a role's version (none: the timestamp). What is staged and
-    /// the same file is done.
-    ///
-    /// # Errors
-    /// It is none of that role's, or the disk.
-    pub fn received(&self, role: &str, version: Option<u64>, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.metadata().join(name::published(role, version));
-        let envelope = Envelope::read(bytes).map_err(|why| Error::Content(path.clone(), why.to_string()))?;
-        let head: Versioned = serde_json::from_str(envelope.signed_text()).map_err(Error::content(&path))?;
-        if version.is_some_and(|version| version != head.version) {
-            return Err(Error::Content(path, format!("it is version {}", head.version)));
-        }
-        self.publish(role, version, bytes)?;
-        self.unstage(role, bytes)
-    }
-
-    /// The version of a role that is staged, if one is.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn staged_version(&self, role: &str) -> Result<Option<u64>, Error> {
-        Ok(self.waiting(role)?.map(|waiting| waiting.version))
     }
 
     /// The next root: what is staged, or what is published.

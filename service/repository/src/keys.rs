@@ -131,6 +131,11 @@ impl KeyFile {
         id_of(&self.public)
     }
 
+    /// A key of somebody else.
+    pub fn of_public(public: Key) -> Self {
+        Self { public, private: None }
+    }
+
     /// The public part alone.
     pub fn to_public(&self) -> Self {
         Self { public: self.public.clone(), private: None }

@@ -6,6 +6,7 @@
 //! | [`edit`] | what changes a role: its next version is staged |
 //! | [`sign`] | signatures, one after the other, on whatever machine |
 //! | [`publish`] | what has all its signatures becomes what devices see, at once |
+//! | [`receive`] | what was published elsewhere is taken in |
 //! | [`show`] | what there is, what waits for whom, what expires |
 //! | [`folder`], [`document`] | files |
 //!
@@ -19,6 +20,7 @@ pub mod error;
 pub mod folder;
 pub mod keys;
 pub mod publish;
+pub mod receive;
 pub mod show;
 pub mod sign;
 

@@ -1,3 +1,5 @@
+//! Single steps, and histories of a group of devices.
+
 use super::*;
 use proptest::prelude::*;
 use service_api::DeviceId;

@@ -43,7 +43,7 @@ impl Verifier for StandIn {
     }
 
     fn check_release(&self, release: &NewRelease) -> Result<(), Vec<String>> {
-        let known = release.reference_values.contains_key("values");
+        let known = ["values", "root_hash"].iter().any(|key| release.reference_values.contains_key(*key));
         known.then_some(()).ok_or_else(|| vec!["no values".to_owned()])
     }
 
@@ -90,22 +90,22 @@ pub(crate) struct Site {
 impl Site {
     /// Of a new state in `database`.
     pub(crate) async fn start(database: &str) -> Result<Self> {
-        let file = AuthorityFile::make(&["localhost".to_owned()], PASSPHRASE, NonZeroU32::MIN, BEGIN)?;
+        Self::start_at(database, BEGIN).await
+    }
+
+    /// The same, at a time of its own.
+    pub(crate) async fn start_at(database: &str, now: i64) -> Result<Self> {
+        let file = AuthorityFile::make(&["localhost".to_owned()], PASSPHRASE, NonZeroU32::MIN, now)?;
         let (store, from) = Store::migrate(database).await?;
         assert_eq!(from, 0, "the database is new");
         store.close().await;
-        Self::serve(database, file, BEGIN, generous()).await
+        Self::serve(database, file, now, generous()).await
     }
 
     /// Of what is there.
     pub(crate) async fn serve(database: &str, file: AuthorityFile, now: i64, limits: Limits) -> Result<Self> {
         let store = Store::open(database).await?;
-        let (code, subject) = (secrets::spoken_code()?, "operator".parse()?);
-        let digest = secrets::digest_of(&code);
-        let kept = store.write(move |connection| {
-            Box::pin(async move { people::invite(connection, &digest, &subject, None, BEGIN + 86_400).await })
-        });
-        kept.await.map_err(|refusal| refusal.problem())?;
+        let code = invited(&store, now).await?;
         let authority = file.open(PASSPHRASE)?;
         let root = authority.root().to_vec();
         let clock = Arc::new(AtomicI64::new(now));
@@ -117,7 +117,7 @@ impl Site {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let own = Own::Made(file.names.clone());
         let running = Running::start(service, own, loopback, Some(loopback)).await?;
-        let (database, code) = (database.to_owned(), code.as_str().to_owned());
+        let database = database.to_owned();
         Ok(Self { running, clock, root, database, file, code, _artefacts: folder })
     }
 
@@ -134,6 +134,16 @@ impl Site {
     pub(crate) fn root_pem(&self) -> String {
         pem(&self.root)
     }
+}
+
+async fn invited(store: &Store, now: i64) -> Result<String> {
+    let (code, subject) = (secrets::spoken_code()?, "operator".parse()?);
+    let digest = secrets::digest_of(&code);
+    let kept = store.write(move |connection| {
+        Box::pin(async move { people::invite(connection, &digest, &subject, None, now + 86_400).await })
+    });
+    kept.await.map_err(|refusal| refusal.problem())?;
+    Ok(code.as_str().to_owned())
 }
 
 /// So many that no test meets them.

@@ -89,9 +89,14 @@ impl Releaser {
         Ok(answer)
     }
 
-    /// Takes in what was published.
+    /// Takes in what was published, root first.
     async fn receive(&self, client: &Client, published: &Value) -> Result<()> {
-        for role in published["roles"].as_array().into_iter().flatten() {
+        let roles: Vec<&Value> = published["roles"].as_array().into_iter().flatten().collect();
+        let rank =
+            |role: &&Value| ["root", "targets"].iter().position(|first| role["role"] == *first).unwrap_or(2);
+        let mut roles = roles;
+        roles.sort_by_key(rank);
+        for role in roles {
             let (name, version) =
                 (text(&role["role"])?, role["version"].as_u64().filter(|_| role["role"] != "timestamp"));
             let file = tuf::name::published(&name, version);

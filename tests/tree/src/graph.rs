@@ -63,7 +63,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("service/api", &[]),
     ("service/repository", &["updated/tuf"]),
     ("attestd/evidence", &[]),
-    ("service", &["service/api", "service/repository", "updated/tuf", "attestd/evidence"]),
+    ("service", &["service/api", "service/repository", "updated/tuf", "attestd/evidence", "updated/delta"]),
     (
         "cli",
         &[
@@ -76,6 +76,7 @@ const MAY: &[(&str, &[&str])] = &[
             "service/repository",
             "updated/tuf",
         ],
+        &["policy", "bus", "cli/boxed", "service/api", "service/repository", "updated/tuf", "updated/delta"],
     ),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];

@@ -1,0 +1,150 @@
+//! `gabion update`: a developer's device and its updates, over its bus. For a device elsewhere: `gabion device update-now`.
+
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::bus::{Call, Device, Place, print};
+
+/// Arguments of `gabion update`.
+#[derive(Args)]
+pub(crate) struct Asked {
+    #[command(flatten)]
+    place: Place,
+    /// As JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Look for updates now.
+    Check,
+    /// Say what runs, what is coming, how far it is and why it is no further.
+    Status,
+    /// Put an update off.
+    Defer {
+        /// What it replaces.
+        target: Target,
+        /// For how many minutes from now.
+        minutes: u32,
+        /// Which app.
+        #[arg(long, required_if_eq("target", "app"))]
+        app: Option<String>,
+    },
+    /// Let an update that was put off go on.
+    Resume {
+        /// What it replaces.
+        target: Target,
+        /// Which app.
+        #[arg(long, required_if_eq("target", "app"))]
+        app: Option<String>,
+    },
+    /// Say what happens to updates, as it happens.
+    Watch,
+}
+
+/// What an update replaces.
+#[derive(Clone, Copy, ValueEnum)]
+enum Target {
+    /// The system.
+    Os,
+    /// An app.
+    App,
+}
+
+impl Target {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Os => "os",
+            Self::App => "app",
+        }
+    }
+}
+
+/// One update, as the interface has it.
+#[derive(Deserialize)]
+struct Status {
+    target: String,
+    app: Option<String>,
+    running_version: String,
+    coming_version: Option<String>,
+    state: String,
+    failure: Option<String>,
+}
+
+/// `gabion update`. False: refused, or an error reply, which was said.
+pub(crate) fn run(asked: Asked) -> Result<bool> {
+    let device = Device::find(asked.place)?;
+    let as_json = asked.json;
+    let call = |method: &str, parameters: Value, more: bool| {
+        let parameters = parameters.as_object().cloned().unwrap_or_default();
+        Call::new(&format!("os.gabion.Update.{method}"), parameters, more)
+    };
+    let plain = |parameters: &Value| Ok(print(&format!("{parameters:#}\n")));
+    match asked.what {
+        What::Check => device.one(&call("CheckNow", json!({}), false)?, |reply| shown(reply, as_json)),
+        What::Status => device.one(&call("GetStatus", json!({}), false)?, |reply| shown(reply, as_json)),
+        What::Defer { target, minutes, app } => {
+            let parameters = with_app(json!({"target": target.word(), "minutes": minutes}), app);
+            device.one(&call("Defer", parameters, false)?, |reply| {
+                if as_json { plain(reply) } else { Ok(print(&until(reply))) }
+            })
+        }
+        What::Resume { target, app } => {
+            let parameters = with_app(json!({"target": target.word()}), app);
+            device.one(&call("Resume", parameters, false)?, |_| Ok(true))
+        }
+        What::Watch => device.one(&call("Watch", json!({}), true)?, |reply| Ok(print(&format!("{reply}\n")))),
+    }
+}
+
+fn with_app(mut parameters: Value, app: Option<String>) -> Value {
+    if let Some(app) = app {
+        parameters["app"] = json!(app);
+    }
+    parameters
+}
+
+fn until(reply: &Value) -> String {
+    let us = reply.get("until_us").and_then(Value::as_i64).unwrap_or(0);
+    format!("put off until {} seconds since 1970\n", us / 1_000_000)
+}
+
+fn shown(reply: &Value, as_json: bool) -> Result<bool> {
+    if as_json {
+        return Ok(print(&format!("{reply:#}\n")));
+    }
+    let updates = Vec::<Status>::deserialize(reply.get("updates").unwrap_or(&Value::Null))?;
+    Ok(print(&updates.iter().map(text).collect::<String>()))
+}
+
+fn text(update: &Status) -> String {
+    let name = update.app.as_ref().map_or_else(|| update.target.clone(), Clone::clone);
+    let coming = update.coming_version.as_ref().map_or(String::new(), |coming| format!(" -> {coming}"));
+    let failure = update.failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
+    let line = format!("{name} {}{coming} {}{failure}", update.running_version, update.state);
+    // The device has a say in it, and the terminal is not its own.
+    line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).chain(['\n']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn update_is_told_on_one_line_whatever_the_device_says() {
+        let update = Status {
+            target: "os".to_owned(),
+            app: None,
+            running_version: "1.0".to_owned(),
+            coming_version: Some("1.1".to_owned()),
+            state: "deferred".to_owned(),
+            failure: Some("no\nway\u{1b}[2J".to_owned()),
+        };
+        assert_eq!(text(&update), "os 1.0 -> 1.1 deferred: no\u{fffd}way\u{fffd}[2J\n");
+    }
+}
