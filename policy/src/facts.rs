@@ -91,6 +91,8 @@ choice! {
         Net = "net",
         /// Talking to the TPM, to the service, and on the bus.
         Attest = "attest",
+        /// Fetching updates, writing them to where it is let, keeping how far they are, and on the bus.
+        Update = "update",
     }
 }
 

@@ -52,13 +52,21 @@ const STORAGE: &str = "/data";
 /// # Errors
 /// Standard input is no link to `sandboxd`; the kernel has no more descriptors or memory.
 pub fn run() -> io::Result<()> {
+    run_with(PathBuf::from(STORAGE))
+}
+
+/// The same with its storage elsewhere.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn run_with(storage: PathBuf) -> io::Result<()> {
     let link: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     // Without the bus we are nobody, and the service says that it wants to know.
     let identity: connect::Identity =
         Rc::new(|| Some(Arc::new(gabion::certificate::Identity::of_app().ok()?)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     LocalSet::new().block_on(&runtime, async {
-        let daemon = daemon::Updated::new(link, PathBuf::from(STORAGE), identity, state::Clock::of_kernel())?;
+        let daemon = daemon::Updated::new(link, storage, identity, state::Clock::of_kernel())?;
         daemon.serve();
         daemon.run().await
     })

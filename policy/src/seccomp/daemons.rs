@@ -16,6 +16,7 @@ pub(super) fn allowed(filter: SystemFilter, rules: &mut Rules) {
         SystemFilter::Devport => devport(rules),
         SystemFilter::Net => net(rules),
         SystemFilter::Attest => attest(rules),
+        SystemFilter::Update => update(rules),
     }
 }
 
@@ -117,6 +118,28 @@ fn attest(rules: &mut Rules) {
         SYS_openat SYS_read SYS_pread64 SYS_writev SYS_eventfd2 SYS_fcntl SYS_bind SYS_connect SYS_getsockopt SYS_sendto
         SYS_sendmsg SYS_recvfrom SYS_shutdown SYS_memfd_create SYS_pwrite64 SYS_statx
     ]);
+    let option = [is_not(2, libc::SO_LINGER as u32)];
+    rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "options of its sockets, but to linger", &[&option]);
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| [is(0, family as u32)]);
+    let families: Vec<&[_]> = families.iter().map(<[_; 1]>::as_slice).collect();
+    rules.when(("SYS_socket", libc::SYS_socket), "to the bus, the service, and the name server", &families);
+}
+
+/// The update daemon: sockets as the identity daemon has them, and files of its own storage, written so that a power cut leaves the
+/// old or the new; of others it reads and writes descriptors that it was handed.
+fn update(rules: &mut Rules) {
+    bus(rules);
+    rules.always(calls![
+        SYS_openat SYS_read SYS_pread64 SYS_pwrite64 SYS_lseek SYS_fsync SYS_fdatasync SYS_getdents64 SYS_statx
+        SYS_writev SYS_eventfd2 SYS_fcntl SYS_bind SYS_connect SYS_getsockopt SYS_sendto SYS_sendmsg SYS_recvfrom
+        SYS_shutdown SYS_memfd_create
+    ]);
+    #[cfg(target_arch = "x86_64")]
+    rules.always(calls![SYS_rename SYS_unlink SYS_mkdir]);
+    #[cfg(target_arch = "aarch64")]
+    rules.always(calls![SYS_renameat SYS_unlinkat SYS_mkdirat]);
+    // What readdir(3) opened, and what it is. `AT_EMPTY_PATH`, for which glibc gives an empty path.
+    rules.when(("SYS_newfstatat", libc::SYS_newfstatat), "of a descriptor", &[&[masked(3, 0x1000, 0x1000)]]);
     let option = [is_not(2, libc::SO_LINGER as u32)];
     rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "options of its sockets, but to linger", &[&option]);
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| [is(0, family as u32)]);

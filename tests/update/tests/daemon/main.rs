@@ -7,13 +7,14 @@
 //! | `server` | the service and the repository, and what goes wrong with them |
 //! | `board` | `sandboxd`, the disk and the boot loader |
 //! | `world` | all of it |
-//! | `system`, `apps`, `faults`, `kills` | tests |
+//! | `system`, `apps`, `faults`, `kills`, `process` | tests |
 
 mod apps;
 mod board;
 mod clock;
 mod faults;
 mod kills;
+mod process;
 mod releases;
 mod server;
 mod system;

@@ -55,7 +55,16 @@ pub(crate) fn paths(paths: &[String]) -> Few<Text<256>, 200> {
 impl World {
     /// A device with the first of three systems, all published.
     pub(crate) async fn new() -> Self {
-        let site = Site::new().unwrap();
+        Self::of(Site::new().unwrap()).await
+    }
+
+    /// The same for whoever has the kernel's clock.
+    pub(crate) async fn now() -> Self {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        Self::of(Site::at(i64::try_from(now).unwrap()).unwrap()).await
+    }
+
+    async fn of(site: Site) -> Self {
         let systems: Vec<System> = (1..=3).map(|n| System::new(n).unwrap()).collect();
         releases::publish(&site, &systems[1], &[&systems[0]], 0).unwrap();
         let server = Server::begin(site.path().to_owned(), nothing()).await;
