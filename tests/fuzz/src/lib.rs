@@ -12,6 +12,7 @@
 //! | [`mdns`] | what anybody on the link says |
 //! | [`evidence`] | what a device shows of itself to whoever checks it |
 //! | [`attest`] | what has to do with the device's identity |
+//! | [`disk`] | the system's disk, and a kernel image that came |
 //! | [`update`] | what updates are told by |
 //! | [`service`] | what is sent to the Security Service, and what it answers |
 //! | [`net`] | what else the network daemon reads |
@@ -22,6 +23,7 @@
 
 pub mod attest;
 pub mod bus;
+pub mod disk;
 pub mod evidence;
 pub mod init;
 pub mod mdns;
@@ -76,6 +78,8 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("sealed", attest::sealed),
     ("luks", attest::luks),
     ("reports", sandboxd::reports),
+    ("disk", disk::disk),
+    ("kernelimage", disk::kernelimage),
     ("payload", payload::index),
     ("segment", payload::segment),
     ("bootlog", evidence::bootlog),

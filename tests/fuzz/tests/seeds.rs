@@ -40,6 +40,7 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.extend(net());
     all.extend(attest());
     all.extend(update());
+    all.extend(disk());
     let manifest = |name: &str| fs::read_to_string(folder("manifest").join(name)).context("a manifest");
     for name in ["small", "full"] {
         let text = manifest(name)?;
@@ -62,6 +63,32 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     all.push(("registry", "body", text.split("sum ").next().context("a body")?.into()));
     all.push(("package", "program", program()));
     Ok(all)
+}
+
+/// Changes to a good disk: none; a kernel image whose attempts are used up; a table that goes round; a partition elsewhere.
+fn disk() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let change = |sector: u16, at: u16, bytes: &[u8]| {
+        let length = bytes.len() as u8;
+        [&sector.to_le_bytes()[..], &at.to_le_bytes(), &[length], bytes].concat()
+    };
+    let program = |name: &[u8], text: &[u8]| {
+        let mut bytes = vec![0; 0x200];
+        bytes[0x3c] = 0x80;
+        bytes[0x80..0x84].copy_from_slice(b"PE\0\0");
+        bytes[0x86] = 1;
+        bytes[0x98..0x98 + name.len()].copy_from_slice(name);
+        bytes[0xa8..0xac].copy_from_slice(&(text.len() as u32).to_le_bytes());
+        bytes[0xac..0xb0].copy_from_slice(&0x200_u32.to_le_bytes());
+        [&bytes, text].concat()
+    };
+    vec![
+        ("disk", "good", Vec::new()),
+        ("disk", "other-root", change(2, 128 + 16, &[0x66; 16])),
+        ("disk", "loop", [change(41, 6, &[3, 0]), change(59, 6, &[3, 0])].concat()),
+        ("disk", "moved", change(2, 32, &[41, 0])),
+        ("kernelimage", "line", program(b".cmdline", b"ro GABION_FLOOR=3")),
+        ("kernelimage", "signatures", program(b".pcrsig", b"{}")),
+    ]
 }
 
 fn attest() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -394,6 +421,7 @@ fn seeds_that_are_made_are_taken() -> Result<()> {
             "registry" if name != "body" => Registry::parse(std::str::from_utf8(&bytes)?).is_ok(),
             "package" => package::elf::check(&bytes[..], package::elf::Machine::X86_64).is_ok(),
             "nts" if name == "established" => records::reply(&bytes).is_ok(),
+            "disk" if name == "good" => fuzz_entries::disk::changed(&bytes),
             "update" => fuzz_entries::update::arrives(&bytes),
             "sntp" => wire::answer(&bytes, *b"whatever", 1_700_000_000).is_ok(),
             _ => true,
