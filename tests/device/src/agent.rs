@@ -47,6 +47,11 @@ impl Ports {
     }
 }
 
+/// Of a device, too.
+fn copy(from: &str, to: &str) -> io::Result<u64> {
+    io::copy(&mut File::open(from)?, &mut File::create(to)?)
+}
+
 fn main() {
     if std::process::id() == 1 {
         // Without it the test that needs it says so by its time-out; the device boots in any case.
@@ -106,6 +111,7 @@ fn answer(words: &[&str], ports: &mut Ports, traced: &mut Traced) -> io::Result<
         ["ls", path] => names(path),
         ["size", path] => fs::metadata(path).map(|about| about.len().to_string()),
         ["securityfs"] => securityfs().map(|()| String::new()),
+        ["copy", from, to] => copy(from, to).map(|bytes| bytes.to_string()),
         ["mkdir", path] => fs::create_dir(path).map(|()| String::new()),
         ["write", path, text] => fs::write(path, text).map(|()| String::new()),
         ["kill", pid, signal] => send(pid, signal).map(|()| String::new()),
@@ -118,7 +124,7 @@ fn answer(words: &[&str], ports: &mut Ports, traced: &mut Traced) -> io::Result<
             Ok(String::new())
         }
         _ => Err(io::Error::other(
-            "ping, ps, cat, hex, ls, size, securityfs, mkdir PATH, write PATH WORD, kill PID SIGNAL, take PORT,PORT, seize PID PORT,PORT, release, watch UID NAME or watched",
+            "ping, ps, cat, hex, ls, size, securityfs, copy PATH PATH, mkdir PATH, write PATH WORD, kill PID SIGNAL, take PORT,PORT, seize PID PORT,PORT, release, watch UID NAME or watched",
         )),
     }
 }

@@ -29,6 +29,7 @@ pub struct Bench {
     data_bytes: u64,
     pub(crate) words: String,
     pub(crate) release: Release,
+    pub(crate) next: Option<Release>,
     pub(crate) without: String,
     spoiled: Vec<Vec<u8>>,
     pub(crate) site: Option<Site>,
@@ -54,6 +55,7 @@ impl Bench {
             data_bytes: 128 << 20,
             words: String::new(),
             release: Release::of_this_tree(),
+            next: None,
             without: String::new(),
             spoiled: Vec::new(),
             site: None,
@@ -189,6 +191,13 @@ impl Bench {
     /// As another release of the system.
     pub fn release(mut self, version: &str, floor: u32) -> Self {
         self.release = Release { version: version.to_owned(), floor };
+        self
+    }
+
+    /// With what stands in for the update daemon, and the release it has to install on a disk of its own.
+    pub fn updater(mut self, version: &str, floor: u32) -> Self {
+        self.wanted.system_box = Some(Member::Updater);
+        self.next = Some(Release { version: version.to_owned(), floor });
         self
     }
 

@@ -2,6 +2,7 @@
 
 use crate::bench::Parts;
 use crate::console::Console;
+use crate::next;
 use anyhow::{Context, Result, ensure};
 use image::board::Board;
 use image::chain::disk::{self, ESP_OFFSET, ROOT_OFFSET, System};
@@ -9,7 +10,7 @@ use image::chain::keys::Keys;
 use image::chain::{again, esp, pe, uki};
 use image::paths::Tree;
 use image::qemu::Console::Terminal;
-use image::qemu::Machine;
+use image::qemu::{Disk, Machine};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -60,6 +61,7 @@ pub(crate) fn machine(parts: &Parts, tamper: Tamper) -> Result<Machine> {
     }
     let mut machine = Machine::on_board(&parts.bootable, &board, &at("data.img"), &at("qmp"));
     machine.console = Terminal;
+    machine.disks.extend(next::payload(parts)?.map(|image| Disk { image, writable: false }));
     Ok(machine)
 }
 

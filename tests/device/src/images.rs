@@ -52,6 +52,8 @@ pub(crate) enum Member {
     Beat,
     /// It calls every interface of the system.
     Foreign,
+    /// It stands in for the update daemon.
+    Updater,
 }
 
 impl Kind {
@@ -80,6 +82,7 @@ pub(crate) fn system(tree: &Tree, wanted: Wanted) -> Result<(PathBuf, Verified)>
     let manifests = tree.root.join("tests/device/system");
     let (manifest, contents) = match member {
         Member::Beat => ("testagent", program(tree, "test-probe")?),
+        Member::Updater => ("updater", program(tree, "test-updater")?),
         Member::Foreign => ("foreign", foreign::packed(tree)?.join("root")),
     };
     let member = SystemBox { manifest: manifests.join(format!("{manifest}.toml")), contents };

@@ -1,5 +1,6 @@
 //! Another release for a device: what an update would bring.
 
+use crate::bench::Parts;
 use crate::chain;
 use crate::device::Device;
 use crate::images;
@@ -8,6 +9,9 @@ use image::assemble::Bootable;
 use image::chain::disk::{self, System};
 use image::chain::keys::Keys;
 use image::paths::{Release, Tree};
+use image::verity::BLOCK;
+use std::fs;
+use std::path::PathBuf;
 
 impl Device {
     /// Makes a release with this version and floor, for devices with the same store as this one: its root, and what was
@@ -16,13 +20,41 @@ impl Device {
     /// # Errors
     /// It can not be built.
     pub fn next_release(&self, version: &str, floor: u32) -> Result<(Bootable, System)> {
-        let parts = &self.parts;
-        let release = Release { version: version.to_owned(), floor };
-        let tree = Tree::here()?.of_release(release)?;
-        let (kernel, root) = images::system(&tree, parts.bench.wanted)?;
-        let bootable = Bootable { kernel, root, ..parts.bootable.clone() };
-        let to = parts.place.path().join(format!("release-{version}.img"));
-        let system = disk::build(&tree, &bootable, &Keys::of(&tree)?, &chain::words(parts), &to)?;
-        Ok((bootable, system))
+        release(&self.parts, Release { version: version.to_owned(), floor })
     }
+}
+
+fn release(parts: &Parts, release: Release) -> Result<(Bootable, System)> {
+    let to = parts.place.path().join(format!("release-{}.img", release.version));
+    let tree = Tree::here()?.of_release(release)?;
+    let (kernel, root) = images::system(&tree, parts.bench.wanted)?;
+    let bootable = Bootable { kernel, root, ..parts.bootable.clone() };
+    let system = disk::build(&tree, &bootable, &Keys::of(&tree)?, &chain::words(parts), &to)?;
+    Ok((bootable, system))
+}
+
+/// The disk with the release that the stand-in for the update daemon installs (`updater.rs` has its form).
+pub(crate) fn payload(parts: &Parts) -> Result<Option<PathBuf>> {
+    let Some(next) = parts.bench.next.clone() else { return Ok(None) };
+    let file = parts.place.path().join("payload.img");
+    if !file.exists() {
+        let floor = next.floor;
+        let (bootable, system) = release(parts, next)?;
+        let (kernel, root) = (fs::read(&system.kernel)?, fs::read(&bootable.root.image)?);
+        let data_bytes = bootable.root.data_blocks * BLOCK;
+        let text = format!(
+            "{} {floor} {} {} {data_bytes}\n{}",
+            system.release,
+            kernel.len(),
+            root.len(),
+            bootable.root.to_text()
+        );
+        let mut bytes = Vec::new();
+        for part in [text.as_bytes(), &kernel, &root] {
+            bytes.extend_from_slice(part);
+            bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
+        }
+        fs::write(&file, bytes)?;
+    }
+    Ok(Some(file))
 }

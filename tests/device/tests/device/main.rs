@@ -57,6 +57,7 @@ mod packages;
 mod peers;
 mod power;
 mod programs;
+mod slots;
 mod storage;
 mod stranger;
 mod tool;

@@ -1,0 +1,57 @@
+//! A device's system disk while something is in charge of it that believes nothing: what stands in for the update daemon
+//! writes the other slot, and sandboxd decides what comes of it.
+
+use crate::heart;
+use device_test::chain::KERNEL;
+use device_test::{Bench, Device, PATIENCE};
+use std::time::Duration;
+
+/// Longest wait for the firmware to come so far again.
+const PASS: Duration = Duration::from_secs(3 * PATIENCE.as_secs());
+const PLACE: &str = "/data/apps/os.gabion.update";
+
+/// Has the stand-in do something.
+fn say(device: &mut Device, word: &str) {
+    device.agent(&format!("write {PLACE}/word {word}"));
+}
+
+/// Waits until the device has started again, for the so-manyth time, and gives what the stand-in hears of the system.
+fn next_boot(device: &Device, boots: usize) -> String {
+    device.wait_count(0, KERNEL, boots, PASS);
+    device.wait_count(0, "updater: heard System(", boots, PASS)
+}
+
+#[test]
+fn slot_is_armed_only_when_it_reads_back_and_a_system_that_fails_goes_back_with_its_reason() {
+    let bench = Bench::new("slots").app(heart()).resets().board().updater("0.2.0", 0);
+    let mut device = bench.boot().unwrap();
+    let said = next_boot(&device, 1);
+    assert!(said.contains("version: \"0.1.0\"") && said.contains("trial: false"), "{said}");
+    device.agent(&format!("copy /dev/vdd {PLACE}/payload"));
+
+    say(&mut device, "reboot");
+    device.wait_for("updater: heard Refused(\"the next boot would start what runs now\")");
+    say(&mut device, "spoil");
+    device.wait_for("updater: writing what runs: true");
+    device.wait_for("updater: heard Refused(\"can not read the slot back: ");
+    say(&mut device, "install");
+    device.wait_for("event update-armed version=0.2.0");
+    say(&mut device, "reboot");
+
+    let said = next_boot(&device, 2);
+    assert!(said.contains("version: \"0.2.0\"") && said.contains("trial: true"), "{said}");
+    say(&mut device, "fail");
+    let said = next_boot(&device, 3);
+    assert!(said.contains("version: \"0.1.0\"") && said.contains("trial: false"), "{said}");
+    assert!(said.contains("failed: Some((\"0.2.0\", \"the test says so\"))"), "{said}");
+
+    say(&mut device, "install");
+    device.wait_count(0, "event update-armed version=0.2.0", 2, PASS);
+    say(&mut device, "reboot");
+    let said = next_boot(&device, 4);
+    assert!(said.contains("version: \"0.2.0\"") && said.contains("failed: None"), "{said}");
+    say(&mut device, "bless");
+    device.wait_for("event update-good version=0.2.0");
+    let off = device.power_button();
+    assert_eq!(off.kernels().unwrap(), ["gabion_0.1.0.efi", "gabion_0.2.0.efi"]);
+}
