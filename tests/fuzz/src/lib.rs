@@ -48,6 +48,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("kept", policy::kept),
     ("cmdline", sandboxd::cmdline),
     ("registry", sandboxd::registry),
+    ("ledger", sandboxd::ledger),
     ("store", sandboxd::store),
     ("notify", sandboxd::notify),
     ("line", sandboxd::line),

@@ -9,6 +9,7 @@ use std::path::Path;
 use sandboxd::audit_record::{self, Object, Record};
 use sandboxd::config::{Config, Recording};
 use sandboxd::line::{LineBuffer, MAX_LINE, escape};
+use sandboxd::packages::ledger::{Ledger, TOGETHER_MAX};
 use sandboxd::refusal::Assembler;
 use sandboxd::registry::{FIRST_UID, LAST_UID, Registry};
 use sandboxd::reports::{MOST, Reports};
@@ -62,6 +63,40 @@ pub fn registry(bytes: &[u8]) {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     taken(&format!("{body}sum {sum:016x}\n"));
+}
+
+/// Text of the ledger of packages, as it is and with a good sum below it: what is taken is what would be written for it, no
+/// directory is two packages', and whatever is on trial can be kept, begun again or taken back, each time to such a ledger.
+pub fn ledger(bytes: &[u8]) {
+    let Ok(body) = std::str::from_utf8(bytes) else { return };
+    counts(body);
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    counts(&format!("{body}sum {sum:016x}\n"));
+}
+
+fn counts(text: &str) {
+    let ledger = match Ledger::parse(text) {
+        Ok(ledger) => ledger,
+        Err(why) => return assert!(is_printable(&why)),
+    };
+    assert_eq!(ledger.to_string(), text);
+    let numbers: Vec<u64> = ledger.apps().map(|(_, package)| package.number).collect();
+    assert!(numbers.iter().all(|number| *number < ledger.next()));
+    assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
+    if let Some(trial) = ledger.trial() {
+        assert!((1..=TOGETHER_MAX).contains(&trial.before.len()));
+        for (id, before) in &trial.before {
+            assert_eq!(ledger.back("why").package(id), *before);
+            assert!(before.is_none_or(|before| ledger.names(id, before.number)));
+        }
+    }
+    let removed = ledger.apps().next().and_then(|(id, _)| ledger.removed(id));
+    for after in [Some(ledger.kept()), Some(ledger.back(text)), ledger.begun_again(), removed] {
+        let Some(after) = after else { continue };
+        assert_eq!(Ledger::parse(&after.to_string()), Ok(after));
+    }
 }
 
 fn taken(text: &str) {

@@ -17,7 +17,8 @@ use netd::mdns::{Identity, Responder};
 use netd::time::nts::fields::Nonces;
 use netd::time::nts::{Session, fields, records};
 use netd::time::wire;
-use policy::{Board, Plan};
+use policy::{Board, Plan, Version};
+use sandboxd::packages::ledger::Ledger;
 use sandboxd::registry::Registry;
 use sandboxd::reports::Reports;
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
@@ -61,6 +62,16 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     // Without its sum, which the target makes.
     let text = registry.to_string();
     all.push(("registry", "body", text.split("sum ").next().context("a body")?.into()));
+    let version = |patch| Version { major: 1, minor: 0, patch };
+    let first = Ledger::default().switched(&[("com.example.a", version(0))], 60).context("a ledger")?;
+    let kept = first.kept();
+    let second = kept.switched(&[("com.example.a", version(1)), ("com.example.b", version(0))], 60);
+    let second = second.context("a second")?;
+    all.push(("ledger", "trial", second.to_string().into()));
+    let back = second.back("com.example.b: it ended: exit 3");
+    all.push(("ledger", "back", back.to_string().into()));
+    let removed = kept.removed("com.example.a").context("one less")?.to_string();
+    all.push(("ledger", "removed", removed.split("sum ").next().context("a body")?.into()));
     all.push(("package", "program", program()));
     Ok(all)
 }
@@ -418,6 +429,7 @@ fn seeds_that_are_made_are_taken() -> Result<()> {
             "desk" => Asked::decode(&bytes).is_some() || Told::decode(&bytes).is_some(),
             "plan" if name == "system" => Plan::decode_system(&bytes, &Board::default()).is_ok(),
             "plan" => Plan::decode(&bytes, &Board::default()).is_ok(),
+            "ledger" if name != "removed" => Ledger::parse(std::str::from_utf8(&bytes)?).is_ok(),
             "registry" if name != "body" => Registry::parse(std::str::from_utf8(&bytes)?).is_ok(),
             "package" => package::elf::check(&bytes[..], package::elf::Machine::X86_64).is_ok(),
             "nts" if name == "established" => records::reply(&bytes).is_ok(),
