@@ -75,8 +75,8 @@ const MAY: &[(&str, &[&str])] = &[
             "service/api",
             "service/repository",
             "updated/tuf",
+            "updated/delta",
         ],
-        &["policy", "bus", "cli/boxed", "service/api", "service/repository", "updated/tuf", "updated/delta"],
     ),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
