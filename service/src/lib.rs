@@ -15,6 +15,7 @@ pub mod limits;
 mod metrics;
 pub mod nonces;
 pub mod oidc;
+mod orderly;
 pub mod outgoing;
 pub mod published;
 pub mod refusal;

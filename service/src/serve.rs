@@ -4,6 +4,7 @@
 //! request's head take, how long a request is worked on. At the end, nothing new is taken and what is going on is finished.
 
 use crate::http::{Peer, WAIT_S};
+use crate::orderly::Orderly;
 use crate::refusal::Refusal;
 use crate::run::told;
 use crate::tls::digest_of_peer;
@@ -89,7 +90,7 @@ async fn one(stream: TcpStream, from: SocketAddr, tls: Option<TlsAcceptor>, inne
     match timeout(HEAD, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = digest_of_peer(stream.get_ref().1.peer_certificates());
-            http(stream, Peer { address, certificate }, inner, open).await;
+            http(Orderly::new(stream), Peer { address, certificate }, inner, open).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, %address, "no handshake"),
         Err(_) => tracing::debug!(%address, "the handshake took too long"),

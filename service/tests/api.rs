@@ -75,6 +75,7 @@ scenarios!(
     updates::deployment_goes_in_waves_stops_by_itself_and_takes_nothing_from_who_runs_it,
     bodies::body_that_is_wrong_is_a_problem_with_reasons,
     bodies::document_describes_every_path,
+    bodies::connection_ends_in_order_whatever_was_said_on_it,
     bodies::backup_restored_is_the_same_state,
 );
 

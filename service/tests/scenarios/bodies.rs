@@ -45,6 +45,18 @@ pub(crate) async fn body_that_is_wrong_is_a_problem_with_reasons(site: &Site) ->
     Ok(())
 }
 
+pub(crate) async fn connection_ends_in_order_whatever_was_said_on_it(site: &Site) -> Result<()> {
+    let client = site.client()?;
+    for request in
+        [&b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"[..], b"nonsense\r\n\r\n", b"\0"]
+    {
+        // Without TLS's own end the client's library says that it was cut off.
+        let (_, ended) = client.exchange(request).await?;
+        ended.with_context(|| format!("{request:?}"))?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn document_describes_every_path(site: &Site) -> Result<()> {
     let document = site.client()?.get("/openapi.json").await?.json(200)?;
     let paths = document["paths"].as_object().context("paths")?;

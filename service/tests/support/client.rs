@@ -93,13 +93,19 @@ impl Client {
             head += &format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
         }
         let request = [head.as_bytes(), b"\r\n", body.unwrap_or_default()].concat();
+        let (answer, ended) = self.exchange(&request).await?;
+        Answer::of(&answer).with_context(|| format!("{method} {path}: {ended:?}"))
+    }
+
+    /// Any bytes at all on a connection of their own: all that comes back, and how it ended.
+    pub(crate) async fn exchange(&self, request: &[u8]) -> Result<(Vec<u8>, std::io::Result<()>)> {
         let stream = TcpStream::connect(self.address).await?;
         let mut stream = self.tls.connect(ServerName::try_from("localhost")?, stream).await?;
         // A refusal may come before the body went through.
-        let sent = stream.write_all(&request).await;
+        let sent = stream.write_all(request).await;
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer).await;
-        Answer::of(&answer).with_context(|| format!("{method} {path}: {sent:?}, {read:?}"))
+        Ok((answer, sent.and(read.map(drop))))
     }
 }
 
