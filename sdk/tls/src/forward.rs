@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,9 @@ impl Forwards {
         let mut connects = Vec::new();
         for connect in &options.connect {
             connects.push((listen((Ipv4Addr::LOCALHOST, connect.port).into()).await?, connect.clone()));
+            if let Some(listener) = listen_where_there_is(Ipv6Addr::LOCALHOST, connect.port).await? {
+                connects.push((listener, connect.clone()));
+            }
         }
         let mut serves = Vec::new();
         for serve in &options.serve {
@@ -83,10 +86,23 @@ impl Forwards {
     }
 }
 
-async fn listen(at: std::net::SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(at)
-        .await
-        .map_err(|e| format!("can not listen at {at}: {e}; the manifest must name it below [network] listen"))
+async fn listen(at: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(at).await.map_err(|e| unheard(at, &e))
+}
+
+fn unheard(at: SocketAddr, e: &io::Error) -> String {
+    format!("can not listen at {at}: {e}; the manifest must name it below [network] listen")
+}
+
+/// `None`: this machine does not have the address.
+async fn listen_where_there_is(at: Ipv6Addr, port: u16) -> Result<Option<TcpListener>, String> {
+    match TcpListener::bind((at, port)).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {
+            Ok(None)
+        }
+        Err(e) => Err(unheard((at, port).into(), &e)),
+    }
 }
 
 async fn accept<F: Future<Output = ()> + 'static>(listener: TcpListener, take: impl Fn(TcpStream) -> F) {

@@ -155,6 +155,21 @@ fn talk(caller: &Identity, server: &Identity, caller_wants: &str, server_wants: 
     })
 }
 
+#[test]
+fn port_of_a_program_is_open_at_both_loopback_addresses() {
+    let identity = Catalog::new("acme").app("ab", "com.example.meter", 1, 4000, 9);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let inside = free_port().await;
+        let connect = format!("--connect {inside}=localhost:1 {ANY} x");
+        let forwards = Forwards::open(&options(&connect), &identity).await.unwrap();
+        for at in ["127.0.0.1", "::1"] {
+            TcpStream::connect((at, inside)).await.unwrap();
+        }
+        drop(forwards);
+    });
+}
+
 const ANY: &str = "--peer-group acme/meter/field";
 
 #[test]
