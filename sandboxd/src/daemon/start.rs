@@ -210,7 +210,6 @@ impl Daemon {
     fn boxes(&mut self, greeting: Greeting, registry: Option<Registry>) -> io::Result<()> {
         let now = sys::process::now_ms();
         self.storage_is_open(registry.is_some());
-        self.attest_everything();
         let store = self.store_names(registry.is_some());
         for (event, fds) in greeting.kept {
             if let Event::Kept { id, pid, starts, ends, more } = event {
@@ -247,6 +246,7 @@ impl Daemon {
         if registry.is_some() {
             self.update_wanted();
         }
+        self.attest_everything();
         let store = self.store_names(registry.is_some());
         registry.map_or(Ok(()), |registry| self.begin_apps(&store, registry))
     }
