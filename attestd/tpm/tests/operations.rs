@@ -177,6 +177,24 @@ fn random_bytes_are_as_many_as_asked_for_and_others_each_time() -> Result<()> {
 }
 
 #[test]
+fn register_of_the_boot_is_reset_by_nobody() -> Result<()> {
+    let swtpm = Swtpm::start()?;
+    let mut tpm = swtpm.open()?;
+    for pcr in [0, 7, 11, 13] {
+        tpm.extend(pcr, &[7; 32])?;
+    }
+    let before = tpm.read_pcrs(&[0, 7, 11, 13])?;
+    drop(tpm.close()?);
+    for pcr in [0, 7, 11, 13] {
+        assert!(swtpm.run(&format!("tpm2_pcrreset {pcr}")).is_err(), "PCR {pcr}");
+    }
+    // One that is for trying things out.
+    swtpm.run("tpm2_pcrreset 16")?;
+    assert_eq!(swtpm.open()?.read_pcrs(&[0, 7, 11, 13])?, before);
+    Ok(())
+}
+
+#[test]
 fn counter_goes_up_and_never_back() -> Result<()> {
     const INDEX: u32 = 0x0180_0001;
     let swtpm = Swtpm::start()?;
