@@ -20,11 +20,8 @@ mod unheard;
 use report::say;
 
 fn main() {
-    if let Err(error) = boot::prepare().and_then(|()| run::Init::new()).and_then(|mut init| init.run()) {
-        say!("init cannot go on: {error}; rebooting in 3 s");
-    } else {
-        say!("init ended; rebooting in 3 s");
-    }
+    let ended = boot::prepare().and_then(|()| run::Init::new()).and_then(|mut init| init.run());
+    say!("init ended: {ended:?}; rebooting in 3 s");
     std::thread::sleep(std::time::Duration::from_secs(3));
     shutdown::end(sys::bundle::Power::Reboot);
 }

@@ -92,6 +92,11 @@ impl Manager {
         enter
     }
 
+    /// It fails in safe mode too. What is left is to boot again: a system on trial has so many attempts, and then none.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.crashes >= 2 * SAFE_MODE_AFTER
+    }
+
     /// When it is to be started.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.start_at_ms
@@ -100,5 +105,29 @@ impl Manager {
     /// Its pid while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.pid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many crashes at a time; whether the device entered safe mode with one.
+    fn crash(manager: &mut Manager, times: u32, now_ms: u64) -> bool {
+        (0..times).fold(false, |entered, _| manager.crashed(now_ms) || entered)
+    }
+
+    #[test]
+    fn manager_that_fails_in_safe_mode_too_is_lost_and_one_with_a_good_minute_is_not() {
+        let mut manager = Manager::new();
+        assert!(!crash(&mut manager, 5, 0) && crash(&mut manager, 6, 0), "safe mode after six");
+        assert!(manager.safe_mode && !manager.is_lost());
+        crash(&mut manager, 1, 60_001);
+        assert!(!manager.is_lost(), "it was up for a minute");
+        manager.started_ms = 60_001;
+        crash(&mut manager, 10, 60_002);
+        assert!(!manager.is_lost());
+        crash(&mut manager, 1, 60_002);
+        assert!(manager.is_lost());
     }
 }

@@ -101,6 +101,7 @@ impl Init {
             self.tell(Some(event));
         }
         match self.phase {
+            Phase::Up if self.manager.is_lost() => self.power(Power::Reboot),
             Phase::Up => {
                 if let Some(control) = self.manager.tick(now) {
                     self.poller.watch(&control.socket, Ready::Control)?;
