@@ -60,6 +60,8 @@ pub struct Disk {
     pub image: PathBuf,
     /// Whether the device may write to it.
     pub writable: bool,
+    /// Where each write to it and each flush is recorded, as the kernel's dm-log-writes has it.
+    pub log: Option<PathBuf>,
 }
 
 /// A machine to be started.
@@ -97,7 +99,7 @@ pub struct Machine {
 impl Machine {
     /// The demo's machine: 96 MiB, two processors, root and apps read-only and `data` as third disk.
     pub fn new(bootable: &Bootable, data: &Path, qmp: &Path) -> Self {
-        let disk = |image: &Path, writable| Disk { image: image.to_path_buf(), writable };
+        let disk = |image: &Path, writable| Disk { image: image.to_path_buf(), writable, log: None };
         Self {
             memory_mib: 96,
             cpus: 2,
@@ -123,7 +125,7 @@ impl Machine {
     pub fn on_board(bootable: &Bootable, board: &Board, data: &Path, qmp: &Path) -> Self {
         let mut machine = Self::new(bootable, data, qmp);
         if let Some(first) = machine.disks.first_mut() {
-            *first = Disk { image: board.disk(), writable: true };
+            *first = Disk { image: board.disk(), writable: true, log: None };
         }
         machine.board = Some(board.clone());
         machine
@@ -170,9 +172,17 @@ impl Machine {
         command.args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(&self.qmp))]);
         for (index, disk) in self.disks.iter().enumerate() {
             let access = if disk.writable { "off" } else { "on" };
+            let image = escaped(&disk.image);
+            let driver = match &disk.log {
+                None => format!("format=raw,file={image}"),
+                Some(log) => format!(
+                    "driver=blklogwrites,file.driver=file,file.filename={image},log.driver=file,log.filename={}",
+                    escaped(log)
+                ),
+            };
             command.args([
                 "-drive",
-                &format!("if=none,id=disk{index},format=raw,readonly={access},file={}", escaped(&disk.image)),
+                &format!("if=none,id=disk{index},readonly={access},{driver}"),
                 "-device",
                 &format!("virtio-blk-pci,drive=disk{index}"),
             ]);
@@ -324,7 +334,7 @@ mod tests {
 
     #[test]
     fn disks_keep_their_order_and_commas_are_escaped() {
-        let disk = |image: &str, writable| Disk { image: image.into(), writable };
+        let disk = |image: &str, writable| Disk { image: image.into(), writable, log: None };
         let machine = Machine {
             memory_mib: 96,
             cpus: 2,

@@ -30,6 +30,7 @@ pub struct Bench {
     pub(crate) words: String,
     pub(crate) release: Release,
     pub(crate) next: Option<Release>,
+    pub(crate) logged: bool,
     pub(crate) without: String,
     spoiled: Vec<Vec<u8>>,
     pub(crate) site: Option<Site>,
@@ -56,6 +57,7 @@ impl Bench {
             words: String::new(),
             release: Release::of_this_tree(),
             next: None,
+            logged: false,
             without: String::new(),
             spoiled: Vec::new(),
             site: None,
@@ -198,6 +200,12 @@ impl Bench {
     pub fn updater(mut self, version: &str, floor: u32) -> Self {
         self.wanted.system_box = Some(Member::Updater);
         self.next = Some(Release { version: version.to_owned(), floor });
+        self
+    }
+
+    /// With each write to its system's disk recorded, from each boot of the machine on (`Device::writes`).
+    pub fn logged(mut self) -> Self {
+        self.logged = true;
         self
     }
 

@@ -32,6 +32,7 @@ mod next;
 pub mod off;
 mod programs;
 pub mod site;
+pub mod writes;
 
 pub use app::App;
 pub use bench::Bench;

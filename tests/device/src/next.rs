@@ -14,6 +14,15 @@ use std::fs;
 use std::path::PathBuf;
 
 impl Device {
+    /// The root that it was made with and its hash tree, and how long the first is.
+    ///
+    /// # Errors
+    /// It can not be read.
+    pub fn root(&self) -> Result<(Vec<u8>, usize)> {
+        let root = &self.parts.bootable.root;
+        Ok((fs::read(&root.image)?, usize::try_from(root.data_blocks * BLOCK)?))
+    }
+
     /// Makes a release with this version and floor, for devices with the same store as this one: its root, and what was
     /// signed of it.
     ///
