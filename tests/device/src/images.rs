@@ -134,7 +134,7 @@ fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>, image: &
     let agent = program(tree, "test-agent")?;
     let image = tree.image(image);
     let words = image.with_extension("verity");
-    let mut stamp = Stamp::new("test root 2").text(&root.root_hash).path(&agent)?;
+    let mut stamp = Stamp::new("test root 3").text(&root.root_hash).path(&agent)?;
     if let Some(member) = member {
         stamp = stamp.path(&member.manifest)?.path(&member.contents)?;
     }
@@ -152,6 +152,8 @@ fn with_agent(tree: &Tree, root: &Verified, member: Option<&SystemBox>, image: &
         root::add_box(&staged.join("usr/share/gabion/system"), member)?;
     }
     stage::normalise(&staged)?;
+    // As in what ships: it has to fit a slot.
+    stage::share(&staged)?;
     erofs::format(&staged, UUID, &image)?;
     let made = verity::append(&image, UUID)?;
     fs::write(&words, made.to_text())?;
