@@ -184,9 +184,13 @@ impl State {
 
     fn app(&self, installed: Installed, manifest: Option<OwnedFd>) {
         let Installed { uid, id, version, root_hash, certificate } = installed;
+        let mut apps = self.apps.borrow_mut();
+        // It may be told again: what is in the box may be another package now.
+        apps.retain(|(_, known)| *known != uid);
         if certificate {
-            self.apps.borrow_mut().push((id.clone(), uid));
+            apps.push((id.clone(), uid));
         }
+        drop(apps);
         let package = manifest.ok_or(io::ErrorKind::InvalidInput.into()).and_then(|fd| {
             let manifest = Digest::of(&read(fd, MANIFEST_MAX)?);
             let root = match root_hash.as_str() {
