@@ -398,6 +398,7 @@ impl Daemon {
 
     /// The app has no box any more.
     pub(super) fn forget_app(&mut self, uid: u32) -> io::Result<()> {
+        let package = self.apps.get(&uid).and_then(|app| app.package);
         self.detach(uid);
         self.net_release(uid);
         self.holders.release(uid);
@@ -406,6 +407,8 @@ impl Daemon {
         self.init.ask(&Request::Remove(uid))?;
         self.bus_gone(uid);
         if let Some(app) = self.apps.remove(&uid) {
+            // Nobody has a socket in there any more. What can fail here leaves some of tmpfs in use until the next boot.
+            let _ = std::fs::remove_dir_all(self.run_place(uid, package));
             // Its last process is gone; where it is not empty the next box of this name finds it.
             let _ = app.group.remove();
         }

@@ -46,6 +46,8 @@ use crate::worker::{Verdict, What};
 const OF_SWITCH: u32 = 1 << 31;
 /// What is read back in one turn, bytes.
 const AT_ONCE: usize = 1 << 20;
+/// Apps that have a uid, or had one, at most. The registry has room for more, and is read as a whole or not at all.
+const IDENTITIES_MAX: usize = 4096;
 /// Longest time before the switch, milliseconds: a large image on a slow disk, and a TPM that takes its time.
 const PATIENCE_MS: u64 = 15 * 60 * 1000;
 
@@ -453,6 +455,13 @@ impl Daemon {
         let identity = self.installs.identity.as_mut().ok_or("no app has a uid")?;
         let mut given = Vec::new();
         let mut fresh = false;
+        let known = identity.entries().count();
+        let unknown =
+            switch.coming.iter().filter(|coming| identity.uid(coming.id.as_str()).is_none()).count();
+        // A uid is never given twice: whoever installs and removes for ever must not fill the registry.
+        if unknown > 0 && known + unknown > IDENTITIES_MAX {
+            return Err(format!("this device has had {known} apps, and no uid is given anew"));
+        }
         for coming in &switch.coming {
             let (uid, new) = identity.assign(coming.id.as_str()).map_err(|e| e.to_string())?;
             fresh |= new;

@@ -211,7 +211,10 @@ impl Daemon {
             if self.app_dir(&app.id).symlink_metadata().is_ok() {
                 self.build_again(uid);
             } else {
+                // It was new. What it has stored stays until somebody wipes it or it is installed again.
+                let id = app.id.clone();
                 self.forget_app(uid)?;
+                self.wipe_later(&id, uid);
             }
         }
         self.packages_clean();

@@ -106,6 +106,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// The app is not installed any more; its data, if it has any, can be erased.
+    pub(super) fn wipe_later(&mut self, id: &str, uid: u32) {
+        self.wiping.left.insert(id.to_owned(), uid);
+    }
+
     /// The app is not installed any more; erases what it had stored, if it had anything.
     pub(super) fn wipe_removed(&mut self, id: &str, uid: u32) -> io::Result<()> {
         self.wiping.left.insert(id.to_owned(), uid);
