@@ -62,6 +62,7 @@ pub struct Driver {
     trial: Option<Trial>,
     reached: bool,
     throttle: Throttle,
+    began: Instant,
     /// When an app's trial has ended without a word.
     settles_at: Option<Instant>,
     /// What was said last that it waits for.
@@ -87,6 +88,7 @@ impl Driver {
             trial: None,
             reached: false,
             throttle: Throttle::new(None),
+            began: now,
             settles_at: None,
             said: String::new(),
             refused: Vec::new(),
@@ -364,6 +366,9 @@ impl Driver {
                 }
             });
         }
+        if !refused.is_empty() {
+            self.report_soon();
+        }
         if self.os.as_ref().map(|job| job.targets.as_slice()) != wanted.os.as_ref().map(std::slice::from_ref)
         {
             self.os = wanted.os.map(|target| Job::new(true, vec![target]));
@@ -535,7 +540,7 @@ impl Driver {
         }
         let mut source = Http::new(way.clone(), metadata, targets);
         let before = job.fetched();
-        let mut from = Way { source: &mut source, throttle: &mut self.throttle };
+        let mut from = Way { source: &mut source, throttle: &mut self.throttle, began: self.began };
         let fetched = tokio::select! {
             fetched = job.fetch(&self.state, &mut from) => fetched,
             () = self.state.interrupt.notified() => return Some(Instant::now()),

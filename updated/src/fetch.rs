@@ -11,8 +11,7 @@ use std::ops::Range;
 use delta::{Apply, Found, INDEX_MAX, Index, Offer as Choice, ReadAt, Step, Wrong};
 use ring::digest::{SHA256, digest};
 use service_api::release::{Blob, Image, Offer};
-use sys::process::now_ms;
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 use tuf::hex;
 use tuf::source::{Body, Place as At, Source, SourceError};
 
@@ -79,39 +78,53 @@ impl From<Wrong> for FetchError {
 pub struct Way<'a, S> {
     /// The repository.
     pub source: &'a mut S,
-    /// How fast.
+    /// How fast, by milliseconds since then.
     pub throttle: &'a mut Throttle,
+    /// When the throttle began.
+    pub began: Instant,
 }
 
 impl<S: Source> Way<'_, S> {
-    /// A blob, whole; `fetched` counts its bytes.
+    /// Takes note of bytes; gives for how long no more are taken.
+    fn took(&mut self, bytes: usize) -> Duration {
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.throttle.took(bytes as u64, now_ms))
+    }
+
+    /// A blob, whole. What has come of it goes into `bytes`, with which it goes on after a connection was lost; `fetched`
+    /// counts.
     ///
     /// # Errors
     /// See [`FetchError`].
-    pub async fn blob(&mut self, blob: &Blob, most: u64, fetched: &mut u64) -> Result<Vec<u8>, FetchError> {
+    pub async fn blob(
+        &mut self,
+        blob: &Blob,
+        most: u64,
+        bytes: &mut Vec<u8>,
+        fetched: &mut u64,
+    ) -> Result<(), FetchError> {
         let path = blob.path();
         if blob.length > most {
             return Err(FetchError::Digest(path));
         }
-        let opened = self.source.open(At::Target(&path), 0).await?;
-        let mut body = opened.ok_or_else(|| FetchError::Missing(path.clone()))?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.chunk().await? {
-            *fetched += chunk.len() as u64;
-            let slow_ms = self.throttle.took(chunk.len() as u64, now_ms());
-            bytes.extend_from_slice(chunk);
-            if bytes.len() as u64 > blob.length {
-                return Err(FetchError::Digest(path));
+        let part = bytes.len() as u64..blob.length;
+        if !part.is_empty() {
+            let opened = self.source.open_part(At::Target(&path), part).await?;
+            let mut body = opened.ok_or_else(|| FetchError::Missing(path.clone()))?;
+            while (bytes.len() as u64) < blob.length {
+                let Some(chunk) = body.chunk().await? else { return Err(FetchError::Short) };
+                *fetched += chunk.len() as u64;
+                let left = usize::try_from(blob.length).unwrap_or(usize::MAX).saturating_sub(bytes.len());
+                bytes.extend(chunk.iter().take(left));
+                let slow = self.took(chunk.len());
+                sleep(slow).await;
             }
-            sleep(Duration::from_millis(slow_ms)).await;
         }
-        if (bytes.len() as u64) < blob.length {
-            return Err(FetchError::Short);
-        }
-        if hex::encode(digest(&SHA256, &bytes).as_ref()) != blob.sha256.as_str() {
+        if hex::encode(digest(&SHA256, bytes).as_ref()) != blob.sha256.as_str() {
+            bytes.clear();
             return Err(FetchError::Digest(path));
         }
-        Ok(bytes)
+        Ok(())
     }
 }
 
@@ -125,6 +138,8 @@ pub struct Making {
     /// Patches were of no use.
     whole: bool,
     running: Option<(Offer, Apply)>,
+    /// What has come of the index.
+    index: Vec<u8>,
     progress: Progress,
 }
 
@@ -143,7 +158,7 @@ pub struct Site<'a> {
 impl Making {
     /// Of this image, from the old one if there is one, after what was done already.
     pub fn new(name: String, image: Image, old: Option<delta::Image>, progress: Progress) -> Self {
-        Self { name, image, old, whole: false, running: None, progress }
+        Self { name, image, old, whole: false, running: None, index: Vec::new(), progress }
     }
 
     /// Bytes that were fetched for it.
@@ -240,7 +255,8 @@ impl Making {
         if let Some(bytes) = disk.read(&name, offer.index.length.min(INDEX_MAX as u64)).filter(is_it) {
             return Ok(bytes);
         }
-        let bytes = way.blob(&offer.index, INDEX_MAX as u64, &mut self.progress.fetched).await?;
+        way.blob(&offer.index, INDEX_MAX as u64, &mut self.index, &mut self.progress.fetched).await?;
+        let bytes = std::mem::take(&mut self.index);
         // Without room for it, it is fetched again after a restart.
         let _ = disk.write(&name, &bytes);
         Ok(bytes)
@@ -286,7 +302,7 @@ impl Part<'_> {
         while at < range.end {
             let Some(mut left) = body.chunk().await? else { return Err(FetchError::Short) };
             self.progress.fetched += left.len() as u64;
-            let slow_ms = way.throttle.took(left.len() as u64, now_ms());
+            let slow = way.took(left.len());
             while !left.is_empty() && at < range.end {
                 let taken = self.apply.give(left);
                 at += taken as u64;
@@ -298,7 +314,7 @@ impl Part<'_> {
                     Step::Fetch(_) | Step::Done => return Ok(()),
                 }
             }
-            sleep(Duration::from_millis(slow_ms)).await;
+            sleep(slow).await;
         }
         Ok(())
     }

@@ -262,7 +262,8 @@ impl Job {
                 Place::file(old, length)
             });
             parts.push(part(state, &target.path, 0, image, old, Place::file(new, length)));
-            let bytes = way.blob(manifest, MANIFEST_MAX, &mut 0).await?;
+            let mut bytes = Vec::new();
+            way.blob(manifest, MANIFEST_MAX, &mut bytes, &mut 0).await?;
             manifests.push(seal(c"manifest", &bytes).map_err(JobError::Storage)?);
         }
         Ok(Loaded { releases, manifests, parts })

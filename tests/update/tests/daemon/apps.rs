@@ -1,1 +1,128 @@
-//! Tests.
+//! Updates of apps: all of an answer's or none.
+
+use bus::update_link::App as Told;
+use service_api::updates::Stage;
+use service_api::{Few, Text};
+
+use super::releases::{self, App};
+use super::world::{World, run};
+
+impl World {
+    /// Apps that run in their first version, by an update, and whose second one is published; that.
+    pub(crate) fn apps(&self, ids: &[&str]) -> Vec<App> {
+        let mut second = Vec::new();
+        for (at, id) in ids.iter().enumerate() {
+            let (old, new) = (App::new(id, 1).unwrap(), App::new(id, 2).unwrap());
+            releases::publish_app(&self.site, &new, &[&old]).unwrap();
+            let uid = 10_000 + at as u32;
+            let told = Told {
+                id: old.id.clone(),
+                uid,
+                version: old.version.clone(),
+                running: true,
+                installed: true,
+                ..Told::default()
+            };
+            self.board.apps.borrow_mut().insert(old.id.clone(), told);
+            self.board.images.borrow_mut().insert(old.id.clone(), old.image.bytes.clone());
+            self.board.packages.borrow_mut().push(new.clone());
+            second.push(new);
+        }
+        second
+    }
+
+    /// The versions of apps, by their ids.
+    pub(crate) fn versions(&self) -> Vec<String> {
+        self.board.apps.borrow().values().map(|app| app.version.clone()).collect()
+    }
+}
+
+fn paths(apps: &[App]) -> Vec<String> {
+    apps.iter().map(App::path).collect()
+}
+
+#[test]
+fn apps_that_are_meant_are_installed_together_by_patches() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a", "com.example.b"]);
+        world.means(&paths(&apps));
+        world
+            .until("both run", 600, |world| apps.iter().all(|app| world.knows(&app.path(), Stage::Complete)))
+            .await;
+        assert_eq!(world.versions(), ["2.0", "2.0"]);
+        assert_eq!(world.board.installed_times.get(), 1);
+        let told = world.told(&apps[0].path());
+        assert_eq!(told, [Stage::Fetching, Stage::Pending, Stage::Trial, Stage::Complete]);
+        assert!(world.server.sent.get() < 30_000, "{}", world.server.sent.get());
+        assert_eq!(world.board.booted.get(), 0);
+    });
+}
+
+#[test]
+fn apps_of_which_one_crashes_go_back_together_and_are_not_tried_again() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a", "com.example.b"]);
+        *world.board.crashes.borrow_mut() = Some("com.example.b".to_owned());
+        world.means(&paths(&apps));
+        world
+            .until("they went back", 600, |world| {
+                apps.iter().all(|app| world.knows(&app.path(), Stage::RolledBack))
+            })
+            .await;
+        assert_eq!(world.versions(), ["1.0", "1.0"]);
+        let reason = world.outcomes(&apps[0].path()).last().unwrap().reason.to_string();
+        assert!(reason.contains("com.example.b crashed"), "{reason}");
+        let live = world.life(u64::MAX);
+        tokio::select! {
+            () = live => panic!("it booted"),
+            () = tokio::time::sleep(std::time::Duration::from_secs(86_400)) => {}
+        }
+        assert_eq!(world.board.installed_times.get(), 1);
+        // A newer one of the two: again together.
+        let third = App::new("com.example.b", 3).unwrap();
+        releases::publish_app(&world.site, &third, &[]).unwrap();
+        world.board.packages.borrow_mut().push(third.clone());
+        *world.board.crashes.borrow_mut() = None;
+        world.means(&[third.path()]);
+        world.until("the newer runs", 600, |world| world.knows(&third.path(), Stage::Complete)).await;
+        assert_eq!(world.versions(), ["1.0", "3.0"]);
+    });
+}
+
+#[test]
+fn app_whose_installation_is_refused_is_tried_again_and_then_given_up() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        *world.board.refuses.borrow_mut() = Some("port 80 belongs to com.example.web".to_owned());
+        world.means(&paths(&apps));
+        world.until("it is told", 3600, |world| world.knows(&apps[0].path(), Stage::Failed)).await;
+        let reason = world.outcomes(&apps[0].path()).last().unwrap().reason.to_string();
+        assert!(reason.contains("port 80"), "{reason}");
+        *world.board.refuses.borrow_mut() = None;
+        world.until("it runs after all", 3600, |world| world.knows(&apps[0].path(), Stage::Complete)).await;
+    });
+}
+
+#[test]
+fn app_of_another_catalog_is_refused_whoever_signed_it() {
+    run(|| async {
+        let world = World::new().await;
+        let path = "apps/rival/com.example.a/9.0.json".to_owned();
+        world.means(&[path.clone()]);
+        world.until("it is told", 600, |world| world.knows(&path, Stage::Failed)).await;
+        assert!(world.outcomes(&path)[0].reason.to_string().contains("another catalog"));
+    });
+}
+
+#[test]
+fn app_that_came_by_an_update_is_removed() {
+    run(|| async {
+        let world = World::new().await;
+        world.apps(&["com.example.a", "com.example.b"]);
+        world.server.means(|answer| answer.remove = Few::new(vec![Text::shown("com.example.a")]).unwrap());
+        world.until("it is gone", 600, |world| world.versions() == ["1.0"]).await;
+    });
+}

@@ -1,1 +1,134 @@
-//! Tests.
+//! What goes wrong on the way.
+
+use service_api::updates::Stage;
+use tokio::time::{Duration, sleep};
+
+use super::releases;
+use super::server::Fault;
+use super::world::{World, run};
+
+/// An update of the system through a fault: it comes through, and the device reads no more bytes than `most`, in hundredths of
+/// what it reads without.
+fn through(what: &'static str, fault: Fault, times: u32, most: u64) {
+    run(|| async move {
+        let clean = bytes(&World::new().await, |_| ()).await;
+        let faulty = bytes(&World::new().await, |world| world.server.breaks(what, fault, times)).await;
+        assert!(faulty <= clean * most / 100, "{fault:?}: {faulty} bytes, {clean} without");
+    });
+}
+
+/// By a whole payload, which is some 700 KiB.
+async fn bytes(world: &World, begin: impl FnOnce(&World)) -> u64 {
+    let path = world.systems[2].path();
+    releases::publish(&world.site, &world.systems[2], &[], 0).unwrap();
+    world.means(&[path.clone()]);
+    begin(world);
+    world.until("it comes through", 6 * 3600, |world| world.knows(&path, Stage::Complete)).await;
+    assert_eq!(world.board.version(), "1.3");
+    world.outcomes(&path).last().unwrap().fetched
+}
+
+#[test]
+fn system_comes_through_connections_that_are_cut_and_nothing_is_fetched_twice() {
+    through("/targets/", Fault::Cut(20_000), 60, 102);
+}
+
+#[test]
+fn system_comes_through_a_server_that_fails_every_other_time() {
+    through("", Fault::Broken(2), 60, 110);
+}
+
+#[test]
+fn system_comes_through_wrong_bytes_which_are_fetched_again() {
+    through("/targets/blobs/", Fault::Wrong(700), 3, 300);
+}
+
+#[test]
+fn system_comes_through_a_server_that_has_lost_its_files_for_a_while() {
+    through("/targets/", Fault::Empty, 20, 100);
+}
+
+#[test]
+fn answers_that_never_end_are_given_up_at_their_length() {
+    through("/targets/blobs/", Fault::Endless, 2, 120);
+    through("/metadata/", Fault::Endless, 2, 100);
+}
+
+#[test]
+fn device_that_is_sent_where_the_firewall_lets_it_not_go_tries_again() {
+    // Nobody is there; on a device the packets would not leave.
+    through("/targets/", Fault::Elsewhere("https://127.0.0.1:1/x"), 3, 100);
+    // Nor is what was asked for in secret asked for in the open.
+    through("/targets/", Fault::Elsewhere("http://127.0.0.1:1/x"), 3, 100);
+}
+
+#[test]
+fn service_that_was_away_for_days_is_asked_again_and_not_all_the_time() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        world.server.away.set(true);
+        world.means(&[path.clone()]);
+        let day = Duration::from_secs(86_400);
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(3 * day) => {}
+        }
+        assert!(world.server.checks.borrow().is_empty());
+        world.server.away.set(false);
+        world.until("it is asked again", 3600, |world| world.knows(&path, Stage::Complete)).await;
+    });
+}
+
+#[test]
+fn metadata_that_has_expired_or_is_of_yesterday_is_refused_and_told() {
+    run(|| async {
+        let world = World::new().await;
+        let (second, third) = (world.systems[1].path(), world.systems[2].path());
+        // What the device has seen of the repository is newer than what it is shown from now on.
+        let yesterday = tempfile::tempdir().unwrap();
+        copy(world.site.path(), yesterday.path());
+        releases::publish(&world.site, &world.systems[2], &[&world.systems[0]], 0).unwrap();
+        world.means(&[third.clone()]);
+        world.until("it runs", 600, |world| world.board.version() == "1.3").await;
+        world.until("it is good", 600, |world| world.knows(&third, Stage::Complete)).await;
+        let newer = super::releases::System::new(4).unwrap();
+        world.board.systems.borrow_mut().push(newer.clone());
+        *world.server.site.borrow_mut() = yesterday.path().to_owned();
+        world.means(&[newer.path(), second.clone()]);
+        world.until("it is refused", 3600, |world| world.knows(&newer.path(), Stage::Failed)).await;
+        let reason = world.outcomes(&newer.path()).last().unwrap().reason.to_string();
+        assert!(reason.contains("refused"), "{reason}");
+        assert_eq!(world.board.version(), "1.3");
+        // Expired: nobody signs for a month.
+        *world.server.site.borrow_mut() = world.site.path().to_owned();
+        releases::publish(&world.site, &newer, &[], 0).unwrap();
+        let month = Duration::from_secs(30 * 86_400);
+        world.server.means(|answer| answer.releases = Default::default());
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(month) => {}
+        }
+        world.means(&[newer.path()]);
+        let count = world.outcomes(&newer.path()).len();
+        let more = |world: &World| {
+            world.outcomes(&newer.path()).len() > count
+                && world.outcomes(&newer.path()).last().unwrap().reason.to_string().contains("expired")
+        };
+        world.until("it has expired", 3600, more).await;
+        assert_eq!(world.board.version(), "1.3");
+    });
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let there = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&there).unwrap();
+            copy(&entry.path(), &there);
+        } else {
+            std::fs::copy(entry.path(), there).unwrap();
+        }
+    }
+}

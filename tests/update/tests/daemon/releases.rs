@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
+use delta::make::Payload;
 use ring::digest::{SHA256, digest};
 use service_api::release::{Blob, Image, Offer, Release, Role, What};
 use service_api::{Few, Text};
@@ -147,11 +149,9 @@ pub(crate) fn publish_app(site: &Site, app: &App, from: &[&App]) -> Result<()> {
 }
 
 fn image(site: &Site, role: Role, new: &[u8], words: Option<&str>, from: &[&[u8]]) -> Result<Image> {
-    let quiet = &mut |_: &str, _: u64, _: u64| ();
-    let full = delta::make::full(new, quiet)?;
-    let mut offers = vec![offer(site.path(), None, &full)?];
+    let mut offers = vec![offer(site.path(), None, &payload(None, new)?)?];
     for old in from {
-        offers.push(offer(site.path(), Some(old), &delta::make::patch(old, new, quiet)?)?);
+        offers.push(offer(site.path(), Some(old), &payload(Some(old), new)?)?);
     }
     Ok(Image {
         role,
@@ -161,7 +161,26 @@ fn image(site: &Site, role: Role, new: &[u8], words: Option<&str>, from: &[&[u8]
     })
 }
 
-fn offer(site: &Path, old: Option<&[u8]>, payload: &delta::make::Payload) -> Result<Offer> {
+/// A payload, which is made once for all tests.
+fn payload(old: Option<&[u8]>, new: &[u8]) -> Result<Payload> {
+    type Made = BTreeMap<(Vec<u8>, Vec<u8>), Payload>;
+    static MADE: Mutex<Made> = Mutex::new(BTreeMap::new());
+    let name = |bytes: &[u8]| digest(&SHA256, bytes).as_ref().to_vec();
+    let key = (old.map(name).unwrap_or_default(), name(new));
+    let mut made = MADE.lock().unwrap();
+    if let Some(payload) = made.get(&key) {
+        return Ok(payload.clone());
+    }
+    let quiet = &mut |_: &str, _: u64, _: u64| ();
+    let payload = match old {
+        Some(old) => delta::make::patch(old, new, quiet)?,
+        None => delta::make::full(new, quiet)?,
+    };
+    made.insert(key, payload.clone());
+    Ok(payload)
+}
+
+fn offer(site: &Path, old: Option<&[u8]>, payload: &Payload) -> Result<Offer> {
     let old = old.map(described).transpose()?;
     Ok(Offer { old, index: blob(site, &payload.index)?, body: blob(site, &payload.body)? })
 }
@@ -195,11 +214,4 @@ fn changed(seed: u64, length: usize, n: u32) -> Vec<u8> {
         bytes[at..at + 4].copy_from_slice(&n.to_le_bytes());
     }
     bytes
-}
-
-/// What is asked of a repository, by the end of its name.
-pub(crate) fn sizes(site: &Site) -> BTreeMap<String, u64> {
-    let entries = fs::read_dir(site.path().join("targets/blobs")).unwrap();
-    let sizes = entries.map(|entry| entry.unwrap());
-    sizes.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len())).collect()
 }

@@ -1,7 +1,10 @@
 //! Updates of the system.
 
-use service_api::updates::Stage;
+use service_api::Few;
+use service_api::updates::{Stage, Window};
+use tokio::time::{Duration, sleep};
 
+use super::releases;
 use super::world::{World, run};
 
 #[test]
@@ -18,5 +21,170 @@ fn system_that_is_meant_is_fetched_tried_and_kept() {
         assert!(world.server.sent.get() < 30_000, "{}", world.server.sent.get());
         let fetched = world.outcomes(&path).last().unwrap().fetched;
         assert!(fetched > 0 && fetched < 30_000, "{fetched}");
+    });
+}
+
+#[test]
+fn system_without_a_patch_for_it_is_put_together_from_what_the_device_has() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[2].path();
+        releases::publish(&world.site, &world.systems[2], &[], 0).unwrap();
+        world.means(&[path.clone()]);
+        world.until("it runs and is good", 600, |world| world.knows(&path, Stage::Complete)).await;
+        assert_eq!(world.board.version(), "1.3");
+        // Of 750 KiB seven segments of 128 differ at most, and the kernel image has no blocks that are found.
+        let sent = world.server.sent.get();
+        assert!(sent < 1_000_000, "{sent}");
+    });
+}
+
+#[test]
+fn system_after_which_an_app_does_not_run_goes_back_and_says_why() {
+    run(|| async {
+        let world = World::new().await;
+        world.apps(&["com.example.a", "com.example.b"]);
+        let path = world.systems[1].path();
+        world.board.broken.borrow_mut().push("com.example.b".to_owned());
+        world.means(&[path.clone()]);
+        world.until("it went back", 3600, |world| world.knows(&path, Stage::RolledBack)).await;
+        assert_eq!(world.board.version(), "1.1");
+        let reason = world.outcomes(&path).last().unwrap().reason.to_string();
+        assert!(reason.contains("com.example.b ran before") && !reason.contains("example.a ran"), "{reason}");
+        // It is not tried again, until there is a newer one.
+        let live = world.life(u64::MAX);
+        tokio::select! {
+            () = live => panic!("it booted"),
+            () = sleep(Duration::from_secs(3 * 86_400)) => {}
+        }
+        world.board.broken.borrow_mut().clear();
+        releases::publish(&world.site, &world.systems[2], &[&world.systems[0]], 0).unwrap();
+        let newer = world.systems[2].path();
+        world.means(&[newer.clone()]);
+        world.until("the newer runs", 3600, |world| world.knows(&newer, Stage::Complete)).await;
+    });
+}
+
+#[test]
+fn system_by_which_the_service_is_not_reached_or_does_not_accept_it_goes_back() {
+    for (away, word) in [(true, "not reached"), (false, "shown what booted")] {
+        run(|| async move {
+            let world = World::new().await;
+            let path = world.systems[1].path();
+            world.means(&[path.clone()]);
+            world.until("it boots", 600, |world| world.board.booted.get() == 1).await;
+            world.server.away.set(away);
+            world.board.attested.set(away);
+            world.until("it went back", 3600, |world| world.board.booted.get() == 2).await;
+            assert_eq!(world.board.version(), "1.1");
+            let why = world.board.failed.borrow().clone().unwrap();
+            assert!(why.0 == "1.2" && why.1.contains(word), "{why:?}");
+            world.server.away.set(false);
+            world.until("it is told", 3600, |world| world.knows(&path, Stage::RolledBack)).await;
+        });
+    }
+}
+
+#[test]
+fn system_behind_the_floor_is_refused_before_it_is_fetched() {
+    run(|| async {
+        let world = World::new().await;
+        world.board.floor.set(7);
+        let path = world.systems[1].path();
+        world.means(&[path.clone()]);
+        world.until("it is refused", 3600, |world| world.knows(&path, Stage::Failed)).await;
+        let reason = world.outcomes(&path).last().unwrap().reason.to_string();
+        assert!(reason.contains("behind 7"), "{reason}");
+        assert_eq!(world.board.armed_times.get(), 0);
+    });
+}
+
+#[test]
+fn nothing_is_asked_before_the_clock_is_set() {
+    run(|| async {
+        let world = World::new().await;
+        world.board.clock_set.set(false);
+        world.means(&[world.systems[1].path()]);
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(Duration::from_secs(86_400)) => {}
+        }
+        assert!(world.server.asked.borrow().is_empty(), "{:?}", world.server.asked.borrow());
+    });
+}
+
+#[test]
+fn deployment_that_is_taken_back_while_it_waits_is_not_applied() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        // Two in the night of a Monday; it is a Friday.
+        world.server.means(|answer| {
+            answer.windows = Few::new(vec![Window { from: 120, minutes: 60 }]).unwrap();
+        });
+        world.means(&[path.clone()]);
+        world.until("it waits", 600, |world| world.knows(&path, Stage::Pending)).await;
+        world.server.means(|answer| answer.releases = Few::default());
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(Duration::from_secs(7 * 86_400)) => {}
+        }
+        assert_eq!((world.board.booted.get(), world.board.armed_times.get()), (0, 0));
+        world.means(&[path.clone()]);
+        world
+            .until("it is applied in its window", 8 * 86_400, |world| world.knows(&path, Stage::Complete))
+            .await;
+        let trial = world.outcomes(&path).iter().find(|outcome| outcome.stage == Stage::Trial).unwrap().at_s;
+        let minute = (trial / 60 + 3 * 1440) % 10_080;
+        assert!((120..185).contains(&minute), "{minute}");
+    });
+}
+
+#[test]
+fn network_that_costs_money_is_not_used_for_payloads() {
+    run(|| async {
+        let world = World::new().await;
+        world.board.settings.borrow_mut().push_str("metered = true\n");
+        let path = world.systems[1].path();
+        world.means(&[path.clone()]);
+        world.until("it is told", 600, |world| world.knows(&path, Stage::Deferred)).await;
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(Duration::from_secs(86_400)) => {}
+        }
+        assert_eq!(world.server.sent.get(), 0);
+    });
+}
+
+#[test]
+fn rate_that_is_set_is_kept() {
+    run(|| async {
+        let world = World::new().await;
+        world.board.settings.borrow_mut().push_str("bytes_per_s = 1024\n");
+        let path = world.systems[1].path();
+        world.means(&[path.clone()]);
+        let began = tokio::time::Instant::now();
+        world.until("it is there", 3600, |world| world.knows(&path, Stage::Pending)).await;
+        let fetched = world.outcomes(&path).last().unwrap().fetched;
+        let took_s = began.elapsed().as_secs();
+        assert!(took_s >= fetched / 1024 / 2, "{fetched} bytes in {took_s} s");
+    });
+}
+
+#[test]
+fn fault_in_the_settings_is_said_and_nothing_is_asked() {
+    run(|| async {
+        let world = World::new().await;
+        world.board.settings.borrow_mut().push_str("colour = 7\n");
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(Duration::from_secs(3600)) => {}
+        }
+        assert!(
+            world.board.said.borrow().iter().any(|line| line.contains("colour")),
+            "{:?}",
+            world.board.said.borrow()
+        );
+        assert!(world.server.asked.borrow().is_empty());
     });
 }

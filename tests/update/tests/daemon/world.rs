@@ -100,7 +100,7 @@ impl World {
         };
         let watch = async {
             while !holds(self) {
-                sleep(Duration::from_millis(500)).await;
+                sleep(Duration::from_millis(500.max(seconds / 10))).await;
             }
         };
         tokio::select! {
