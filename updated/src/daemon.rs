@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use bus::server::Server;
 use bus::update_link::{CONFIG_MAX, FromUpdated, ToUpdated};
 use contact::config::Service;
 use tokio::task::spawn_local;
@@ -14,7 +15,7 @@ use crate::connect::Identity;
 use crate::driver::Driver;
 use crate::kept::Disk;
 use crate::link::Desk;
-use crate::serve;
+use crate::serve::{self, Serve};
 use crate::settings::Settings;
 use crate::state::{Clock, Facts, State};
 
@@ -33,11 +34,11 @@ impl Updated {
         Ok(Self { state: Rc::new(state) })
     }
 
-    /// Serves the bus besides.
-    pub fn serve(&self) {
+    /// Serves the bus besides, by this server.
+    pub fn serve(&self, server: Server<Serve>) {
         let state = self.state.clone();
         spawn_local(async move {
-            if let Err(e) = serve::run(state).await {
+            if let Err(e) = serve::run(state, server).await {
                 eprintln!("bus: {e}");
             }
         });

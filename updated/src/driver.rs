@@ -456,7 +456,10 @@ impl Driver {
                 job.at = Instant::now() + FOR_EVER;
                 return Some(job.at);
             }
-            self.note_once(job, Told::Fetching, "");
+            // Once: what fails and is tried again is told as failing.
+            if job.told.borrow().is_none() {
+                self.note_once(job, Told::Fetching, "");
+            }
             self.show_with(job, Stage::Fetching);
             if let Some(at) = self.fetch(job, way, settings, answer).await {
                 return Some(at);

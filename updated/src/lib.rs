@@ -67,7 +67,9 @@ pub fn run_with(storage: PathBuf) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     LocalSet::new().block_on(&runtime, async {
         let daemon = daemon::Updated::new(link, storage, identity, state::Clock::of_kernel())?;
-        daemon.serve();
+        let mut server = serve::server()?;
+        server.serve(&bus::interfaces::update::INTERFACE, bus::interfaces::update::dispatch);
+        daemon.serve(server);
         daemon.run().await
     })
 }

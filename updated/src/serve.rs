@@ -13,8 +13,6 @@ use crate::notices::{Coming, MOST, Target as Which, Who};
 use crate::state::State;
 use crate::turn::{APP_MAX_MIN, SYSTEM_MAX_MIN, Turn};
 
-/// What the ids of the system's own boxes begin with.
-const SYSTEM: &str = "os.gabion.";
 /// Between two checks that somebody asks for, seconds.
 const CHECKS_S: u64 = 10;
 
@@ -24,14 +22,19 @@ pub struct Serve {
     asked_s: Cell<u64>,
 }
 
-/// Serves for ever.
+/// A server without connections.
+///
+/// # Errors
+/// The kernel has no more descriptors.
+pub fn server() -> std::io::Result<Server<Serve>> {
+    Server::new(About { vendor: "Gabion", product: "updated", version: env!("CARGO_PKG_VERSION"), url: "" })
+}
+
+/// Serves for ever, on this server.
 ///
 /// # Errors
 /// The server's descriptors fail.
-pub async fn run(state: Rc<State>) -> std::io::Result<()> {
-    let about = About { vendor: "Gabion", product: "updated", version: env!("CARGO_PKG_VERSION"), url: "" };
-    let mut server = Server::new(about)?;
-    server.serve(&INTERFACE, dispatch);
+pub async fn run(state: Rc<State>, server: Server<Serve>) -> std::io::Result<()> {
     let (done, answers) = bus_tokio::answers();
     *state.notices.answers.borrow_mut() = Some(done);
     let ended = {
@@ -202,7 +205,7 @@ impl State {
 }
 
 fn who(caller: &Caller) -> Who {
-    Who { app: caller.app.to_string(), owner: caller.app.starts_with(SYSTEM) }
+    Who { app: caller.app.clone(), owner: caller.system }
 }
 
 /// Which update is meant; none if it is not the caller's.

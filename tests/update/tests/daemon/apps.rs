@@ -1,6 +1,6 @@
 //! Updates of apps: all of an answer's or none.
 
-use bus::update_link::App as Told;
+use ::bus::update_link::App as Told;
 use service_api::updates::Stage;
 use service_api::{Few, Text};
 
@@ -111,7 +111,7 @@ fn app_of_another_catalog_is_refused_whoever_signed_it() {
     run(|| async {
         let world = World::new().await;
         let path = "apps/rival/com.example.a/9.0.json".to_owned();
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         world.until("it is told", 600, |world| world.knows(&path, Stage::Failed)).await;
         assert!(world.outcomes(&path)[0].reason.to_string().contains("another catalog"));
     });

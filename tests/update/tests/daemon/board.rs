@@ -7,14 +7,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use bus::bulk::{Sealed, seal};
-use bus::update_link::{App, FromUpdated, KERNEL_MAX, Package, System as Told, ToUpdated};
+use ::bus::bulk::{Sealed, seal};
+use ::bus::update_link::{App, FromUpdated, KERNEL_MAX, Package, System as Told, ToUpdated};
 use bus_tokio::Link;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Duration, sleep};
 
+use super::bus::Caller;
 use super::clock;
 use super::releases::{self, System};
 
@@ -55,6 +56,8 @@ pub(crate) struct Board {
     pub(crate) booted: Cell<u32>,
     pub(crate) armed_times: Cell<u32>,
     pub(crate) installed_times: Cell<u32>,
+    /// Who is connected to the daemon's interface.
+    pub(crate) callers: RefCell<Vec<Caller>>,
     link: RefCell<Option<Rc<Link<FromUpdated, ToUpdated>>>>,
 }
 
@@ -88,6 +91,7 @@ impl Board {
             booted: Cell::new(0),
             armed_times: Cell::new(0),
             installed_times: Cell::new(0),
+            callers: RefCell::default(),
             link: RefCell::default(),
         };
         for slot in 0..2 {

@@ -21,7 +21,7 @@ fn through(what: &'static str, fault: Fault, times: u32, most: u64) {
 async fn bytes(world: &World, begin: impl FnOnce(&World)) -> u64 {
     let path = world.systems[2].path();
     releases::publish(&world.site, &world.systems[2], &[], 0).unwrap();
-    world.means(&[path.clone()]);
+    world.means(std::slice::from_ref(&path));
     begin(world);
     world.until("it comes through", 6 * 3600, |world| world.knows(&path, Stage::Complete)).await;
     assert_eq!(world.board.version(), "1.3");
@@ -68,7 +68,7 @@ fn service_that_was_away_for_days_is_asked_again_and_not_all_the_time() {
         let world = World::new().await;
         let path = world.systems[1].path();
         world.server.away.set(true);
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         let day = Duration::from_secs(86_400);
         tokio::select! {
             () = world.life(u64::MAX) => panic!("it booted"),
@@ -89,7 +89,7 @@ fn metadata_that_has_expired_or_is_of_yesterday_is_refused_and_told() {
         let yesterday = tempfile::tempdir().unwrap();
         copy(world.site.path(), yesterday.path());
         releases::publish(&world.site, &world.systems[2], &[&world.systems[0]], 0).unwrap();
-        world.means(&[third.clone()]);
+        world.means(std::slice::from_ref(&third));
         world.until("it runs", 600, |world| world.board.version() == "1.3").await;
         world.until("it is good", 600, |world| world.knows(&third, Stage::Complete)).await;
         let newer = super::releases::System::new(4).unwrap();

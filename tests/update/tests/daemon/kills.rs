@@ -16,7 +16,7 @@ proptest! {
         run(|| async move {
             let world = World::new().await;
             let path = world.systems[1].path();
-            world.means(&[path.clone()]);
+            world.means(std::slice::from_ref(&path));
             for (polls, power) in lives {
                 world.life(polls).await;
                 if power {
@@ -57,7 +57,7 @@ fn system_that_is_killed_in_each_of_its_first_moments_is_updated_once() {
         run(|| async move {
             let world = World::new().await;
             let path = world.systems[1].path();
-            world.means(&[path.clone()]);
+            world.means(std::slice::from_ref(&path));
             world.life(polls).await;
             world.until("it is updated", 3600, |world| world.knows(&path, Stage::Complete)).await;
             // Of all that is fetched at most a segment and what was signed come twice.

@@ -7,11 +7,16 @@
 //! | `server` | the service and the repository, and what goes wrong with them |
 //! | `board` | `sandboxd`, the disk and the boot loader |
 //! | `world` | all of it |
-//! | `system`, `apps`, `faults`, `kills`, `process` | tests |
+//! | `bus` | who calls the daemon |
+//! | `system`, `apps`, `deferral`, `faults`, `kills`, `process` | tests |
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod apps;
 mod board;
+mod bus;
 mod clock;
+mod deferral;
 mod faults;
 mod kills;
 mod process;

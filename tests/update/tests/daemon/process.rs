@@ -60,7 +60,7 @@ fn process_updates_the_system_within_its_memory() {
         clock::begin();
         let world = World::now().await;
         let path = world.systems[1].path();
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         let mut process = world.start();
         let (began, mut most_kib) = (Instant::now(), 0);
         while world.board.booted.get() == 0 {

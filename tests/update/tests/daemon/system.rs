@@ -12,7 +12,7 @@ fn system_that_is_meant_is_fetched_tried_and_kept() {
     run(|| async {
         let world = World::new().await;
         let path = world.systems[1].path();
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         world.until("it runs and is good", 600, |world| world.knows(&path, Stage::Complete)).await;
         assert_eq!(world.board.version(), "1.2");
         assert!(!world.board.trial.get());
@@ -30,7 +30,7 @@ fn system_without_a_patch_for_it_is_put_together_from_what_the_device_has() {
         let world = World::new().await;
         let path = world.systems[2].path();
         releases::publish(&world.site, &world.systems[2], &[], 0).unwrap();
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         world.until("it runs and is good", 600, |world| world.knows(&path, Stage::Complete)).await;
         assert_eq!(world.board.version(), "1.3");
         // Of 750 KiB seven segments of 128 differ at most, and the kernel image has no blocks that are found.
@@ -46,7 +46,7 @@ fn system_after_which_an_app_does_not_run_goes_back_and_says_why() {
         world.apps(&["com.example.a", "com.example.b"]);
         let path = world.systems[1].path();
         world.board.broken.borrow_mut().push("com.example.b".to_owned());
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         world.until("it went back", 3600, |world| world.knows(&path, Stage::RolledBack)).await;
         assert_eq!(world.board.version(), "1.1");
         let reason = world.outcomes(&path).last().unwrap().reason.to_string();
@@ -60,7 +60,7 @@ fn system_after_which_an_app_does_not_run_goes_back_and_says_why() {
         world.board.broken.borrow_mut().clear();
         releases::publish(&world.site, &world.systems[2], &[&world.systems[0]], 0).unwrap();
         let newer = world.systems[2].path();
-        world.means(&[newer.clone()]);
+        world.means(std::slice::from_ref(&newer));
         world.until("the newer runs", 3600, |world| world.knows(&newer, Stage::Complete)).await;
     });
 }
@@ -71,7 +71,7 @@ fn system_by_which_the_service_is_not_reached_or_does_not_accept_it_goes_back() 
         run(|| async move {
             let world = World::new().await;
             let path = world.systems[1].path();
-            world.means(&[path.clone()]);
+            world.means(std::slice::from_ref(&path));
             world.until("it boots", 600, |world| world.board.booted.get() == 1).await;
             world.server.away.set(away);
             world.board.attested.set(away);
@@ -91,7 +91,7 @@ fn system_behind_the_floor_is_refused_before_it_is_fetched() {
         let world = World::new().await;
         world.board.floor.set(7);
         let path = world.systems[1].path();
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         world.until("it is refused", 3600, |world| world.knows(&path, Stage::Failed)).await;
         let reason = world.outcomes(&path).last().unwrap().reason.to_string();
         assert!(reason.contains("behind 7"), "{reason}");
@@ -122,7 +122,7 @@ fn deployment_that_is_taken_back_while_it_waits_is_not_applied() {
         world.server.means(|answer| {
             answer.windows = Few::new(vec![Window { from: 120, minutes: 60 }]).unwrap();
         });
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         world.until("it waits", 600, |world| world.knows(&path, Stage::Pending)).await;
         world.server.means(|answer| answer.releases = Few::default());
         tokio::select! {
@@ -130,7 +130,7 @@ fn deployment_that_is_taken_back_while_it_waits_is_not_applied() {
             () = sleep(Duration::from_secs(7 * 86_400)) => {}
         }
         assert_eq!((world.board.booted.get(), world.board.armed_times.get()), (0, 0));
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         world
             .until("it is applied in its window", 8 * 86_400, |world| world.knows(&path, Stage::Complete))
             .await;
@@ -146,7 +146,7 @@ fn network_that_costs_money_is_not_used_for_payloads() {
         let world = World::new().await;
         world.board.settings.borrow_mut().push_str("metered = true\n");
         let path = world.systems[1].path();
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         world.until("it is told", 600, |world| world.knows(&path, Stage::Deferred)).await;
         tokio::select! {
             () = world.life(u64::MAX) => panic!("it booted"),
@@ -162,7 +162,7 @@ fn rate_that_is_set_is_kept() {
         let world = World::new().await;
         world.board.settings.borrow_mut().push_str("bytes_per_s = 1024\n");
         let path = world.systems[1].path();
-        world.means(&[path.clone()]);
+        world.means(std::slice::from_ref(&path));
         let began = tokio::time::Instant::now();
         world.until("it is there", 3600, |world| world.knows(&path, Stage::Pending)).await;
         let fetched = world.outcomes(&path).last().unwrap().fetched;

@@ -82,6 +82,7 @@ impl World {
         let storage = self.board.folder.path().join("storage");
         let daemon = set.run_until(async {
             let daemon = Updated::new(link, storage, Rc::new(|| None), clock::clock()).unwrap();
+            daemon.serve(self.bus());
             let _ = daemon.run().await;
         });
         tokio::select! {
