@@ -8,7 +8,7 @@
 //! | `board` | `sandboxd`, the disk and the boot loader |
 //! | `world` | all of it |
 //! | `bus` | who calls the daemon |
-//! | `system`, `apps`, `deferral`, `faults`, `kills`, `process` | tests |
+//! | `system`, `apps`, `deferral`, `faults`, `kills`, `process`, `torture` | tests |
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
@@ -23,4 +23,5 @@ mod process;
 mod releases;
 mod server;
 mod system;
+mod torture;
 mod world;

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -44,6 +44,10 @@ pub(crate) enum Fault {
     Elsewhere(&'static str),
     /// It has no files.
     Empty,
+    /// So many milliseconds pass before an answer.
+    Late(u64),
+    /// So many bytes come in a second.
+    Slow(u64),
 }
 
 /// A server, on a port of the loopback.
@@ -59,6 +63,8 @@ pub(crate) struct Server {
     pub(crate) sent: Cell<u64>,
     pub(crate) asked: RefCell<Vec<String>>,
     changed: Notify,
+    /// Ends all connections.
+    pub(crate) cut: Notify,
     port: Cell<u16>,
     ca: String,
     count: Cell<u64>,
@@ -71,6 +77,8 @@ struct Body {
     bytes: Bytes,
     /// How it ends, if not well.
     ending: Option<std::io::ErrorKind>,
+    /// How many bytes in a second, and when the next come.
+    slow: Option<(u64, Pin<Box<tokio::time::Sleep>>)>,
 }
 
 impl hyper::body::Body for Body {
@@ -79,8 +87,15 @@ impl hyper::body::Body for Body {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some((rate, next)) = &mut self.slow {
+            if next.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let took = Duration::from_micros(CHUNK as u64 * 1_000_000 / *rate);
+            next.as_mut().reset(tokio::time::Instant::now() + took);
+        }
         if self.bytes.is_empty() {
             return Poll::Ready(self.ending.take().map(|kind| Err(kind.into())));
         }
@@ -94,12 +109,11 @@ impl hyper::body::Body for Body {
 }
 
 impl Server {
-    /// Begins to serve a repository.
-    pub(crate) async fn begin(site: PathBuf, answer: Answer) -> Rc<Self> {
-        Self::begin_at(site, answer, Ipv4Addr::LOCALHOST).await
-    }
-
-    pub(crate) async fn begin_at(site: PathBuf, answer: Answer, address: Ipv4Addr) -> Rc<Self> {
+    /// Begins to serve a repository, on a socket that may be of another network.
+    pub(crate) fn begin_on(site: PathBuf, answer: Answer, listener: std::net::TcpListener) -> Rc<Self> {
+        let address = listener.local_addr().unwrap().ip();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -116,7 +130,6 @@ impl Server {
             .with_single_cert(vec![CertificateDer::from(certificate.der().to_vec())], key)
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind(SocketAddr::from((address, 0))).await.unwrap();
         let server = Rc::new(Self {
             site: RefCell::new(site),
             answer: RefCell::new(answer),
@@ -126,6 +139,7 @@ impl Server {
             sent: Cell::new(0),
             asked: RefCell::default(),
             changed: Notify::new(),
+            cut: Notify::new(),
             port: Cell::new(listener.local_addr().unwrap().port()),
             ca,
             count: Cell::new(0),
@@ -137,13 +151,16 @@ impl Server {
                 if this.away.get() {
                     continue;
                 }
-                let (this, acceptor) = (this.clone(), acceptor.clone());
+                let (this, cut, acceptor) = (this.clone(), this.clone(), acceptor.clone());
                 spawn_local(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let serve = service_fn(move |request| this.clone().respond(request));
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), serve)
-                        .await;
+                    let served = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), serve);
+                    tokio::select! {
+                        _ = served => {}
+                        () = cut.cut.notified() => {}
+                    }
                 });
             }
         });
@@ -172,6 +189,7 @@ impl Server {
         let path = request.uri().path().to_owned();
         self.asked.borrow_mut().push(path.clone());
         self.count.set(self.count.get() + 1);
+        let mut late = None;
         let response = match (request.method(), path.as_str()) {
             (&Method::POST, "/device/v1/updates") => {
                 let bytes = request.into_body().collect().await.unwrap().to_bytes();
@@ -191,9 +209,17 @@ impl Server {
                     Err(_) => full(StatusCode::NO_CONTENT, Vec::new()),
                 }
             }
-            (&Method::GET, path) => self.file(path, &request),
+            (&Method::GET, path) => {
+                if let Some((_, Fault::Late(ms), _)) = *self.fault.borrow() {
+                    late = Some(ms);
+                }
+                self.file(path, &request)
+            }
             _ => full(StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         };
+        if let Some(ms) = late {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
         Ok(response)
     }
 
@@ -258,6 +284,10 @@ impl Server {
             server: path.contains("/targets/").then(|| self.clone()),
             bytes: Bytes::from(part),
             ending,
+            slow: match fault {
+                Some(Fault::Slow(rate)) => Some((rate, Box::pin(tokio::time::sleep(Duration::ZERO)))),
+                _ => None,
+            },
         };
         let mut response = Response::new(chunks);
         *response.status_mut() = status;
@@ -269,7 +299,8 @@ impl Server {
 }
 
 fn full(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Body { server: None, bytes: Bytes::from(bytes), ending: None });
+    let mut response =
+        Response::new(Body { server: None, bytes: Bytes::from(bytes), ending: None, slow: None });
     *response.status_mut() = status;
     response
 }

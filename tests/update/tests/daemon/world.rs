@@ -1,7 +1,7 @@
 //! A device, its service and a repository.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -65,13 +65,20 @@ impl World {
     }
 
     async fn of(site: Site) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::on(site, listener)
+    }
+
+    /// The same with the service on this socket.
+    pub(crate) fn on(site: Site, listener: std::net::TcpListener) -> Self {
         let systems: Vec<System> = (1..=3).map(|n| System::new(n).unwrap()).collect();
         releases::publish(&site, &systems[1], &[&systems[0]], 0).unwrap();
-        let server = Server::begin(site.path().to_owned(), nothing()).await;
+        let IpAddr::V4(address) = listener.local_addr().unwrap().ip() else { panic!("an address of IPv4") };
+        let server = Server::begin_on(site.path().to_owned(), nothing(), listener);
         let board = Board::new(&systems[0]);
         *board.systems.borrow_mut() = systems.clone();
         *board.trust.borrow_mut() = site.file("1.root.json").unwrap();
-        *board.service.borrow_mut() = server.toml(Ipv4Addr::LOCALHOST);
+        *board.service.borrow_mut() = server.toml(address);
         Self { site, server, board, systems }
     }
 
