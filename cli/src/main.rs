@@ -112,6 +112,9 @@ enum Command {
     /// Have groups of devices run releases, in waves; see how far they are.
     #[command(subcommand)]
     Deployment(service::deployment::DeploymentAsked),
+    /// Streams of releases that groups follow: stable, evaluation.
+    #[command(subcommand)]
+    Feed(service::feed::FeedAsked),
     /// Ask a developer's device for updates, and put them off.
     #[command(after_help = EXIT_CODES)]
     Update(update::Asked),
@@ -172,6 +175,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Repository(asked) => repository::run(asked),
         Command::Image(asked) => image::run(asked),
         Command::Deployment(asked) => service::deployment::run(asked),
+        Command::Feed(asked) => service::feed::run(asked),
         Command::Update(asked) => update::run(asked),
         Command::Attest(asked) => service::attest(asked),
     }

@@ -73,6 +73,7 @@ scenarios!(
     updates::device_is_told_of_its_groups_deployment_and_its_progress_is_shown,
     updates::device_that_waits_hears_of_a_deployment_and_of_whoever_wants_it_to_ask,
     updates::deployment_goes_in_waves_stops_by_itself_and_takes_nothing_from_who_runs_it,
+    updates::group_follows_a_feed_until_it_is_pinned,
     bodies::body_that_is_wrong_is_a_problem_with_reasons,
     bodies::document_describes_every_path,
     bodies::connection_ends_in_order_whatever_was_said_on_it,

@@ -234,6 +234,13 @@ fn release_of_a_build_gets_to_a_device_as_people_deploy_it() -> Result<()> {
         let shown = people.done(&format!("deployment show one {number}"))?;
         ensure!(shown.contains("1 failed") && shown.contains("failed") && shown.contains("the disk is full"), "{shown}");
 
+        people.done("feed add one pump stable --waves 50,100")?;
+        people.done("feed follow one pump field stable")?;
+        let put = people.done("feed publish one pump stable os/pump/1.1.0.json --notes better")?;
+        ensure!(put.contains("deployments ") && people.done("feed list one pump")?.contains("by field"), "{put}");
+        people.done("feed pin one pump field stable 1")?;
+        ensure!(people.done("deployment list one")?.lines().count() == 3, "one by hand, two by the feed");
+
         // The reference client reads what the service serves.
         let state = people.path("state");
         fs::create_dir(&state)?;

@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod deployment;
 mod enrol;
+pub(crate) mod feed;
 pub(crate) mod fleet;
 mod program;
 pub(crate) mod session;

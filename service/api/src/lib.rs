@@ -13,6 +13,7 @@ mod text;
 pub mod artefacts;
 pub mod deployments;
 pub mod device;
+pub mod feeds;
 pub mod fleet;
 pub mod people;
 pub mod problem;

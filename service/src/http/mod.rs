@@ -10,6 +10,7 @@ mod body;
 mod deployments;
 mod device;
 mod escrow;
+mod feeds;
 mod fleet;
 mod health;
 mod oidc;
@@ -191,6 +192,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .merge(repository::paths())
         .merge(asking::paths())
         .merge(deployments::paths())
+        .merge(feeds::paths())
         .merge(health::paths())
         .merge(openapi::paths())
         .fallback(async || Refusal::missing("such path"))

@@ -1,8 +1,8 @@
 //! The OpenAPI document, from the handlers and the types that read the bodies.
 
 use super::{
-    Service, artefacts, asking, deployments, device, escrow, fleet, health, oidc, owned, people, records,
-    repository,
+    Service, artefacts, asking, deployments, device, escrow, feeds, fleet, health, oidc, owned, people,
+    records, repository,
 };
 use axum::Router;
 use axum::extract::State;
@@ -94,6 +94,13 @@ async fn show(State(service): State<Arc<Service>>) -> impl IntoResponse {
         deployments::approve,
         deployments::device,
         deployments::stir,
+        feeds::list,
+        feeds::add,
+        feeds::entries,
+        feeds::publish,
+        feeds::followed,
+        feeds::follow,
+        feeds::leave,
         records::changes,
         records::collected,
         health::alive,

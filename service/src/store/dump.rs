@@ -14,7 +14,7 @@ use std::io::{self, BufRead, Write};
 
 /// Every table, those that others name first. Sessions, open enrolments and codes are let go: they are short-lived, and
 /// a copy of them is worth more to a thief than to the owner.
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 24] = [
     "catalog",
     "product",
     "device_group",
@@ -32,6 +32,8 @@ const TABLES: [&str; 22] = [
     "update_blob",
     "update_key",
     "update_generation",
+    "feed",
+    "feed_entry",
     "deployment",
     "deployment_device",
     "report_batch",

@@ -20,6 +20,7 @@ pub mod deployments;
 pub mod devices;
 pub mod dump;
 pub mod escrow;
+pub mod feeds;
 pub mod fleet;
 pub mod machines;
 pub mod people;

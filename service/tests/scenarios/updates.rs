@@ -296,3 +296,51 @@ pub(crate) async fn deployment_goes_in_waves_stops_by_itself_and_takes_nothing_f
     assert_eq!(fixed["releases"], json!([OS[2]]));
     Ok(())
 }
+
+pub(crate) async fn group_follows_a_feed_until_it_is_pinned(site: &Site) -> Result<()> {
+    let operator = operator(site).await?;
+    catalog(&operator, "one").await?;
+    let products = "/v1/catalogs/one/products/pump";
+    operator.post(&format!("{products}/groups"), json!({"name": "trial"})).await?.json(201)?;
+    let device = Device::claimed(site, "a", &operator, "one").await?.certified(site).await?;
+    let releaser = Releaser::begin(&operator).await?;
+    for target in OS.into_iter().chain([APP]) {
+        releaser.release(&operator, target).await?;
+    }
+    let feeds = format!("{products}/feeds");
+    operator.post(&feeds, json!({"name": "stable", "waves": [{"percent": 50}]})).await?.refused(400)?;
+    operator.post(&feeds, json!({"name": "stable"})).await?.json(201)?;
+    operator.post(&feeds, json!({"name": "stable"})).await?.refused(409)?;
+    let (entries, follow) = (format!("{feeds}/stable/entries"), format!("{products}/groups/field/feed"));
+    let put = async |releases: &[&str]| operator.post(&entries, json!({"releases": releases})).await;
+    put(&["os/pump/9.json"]).await?.refused(409)?;
+    let first = put(&OS[..1]).await?.json(201)?;
+    assert_eq!((&first["number"], &first["deployments"]), (&json!(1), &json!([])), "nobody follows it");
+    deploy(&operator, &[APP], json!({})).await?;
+    operator.send("PUT", &follow, Some(&json!({"feed": "stable"}))).await?.json(200)?;
+    // The feed's releases, and the app that the group had besides.
+    assert_eq!(asks(&device, "0.9", json!([])).await?["releases"], json!([OS[0], APP]));
+    let second = put(&OS[1..2]).await?.json(201)?;
+    assert_eq!(second["deployments"].as_array().map(Vec::len), Some(1));
+    let told = asks(&device, "1.0", json!([])).await?;
+    assert_eq!(told["releases"], json!([OS[1], APP]));
+    let path = format!("/v1/catalogs/one/deployments/{}", second["deployments"][0]);
+    assert_eq!(operator.get(&path).await?.json(200)?["feed"], "stable");
+
+    operator.send("PUT", &follow, Some(&json!({"feed": "stable", "pinned": 9}))).await?.refused(404)?;
+    operator.send("PUT", &follow, Some(&json!({"feed": "stable", "pinned": 2}))).await?.json(200)?;
+    assert_eq!(put(&OS[2..]).await?.json(201)?["deployments"], json!([]));
+    assert_eq!(asks(&device, "1.0", json!([])).await?["releases"], json!([OS[1], APP]), "it is pinned");
+    let shown = operator.get(&feeds).await?.json(200)?;
+    assert_eq!(shown[0]["groups"], json!([{"group": "field", "feed": "stable", "pinned": 2}]));
+    operator.send("PUT", &follow, Some(&json!({"feed": "stable"}))).await?.json(200)?;
+    assert_eq!(asks(&device, "1.1", json!([])).await?["releases"], json!([OS[2], APP]));
+    operator.send("DELETE", &follow, None).await?.json(204)?;
+    operator.get(&follow).await?.refused(404)?;
+    assert_eq!(
+        asks(&device, "1.1", json!([])).await?["releases"],
+        json!([OS[2], APP]),
+        "what it was told stays"
+    );
+    Ok(())
+}

@@ -114,22 +114,7 @@ async fn content(
             window.from, window.minutes
         )));
     }
-    let mut subjects = BTreeSet::new();
-    for target in new.releases.iter() {
-        let release = updates::release(connection, target.as_str()).await?;
-        let missing = || Refusal::new(Kind::Conflict, format!("no release {target} is published"));
-        let release = release.ok_or_else(missing)?;
-        let ours = match &release.what {
-            What::Os(product) => *product == new.product,
-            What::App(_) => target.as_str().split('/').nth(1) == Some(catalog.as_str()),
-        };
-        if !ours {
-            return Err(malformed(format!("{target} is for another product or catalog")));
-        }
-        if !subjects.insert(subject(target).to_owned()) {
-            return Err(malformed(format!("{target} is the second release for the same")));
-        }
-    }
+    let mut subjects = check_releases(connection, catalog, &new.product, &new.releases).await?;
     for app in new.remove.iter() {
         if !subjects.insert(app.as_str().to_owned()) {
             return Err(malformed(format!("{app} is to come and to go")));
@@ -150,6 +135,36 @@ async fn content(
         return Err(malformed(format!("with what is taken over there are more than {APPS_MAX} releases")));
     }
     Ok(Content { releases, remove, waves, windows: new.windows.to_vec(), notes: new.notes.clone() })
+}
+
+/// Whether these can be a group's: published, for the product, and each alone for what it replaces. What they replace.
+///
+/// # Errors
+/// Which is not.
+pub async fn check_releases(
+    connection: &mut AnyConnection,
+    catalog: &Name,
+    product: &Name,
+    releases: &[Text<256>],
+) -> Result<BTreeSet<String>, Refusal> {
+    let malformed = |reason: String| Refusal::new(Kind::Malformed, reason);
+    let mut subjects = BTreeSet::new();
+    for target in releases {
+        let release = updates::release(connection, target.as_str()).await?;
+        let missing = || Refusal::new(Kind::Conflict, format!("no release {target} is published"));
+        let release = release.ok_or_else(missing)?;
+        let ours = match &release.what {
+            What::Os(of) => of == product,
+            What::App(_) => target.as_str().split('/').nth(1) == Some(catalog.as_str()),
+        };
+        if !ours {
+            return Err(malformed(format!("{target} is for another product or catalog")));
+        }
+        if !subjects.insert(subject(target).to_owned()) {
+            return Err(malformed(format!("{target} is the second release for the same")));
+        }
+    }
+    Ok(subjects)
 }
 
 fn subject(target: &Text<256>) -> &str {

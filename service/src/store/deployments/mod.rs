@@ -8,7 +8,7 @@ mod make;
 mod wave;
 
 pub use device::{Asker, Meant, ask, meant, progress, quiet, updates_of};
-pub use make::{By, create};
+pub use make::{By, check_releases, create};
 pub use wave::{Act, act};
 
 use super::{checked, damaged, time, whole};

@@ -1,0 +1,166 @@
+//! `gabion feed`: streams of releases that groups follow, or stay at an entry of.
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use service_api::deployments::Wave;
+use service_api::feeds::{Feed, FeedEntry, Follow, Follows, NewFeed, NewFeedEntry};
+use service_api::{Few, Name, Text};
+
+use super::{line, printable, session, show, told};
+
+/// What `gabion feed` does.
+#[derive(Subcommand)]
+pub(crate) enum FeedAsked {
+    /// List a product's feeds, and the groups that follow them.
+    List {
+        #[command(flatten)]
+        of: Of,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a feed.
+    Add {
+        #[command(flatten)]
+        of: Of,
+        /// Its name, as stable or evaluation.
+        feed: Name,
+        /// Shares of the devices in percent, as 1,10,50,100, in which its deployments go; all at once unless told.
+        #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
+        waves: Vec<u8>,
+        /// How many of the devices in a wave must have completed before the next, percent.
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(..=100))]
+        success: u8,
+        /// A deployment stops by itself when more of them have failed, percent; 100 is never.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=100))]
+        errors: u8,
+        /// Somebody has to approve each wave after the first.
+        #[arg(long)]
+        approval: bool,
+    },
+    /// Put releases into a feed: groups that follow it and are not pinned get them.
+    Publish {
+        #[command(flatten)]
+        of: Of,
+        /// The feed.
+        feed: Name,
+        /// Releases, as `gabion image list` has them.
+        #[arg(required = true)]
+        releases: Vec<String>,
+        /// What is new.
+        #[arg(long, default_value = "")]
+        notes: String,
+    },
+    /// Show a feed's entries, newest first.
+    Show {
+        #[command(flatten)]
+        of: Of,
+        /// The feed.
+        feed: Name,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a group follow a feed: it gets the newest entry, and those that come.
+    Follow {
+        #[command(flatten)]
+        of: Of,
+        /// The group.
+        group: Name,
+        /// The feed.
+        feed: Name,
+    },
+    /// Have a group stay at an entry of a feed.
+    Pin {
+        #[command(flatten)]
+        of: Of,
+        /// The group.
+        group: Name,
+        /// The feed.
+        feed: Name,
+        /// The entry's number.
+        entry: u64,
+    },
+    /// Have a group follow no feed any more; what it was told stays.
+    Leave {
+        #[command(flatten)]
+        of: Of,
+        /// The group.
+        group: Name,
+    },
+}
+
+/// A product.
+#[derive(Args)]
+pub(crate) struct Of {
+    /// The catalog.
+    catalog: Name,
+    /// The product.
+    product: Name,
+}
+
+impl Of {
+    fn path(&self, rest: &str) -> String {
+        format!("/v1/catalogs/{}/products/{}/{rest}", self.catalog, self.product)
+    }
+}
+
+/// `gabion feed`. False: the service said no.
+pub(crate) fn run(asked: FeedAsked) -> Result<bool> {
+    told(act(asked))
+}
+
+fn act(asked: FeedAsked) -> Result<()> {
+    let client = session::resume()?;
+    match asked {
+        FeedAsked::List { of, json } => {
+            let feeds: Vec<Feed> = client.get(&of.path("feeds"))?;
+            if json { show(&feeds) } else { feeds.iter().try_for_each(|feed| line(&text(feed))) }
+        }
+        FeedAsked::Add { of, feed, waves, success, errors, approval } => {
+            let wave = |percent| Wave { percent, success_percent: success, error_percent: errors, approval };
+            let waves = if waves.is_empty() { vec![100] } else { waves };
+            let waves = Few::new(waves.into_iter().map(wave).collect()).context("too many waves")?;
+            let new = NewFeed { name: feed, description: Text::default(), waves };
+            line(&text(&client.post::<Feed>(&of.path("feeds"), Some(&new))?))
+        }
+        FeedAsked::Publish { of, feed, releases, notes } => {
+            let releases = releases.into_iter().map(Text::try_from).collect::<Result<Vec<_>, _>>()?;
+            let releases = Few::new(releases).context("too many releases")?;
+            let new = NewFeedEntry { releases, notes: Text::try_from(notes).context("--notes")? };
+            let entry: FeedEntry = client.post(&of.path(&format!("feeds/{feed}/entries")), Some(&new))?;
+            line(&entry_text(&entry))
+        }
+        FeedAsked::Show { of, feed, json } => {
+            let entries: Vec<FeedEntry> = client.get(&of.path(&format!("feeds/{feed}/entries")))?;
+            if json { show(&entries) } else { entries.iter().try_for_each(|entry| line(&entry_text(entry))) }
+        }
+        FeedAsked::Follow { of, group, feed } => follow(&client, &of, &group, &Follow { feed, pinned: None }),
+        FeedAsked::Pin { of, group, feed, entry } => {
+            follow(&client, &of, &group, &Follow { feed, pinned: Some(entry) })
+        }
+        FeedAsked::Leave { of, group } => {
+            client.act("DELETE", &of.path(&format!("groups/{group}/feed")), None::<&()>)
+        }
+    }
+}
+
+fn follow(client: &super::client::Client, of: &Of, group: &Name, follow: &Follow) -> Result<()> {
+    client.act("PUT", &of.path(&format!("groups/{group}/feed")), Some(follow))
+}
+
+fn text(feed: &Feed) -> String {
+    let waves = feed.waves.iter().map(|wave| wave.percent.to_string()).collect::<Vec<_>>().join(",");
+    let groups = feed.groups.iter().map(|Follows { group, pinned, .. }| match pinned {
+        Some(entry) => format!(" {group}@{entry}"),
+        None => format!(" {group}"),
+    });
+    format!("{}: waves {waves}; followed by{}", feed.name, groups.collect::<String>())
+}
+
+fn entry_text(entry: &FeedEntry) -> String {
+    let releases = entry.releases.iter().map(|release| format!(" {release}")).collect::<String>();
+    let deployments = entry.deployments.iter().map(|number| format!(" {number}")).collect::<String>();
+    let deployed = if deployments.is_empty() { deployments } else { format!("; deployments{deployments}") };
+    format!("{}{releases}{deployed}  {}", entry.number, printable(entry.notes.as_str()))
+}
