@@ -50,6 +50,8 @@ fn slot_is_armed_only_when_it_reads_back_and_a_system_that_fails_goes_back_with_
     let armed = device.writes().unwrap();
     let started = cut_anywhere(&before, &armed, &systems);
     assert!(started[0] > 20 && started[1] > 0, "{started:?}");
+    let careless: Vec<Event> = armed.into_iter().filter(|event| !matches!(event, Event::Flush)).collect();
+    assert!(breaks(&before, &careless, &systems), "the same writes without a flush are found out");
     say(&mut device, "reboot");
 
     let said = next_boot(&device, 2);
@@ -107,11 +109,24 @@ impl Whole {
 /// How many of the cuts start the old system, and the new.
 fn cut_anywhere(before: &[u8], events: &[Event], systems: &[Whole; 2]) -> [usize; 2] {
     let mut started = [0; 2];
-    // What is in a slot matters once something leads there: writes elsewhere, and flushes.
-    let matters = |at: usize| (at as u64) < ROOT_OFFSET || at + 64 * 512 > before.len();
-    cuts(before, events, 3, matters, |disk| started[starts(disk, systems).unwrap()] += 1);
+    cuts(before, events, 3, in_the_tables(before), |disk| started[starts(disk, systems).unwrap()] += 1);
     println!("cuts: {} start the old system, {} the new", started[0], started[1]);
     started
+}
+
+/// Whether there is a cut after which no whole system starts.
+fn breaks(before: &[u8], events: &[Event], systems: &[Whole; 2]) -> bool {
+    let mut broken = false;
+    cuts(before, events, 1, in_the_tables(before), |disk| broken = broken || starts(disk, systems).is_err());
+    broken
+}
+
+/// What is in a slot matters once something leads there: what is looked at are writes elsewhere, and flushes.
+fn in_the_tables(disk: &[u8]) -> impl Fn(usize) -> bool {
+    /// The second copy of the partition table.
+    const COPY: usize = 33 * 512;
+    let end = disk.len() - COPY;
+    move |at| (at as u64) < ROOT_OFFSET || at >= end
 }
 
 struct Bytes<'a>(&'a [u8]);
