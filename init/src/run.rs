@@ -109,9 +109,7 @@ impl Init {
                 }
             }
             Phase::Boxes(power, deadline) if !self.boxes.any_up() || now >= deadline => {
-                if let Some(pid) = self.manager.pid() {
-                    shutdown::ask(pid, Signal::SIGTERM);
-                }
+                shutdown::ask(self.manager.pid(), Signal::SIGTERM);
                 self.phase = Phase::Manager(power, now + shutdown::MANAGER_MS);
             }
             Phase::Boxes(..) => {}
@@ -184,9 +182,7 @@ impl Init {
     /// A `sandboxd` that cannot be talked to is started again.
     fn drop_control(&mut self) {
         self.control = None;
-        if let Some(pid) = self.manager.pid() {
-            shutdown::ask(pid, Signal::SIGKILL);
-        }
+        shutdown::ask(self.manager.pid(), Signal::SIGKILL);
     }
 
     fn tell(&mut self, event: Option<Event>) {

@@ -11,9 +11,9 @@ use crate::report::say;
 /// The longest a shutdown waits for boxes beyond their own stop times, and for `sandboxd`.
 pub(crate) const MANAGER_MS: u64 = 3_000;
 
-/// Asks the manager to end.
-pub(crate) fn ask(pid: u32, signal: Signal) {
-    if let Ok(pid) = i32::try_from(pid) {
+/// Asks the manager to end, if it runs.
+pub(crate) fn ask(pid: Option<u32>, signal: Signal) {
+    if let Some(Ok(pid)) = pid.map(i32::try_from) {
         // It may be gone already, which is what was wanted.
         let _ = kill(Pid::from_raw(pid), signal);
     }
