@@ -297,3 +297,51 @@ fn keep_failed(config: &Config, version: &str, why: &str) {
         say(format_args!("why {version} failed is not kept: {e}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(standing: Standing) -> Running {
+        let line = format!(
+            "dm-mod.create=\"root,,0,ro,0 64 verity 1 a b 4096 4096 8 1 sha256 {} 00\"",
+            "11".repeat(32)
+        );
+        let disk = SystemDisk::of("/nonexistent".into(), "1.0.0", &line).unwrap();
+        Running { disk, standing, judged: false, job: None, next: None }
+    }
+
+    #[test]
+    fn system_on_trial_is_given_up_in_time_and_at_once_in_safe_mode() {
+        let mut on_trial = running(Standing { trial: true, ..Standing::default() });
+        assert_eq!(on_trial.deadline_ms(false), Some(TRIAL_MS));
+        assert_eq!(on_trial.deadline_ms(true), Some(0));
+        on_trial.judged = true;
+        assert_eq!(on_trial.deadline_ms(true), None, "it is on its way down");
+        let good = running(Standing::default());
+        assert_eq!((good.deadline_ms(false), good.deadline_ms(true)), (None, None));
+        assert!(!good.give_up());
+    }
+
+    #[test]
+    fn system_that_never_said_anything_is_told_of_until_a_newer_one_is_good() {
+        let place = tempfile::tempdir().unwrap();
+        let mut config = Config::told(|_| None, std::iter::empty());
+        config.data = place.path().to_path_buf();
+        std::fs::create_dir(place.path().join("gabion")).unwrap();
+        let spent = Some(("2.0.0".to_owned(), 3));
+        let told = running(Standing { spent, ..Standing::default() }).told(&config, Some(7));
+        assert_eq!(told.failed, Some(("2.0.0".to_owned(), format!("{SPENT} 3"))));
+        assert_eq!((told.version.as_str(), told.root_hash, told.floor), ("1.0.0", [0x11; 32], 7));
+        // Its kernel image is given up for the next one: it is known all the same.
+        assert!(running(Standing::default()).told(&config, None).failed.is_some());
+        // What it said itself goes before that it used up its attempts.
+        keep_failed(&config, "2.0.0", "no app ran");
+        let spent = Some(("2.0.0".to_owned(), 3));
+        let told = running(Standing { spent, ..Standing::default() }).told(&config, None);
+        assert_eq!(told.failed, Some(("2.0.0".to_owned(), "no app ran".to_owned())));
+        // It is the one that runs: on trial once more.
+        keep_failed(&config, "1.0.0", "no app ran");
+        assert_eq!(running(Standing::default()).told(&config, None).failed, None);
+    }
+}
