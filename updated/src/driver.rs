@@ -39,6 +39,8 @@ const GATHER: Duration = Duration::from_secs(5);
 const TRIAL_RETRY_MS: u64 = 20_000;
 /// How long before it happens who watches is told for the last time.
 const FINAL: Duration = Duration::from_secs(10);
+/// How long what is signed of an update may have been looked at before it is applied.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// How long a boot that was asked for may take to begin.
 const REBOOT: Duration = Duration::from_secs(120);
 /// How often a system may be armed, or apps be refused, without anything coming of it.
@@ -506,7 +508,15 @@ impl Driver {
                 }
                 Some(Instant::now() + Duration::from_secs(at_s - now_s))
             }
-            Next::Now => self.apply(job, settings).await,
+            Next::Now => {
+                let since = job.ready_at.get_or_insert_with(Instant::now);
+                if since.elapsed() > LOOK_AGAIN
+                    && let Some(at) = self.look_again(job, way, settings, answer).await
+                {
+                    return Some(at);
+                }
+                self.apply(job, settings).await
+            }
         }
     }
 
@@ -525,6 +535,44 @@ impl Driver {
         })
     }
 
+    /// The repository.
+    fn source(
+        &mut self,
+        way: &connect::Way,
+        settings: &Settings,
+        answer: &Answer,
+    ) -> Option<Http<connect::Way>> {
+        if self.throttle.rate() != settings.bytes_per_s {
+            self.throttle = Throttle::new(settings.bytes_per_s);
+        }
+        let base = base(way, answer.repository.as_str())?;
+        Some(Http::new(way.clone(), base.below("metadata/"), base.below("targets/")))
+    }
+
+    /// Looks once more at what has waited for long; gives when it is tried again, or nothing when it may be applied. What can
+    /// not be looked at, as there is no network, was looked at when it was fetched.
+    async fn look_again(
+        &mut self,
+        job: &mut Job,
+        way: &connect::Way,
+        settings: &Settings,
+        answer: &Answer,
+    ) -> Option<Instant> {
+        let mut source = self.source(way, settings, answer)?;
+        let mut from = Way { source: &mut source, throttle: &mut self.throttle, began: self.began };
+        let why = match job.is_still_signed(&self.state, &mut from).await {
+            Ok(true) | Err(JobError::Unreachable(_)) => return None,
+            Ok(false) => "the release was signed anew".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        job.forget();
+        job.at = Instant::now() + Duration::from_millis(job.retry.failed(chance()));
+        self.note_once(job, Told::Failed, &why);
+        self.say_once(&format!("not applied: {why}"));
+        *self.state.notices.failure.borrow_mut() = Some(why);
+        Some(job.at)
+    }
+
     /// Fetches what is left; gives when it is tried again, or nothing once all of it is there.
     async fn fetch(
         &mut self,
@@ -533,15 +581,10 @@ impl Driver {
         settings: &Settings,
         answer: &Answer,
     ) -> Option<Instant> {
-        let Some(base) = base(way, answer.repository.as_str()) else {
+        let Some(mut source) = self.source(way, settings, answer) else {
             self.note_once(job, Told::Failed, "the service names no repository");
             return Some(Instant::now() + FOR_EVER);
         };
-        let (metadata, targets) = (base.below("metadata/"), base.below("targets/"));
-        if self.throttle.rate() != settings.bytes_per_s {
-            self.throttle = Throttle::new(settings.bytes_per_s);
-        }
-        let mut source = Http::new(way.clone(), metadata, targets);
         let before = job.fetched();
         let mut from = Way { source: &mut source, throttle: &mut self.throttle, began: self.began };
         let fetched = tokio::select! {

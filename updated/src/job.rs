@@ -32,7 +32,9 @@ const INDEX: &str = "index-";
 /// Why an update is not ready.
 #[derive(Debug)]
 pub enum JobError {
-    /// The metadata, or how it was fetched.
+    /// The metadata can not be had.
+    Unreachable(String),
+    /// The metadata is refused, or speaks of no such release.
     Metadata(String),
     /// The release is not one for us.
     Release(String),
@@ -47,7 +49,7 @@ pub enum JobError {
 impl std::fmt::Display for JobError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Metadata(why) | Self::Release(why) => f.write_str(why),
+            Self::Unreachable(why) | Self::Metadata(why) | Self::Release(why) => f.write_str(why),
             Self::Fetch(e) => e.fmt(f),
             Self::Sandboxd(e) => e.fmt(f),
             Self::Storage(e) => write!(f, "the storage of updates: {e}"),
@@ -95,6 +97,8 @@ pub struct Job {
     pub targets: Vec<Target>,
     /// All of it is there.
     pub ready: bool,
+    /// Since when.
+    pub ready_at: Option<Instant>,
     /// Failures in a row, and when it is tried again.
     pub retry: Retry,
     /// When it is gone on with.
@@ -110,7 +114,17 @@ impl Job {
     /// Begins.
     pub fn new(os: bool, targets: Vec<Target>) -> Self {
         let (retry, at) = (Retry::default(), Instant::now());
-        Self { os, targets, ready: false, retry, at, announced: None, told: RefCell::default(), loaded: None }
+        Self {
+            os,
+            targets,
+            ready: false,
+            ready_at: None,
+            retry,
+            at,
+            announced: None,
+            told: RefCell::default(),
+            loaded: None,
+        }
     }
 
     /// What was looked up.
@@ -152,8 +166,21 @@ impl Job {
             part.making.go_on(way, &site).await?;
             part.there = true;
         }
-        self.ready = true;
+        (self.ready, self.ready_at) = (true, Some(Instant::now()));
         Ok(())
+    }
+
+    /// Whether what is there is what is signed now: it may have waited for days.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn is_still_signed<S: Source>(
+        &self,
+        state: &Rc<State>,
+        way: &mut Way<'_, S>,
+    ) -> Result<bool, JobError> {
+        let now = self.documents(state, way).await?;
+        Ok(self.loaded.as_ref().is_some_and(|loaded| loaded.releases == now))
     }
 
     async fn load<S: Source>(&self, state: &Rc<State>, way: &mut Way<'_, S>) -> Result<Loaded, JobError> {
@@ -317,7 +344,11 @@ fn metadata(error: &tuf::Error) -> JobError {
         Some(deeper) => format!(": {cause}: {deeper}"),
         None => format!(": {cause}"),
     });
-    JobError::Metadata(format!("{error}{}", cause.unwrap_or_default()))
+    let why = format!("{error}{}", cause.unwrap_or_default());
+    match error {
+        tuf::Error::Source(_) => JobError::Unreachable(why),
+        _ => JobError::Metadata(why),
+    }
 }
 
 /// What lay on our storage for an update is of no use any more.

@@ -188,3 +188,32 @@ fn fault_in_the_settings_is_said_and_nothing_is_asked() {
         assert!(world.server.asked.borrow().is_empty());
     });
 }
+
+#[test]
+fn release_that_nobody_signs_for_any_more_is_not_applied_when_its_time_comes() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        world.server.means(|answer| {
+            answer.windows = Few::new(vec![Window { from: 120, minutes: 60 }]).unwrap();
+            answer.releases = super::world::paths(std::slice::from_ref(&path));
+        });
+        let withdrawn = async {
+            while !world.knows(&path, Stage::Pending) {
+                sleep(Duration::from_secs(10)).await;
+            }
+            world.site.repository().unwrap().remove(&path).unwrap();
+            world.site.sign(&["os-1", "os-2"]).unwrap();
+            world.site.refresh().unwrap();
+            sleep(Duration::from_secs(8 * 86_400)).await;
+        };
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = withdrawn => {}
+        }
+        assert_eq!(world.board.armed_times.get(), 0);
+        let told = world.outcomes(&path);
+        let failed = told.iter().find(|outcome| outcome.stage == Stage::Failed).unwrap();
+        assert!(failed.reason.to_string().contains("refused"), "{}", failed.reason);
+    });
+}
