@@ -6,7 +6,7 @@ use netd::mdns::{Identity, PORT, Responder, To};
 /// Messages over time: for each a byte of time (5 ms) whose lowest bit says whether the sender knows multicast DNS, and two of
 /// length. What it makes the device send is bounded in size and number, and is what others can read.
 pub fn mdns(bytes: &[u8]) {
-    let identity = Identity { id: "0011aabbccdd".into(), version: "0.1.0".into(), port: 7000 };
+    let identity = Identity { id: "0011aabbccdd".into(), port: 7000 };
     let addresses = [[192, 0, 2, 1].into(), [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()];
     // So late that the random delay is over at once.
     let mut now_ms = 1000;

@@ -351,7 +351,7 @@ fn mdns() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
         let length = u16::try_from(message.len()).unwrap_or(u16::MAX).to_be_bytes();
         [&[time][..], &length, message].concat()
     };
-    let identity = Identity { id: "0011aabbccdd".into(), version: "0.1.0".into(), port: 7000 };
+    let identity = Identity { id: "0011aabbccdd".into(), port: 7000 };
     let mut other = Responder::new(&identity, [[192, 0, 2, 9].into()], 0, 0);
     let mut told = Vec::new();
     for now_ms in (0..4000).step_by(250) {
