@@ -89,6 +89,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("reference", evidence::reference),
     ("metadata", update::metadata),
     ("update", update::update),
+    ("release", update::release),
     ("body", service::body),
     ("csr", service::csr),
 ];

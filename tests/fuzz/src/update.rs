@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use bus::update_link::App;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use service_api::release::{Release, What};
+use service_api::updates::Answer;
 use tuf::custom::Custom;
 use tuf::date::Date;
 use tuf::envelope::Envelope;
@@ -14,6 +17,8 @@ use tuf::metadata::{
 };
 use tuf::update::{Ask, Update};
 use tuf::{Limits, canonical, delegation, hex, name};
+use updated::settings::{STORES_MAX, Settings};
+use updated::want::{Runs, compare, wanted};
 
 /// The time at the device.
 const NOW_S: i64 = 1_800_000_000;
@@ -50,6 +55,43 @@ pub fn metadata(bytes: &[u8]) {
     for delegate in targets.delegations.iter().flat_map(|all| delegation::of(all, PATH)) {
         let kept = name::kept(&delegate.role);
         assert!(!kept.contains('/') && (!name::is_role(&delegate.role) || kept.len() < 256));
+    }
+}
+
+/// What is said of updates: a release's document leads to blobs alone and is written as it was read; of an answer of the service only
+/// what is newer and for this device is wanted.
+pub fn release(bytes: &[u8]) {
+    if let Ok(release) = serde_json::from_slice::<Release>(bytes) {
+        let path = match &release.what {
+            What::Os(product) => format!("os/{product}/{}.json", release.version),
+            What::App(app) => format!("apps/acme/{app}/{}.json", release.version),
+        };
+        if let Ok(read) = Release::read(bytes, &path) {
+            let offers = read.images.iter().flat_map(|image| image.offers.iter());
+            let blobs = offers.flat_map(|offer| [&offer.index, &offer.body]).chain(&read.manifest);
+            for blob in blobs {
+                let digest = blob.path().strip_prefix("blobs/").map(hex::decode);
+                assert_eq!(digest.flatten().map(|digest| digest.len()), Some(32));
+            }
+            let again = serde_json::to_vec(&read).unwrap_or_default();
+            assert_eq!(Release::read(&again, &path), Ok(read));
+        }
+    }
+    if let Ok(answer) = serde_json::from_slice::<Answer>(bytes)
+        && let Ok(settings) = "product = \"box\"\ncatalog = \"acme\"\n".parse()
+    {
+        let apps = [App { id: "com.example.a".into(), version: "1.0".into(), ..App::default() }];
+        let wanted = wanted(&answer, Runs { os: Some("1.0"), apps: &apps, failed: &|_| false }, &settings);
+        for target in wanted.os.iter().chain(&wanted.apps) {
+            let known = target.of == "box" || target.of == "com.example.a";
+            assert!(!known || compare(&target.version, "1.0").is_gt());
+            assert!(target.path.starts_with("os/box/") || target.path.starts_with("apps/acme/"));
+        }
+        assert!(wanted.remove.is_empty(), "none of them came by an update");
+    }
+    if let Some(Ok(settings)) = std::str::from_utf8(bytes).ok().map(str::parse::<Settings>) {
+        assert!(settings.windows.iter().all(|window| window.from < 10_080 && window.minutes > 0));
+        assert!((60..=840).contains(&settings.health_s) && settings.stores.len() <= STORES_MAX);
     }
 }
 
