@@ -17,7 +17,7 @@ use bus::server::{Answer, Call, Server};
 use bus::session::About;
 use serde::Serialize;
 
-use crate::identity::{Identity, QUOTED};
+use crate::identity::{DEVICE, Identity, QUOTED};
 use crate::kept::{Held, Kept};
 use crate::pace::Bucket;
 use crate::state::State;
@@ -28,6 +28,8 @@ const ALGORITHM: &str = "ecdsa-p256-sha256";
 const DIGEST: i64 = 32;
 /// Shortest and longest nonce, bytes.
 const NONCE: std::ops::RangeInclusive<usize> = 8..=32;
+/// The update daemon. No app can be called so: ids below `os.gabion` are the system's own.
+const UPDATED: &str = "os.gabion.update";
 /// Apps whose buckets are remembered.
 const BUCKETS_MAX: usize = 256;
 
@@ -65,7 +67,8 @@ pub async fn run(state: Rc<State>) -> std::io::Result<()> {
 impl Handler for Serve {
     fn get_chain(&mut self, call: Call<'_, GetChain>) -> Answer {
         let caller = call.caller();
-        let held = match self.held(&caller.app, caller.uid) {
+        let (app, uid) = who(&caller.app, caller.uid);
+        let held = match self.held(app, uid) {
             Ok(held) => held,
             Err(reason) => return call.fail(&Error::NotIssued { reason }),
         };
@@ -98,13 +101,14 @@ impl Handler for Serve {
             return call.fail(&Error::WrongLength { min_bytes: DIGEST, max_bytes: DIGEST });
         };
         let (app, uid) = (call.caller().app.to_owned(), call.caller().uid);
-        if let Err(reason) = self.held(&app, uid) {
+        let (name, number) = who(&app, uid);
+        if let Err(reason) = self.held(name, number) {
             return call.fail(&Error::NotIssued { reason });
         }
         if !self.may(uid) {
             return call.fail(&Error::DeviceBusy {});
         }
-        match self.state.identity.with(|tpm| tpm.sign(Identity::key_id(&app, uid), digest)) {
+        match self.state.identity.with(|tpm| tpm.sign(Identity::key_id(name, number), digest)) {
             Ok(signature) => call.reply(&SignReply { signature: STANDARD.encode(signature).into() }),
             Err(e) => {
                 eprintln!("{app}: {e}");
@@ -129,6 +133,11 @@ impl Handler for Serve {
             None => call.fail(&Error::DeviceBusy {}),
         }
     }
+}
+
+/// Whose certificate the caller has: its own; and the update daemon, which speaks to the service for the device, the device's.
+fn who(app: &str, uid: u32) -> (&str, u32) {
+    if app == UPDATED { (DEVICE, 0) } else { (app, uid) }
 }
 
 impl Serve {
@@ -171,5 +180,16 @@ impl Serve {
         let bytes = serde_json::to_vec(&proof).ok()?;
         let size = i64::try_from(bytes.len()).ok()?;
         Some((bulk::seal(c"evidence", &bytes).ok()?, size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn update_daemon_alone_is_the_device() {
+        assert_eq!(who("os.gabion.update", 1004), (DEVICE, 0));
+        assert_eq!(who("com.example.update", 10_000), ("com.example.update", 10_000));
     }
 }
