@@ -21,7 +21,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag, openat2, posix_fadvise};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
 use sys::mount::{self, FsContext, MountAttr};
@@ -161,6 +161,16 @@ pub fn check_executable(root: BorrowedFd<'_>, path: &str) -> Result<(), BoxError
         return Ok(());
     }
     Err(BoxError::Executable(path.into(), None))
+}
+
+/// Has the kernel read the program at `path` ahead, so that its first launch does not wait for the disk. Nothing depends on it.
+pub fn read_ahead(root: BorrowedFd<'_>, path: &str) {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    if let Ok(program) = openat2(root, path, how) {
+        let _ = posix_fadvise(program, 0, 0, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+    }
 }
 
 /// `/dev/null` as a box's standard input, from the box whose root is `root`: its own node on its own read-only mount. On

@@ -16,7 +16,7 @@ use crate::packages::tag;
 use crate::problem::{BoxError, Step};
 use crate::verity::Prepared;
 use crate::worker::What;
-use crate::{storage, system, verity};
+use crate::{boxroot, storage, system, verity};
 
 impl Daemon {
     /// The worker's plan of an app's manifest, unchecked so far.
@@ -234,7 +234,11 @@ impl Daemon {
             limits: Limits::NotEnforced,
             devices,
         };
-        self.bundle(&group, plan, &parts, None)
+        let built = self.bundle(&group, plan, &parts, None)?;
+        if let (Ok(root), Some(program)) = (std::fs::File::open(root), plan.argv.first()) {
+            boxroot::read_ahead(root.as_fd(), program);
+        }
+        Ok(built)
     }
 
     /// Puts a bundle that was built ahead in the place of the one that ended, with all that was left alone until then.

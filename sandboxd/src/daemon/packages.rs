@@ -75,6 +75,11 @@ impl Installs {
         }
     }
 
+    /// Whether no box has yet to be built again.
+    pub(super) fn none_again(&self) -> bool {
+        self.again.is_empty()
+    }
+
     /// Whether a box has yet to end.
     pub(super) fn is_ending(&self, uid: u32) -> bool {
         self.ending.contains(&uid)
@@ -187,6 +192,7 @@ impl Daemon {
     /// The box is to end and to stay down.
     pub(super) fn packages_end(&mut self, uid: u32) -> io::Result<()> {
         self.worker.images.remove(&uid);
+        self.worker.queue.forget(|queued| queued == uid);
         let waits = self.waiting.remove(&uid);
         let Some(app) = self.apps.get_mut(&uid) else { return Ok(()) };
         match app.state {
@@ -263,6 +269,7 @@ impl Daemon {
         if let Some(app) = self.apps.get_mut(&uid) {
             app.state = State::Reading;
             app.problem = None;
+            self.worker.unread.retain(|unread| *unread != uid);
             self.worker.unread.push_back(uid);
         }
     }

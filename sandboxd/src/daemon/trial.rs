@@ -143,7 +143,8 @@ impl Daemon {
         };
         let over_ms = match trial.over_ms {
             Some(over_ms) => over_ms,
-            None if trial.apps.iter().all(launched) => {
+            // One that runs and is still to be built again does not count.
+            None if trial.apps.iter().all(launched) && self.installs.none_again() => {
                 let over_ms = now + u64::from(trial.seconds) * 1000;
                 self.installs.trial.as_mut()?.over_ms = Some(over_ms);
                 return None;
