@@ -196,9 +196,15 @@ impl Bench {
         self
     }
 
+    /// With what stands in for the update daemon.
+    pub fn stand_in(mut self) -> Self {
+        self.wanted.system_box = Some(Member::Updater);
+        self
+    }
+
     /// With what stands in for the update daemon, and the release it has to install on a disk of its own.
     pub fn updater(mut self, version: &str, floor: u32) -> Self {
-        self.wanted.system_box = Some(Member::Updater);
+        self = self.stand_in();
         self.next = Some(Release { version: version.to_owned(), floor });
         self
     }

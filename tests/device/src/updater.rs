@@ -2,10 +2,10 @@
 //! believes nothing and checks nothing, which is what sandboxd is tested against.
 //!
 //! The new release is in `/data/payload`: a block of text, then the kernel image and the root with its tree, each from a
-//! block's beginning. The test's word is in `/data/word`.
+//! block's beginning. A package is in `/data/NAME.img`, `NAME.verity` and `NAME.toml`. The test's word is in `/data/word`.
 
 use bus::bulk;
-use bus::update_link::{FromUpdated, ToUpdated};
+use bus::update_link::{FromUpdated, Package, ToUpdated};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::{self, File};
 use std::io;
@@ -44,7 +44,11 @@ fn run() -> io::Result<()> {
             "reboot" => link.send(&FromUpdated::Reboot, &[])?,
             "bless" => link.send(&FromUpdated::Bless, &[])?,
             "fail" => link.send(&FromUpdated::Fail("the test says so".to_owned()), &[])?,
-            other => println!("updater: what is {other}?"),
+            other => match other.split_once(':') {
+                Some(("apps", packages)) => println!("updater: apps {:?}", install_apps(&link, packages)),
+                Some(("remove", id)) => link.send(&FromUpdated::Remove(id.to_owned()), &[])?,
+                _ => println!("updater: what is {other}?"),
+            },
         }
     }
 }
@@ -72,6 +76,35 @@ impl Link<'_> {
         println!("updater: heard {message:?} with {}", fds.len());
         Ok((message, fds))
     }
+}
+
+/// Installs `SECONDS:ID@VERSION@NAME:…`, together; how that ends is heard later.
+fn install_apps(link: &Link<'_>, words: &str) -> io::Result<()> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+    let (seconds, packages) = words.split_once(':').ok_or_else(invalid)?;
+    let seconds = seconds.parse().map_err(|_| invalid())?;
+    let (mut together, mut manifests) = (Vec::new(), Vec::new());
+    for package in packages.split(':') {
+        let [id, version, name] = package.split('@').collect::<Vec<_>>()[..] else { return Err(invalid()) };
+        let image = fs::read(format!("/data/{name}.img"))?;
+        link.send(&FromUpdated::Incoming(id.to_owned(), version.to_owned(), image.len() as u64), &[])?;
+        // Of apps it is told meanwhile.
+        let file = loop {
+            match link.answer()? {
+                (ToUpdated::Incoming, fds) => break fds.into_iter().next().ok_or_else(invalid)?,
+                (ToUpdated::Refused(_), _) => return Ok(()),
+                _ => {}
+            }
+        };
+        let file = File::from(file);
+        file.write_all_at(&image, 0)?;
+        file.sync_data()?;
+        let verity = fs::read_to_string(format!("/data/{name}.verity"))?.trim().to_owned();
+        together.push(Package { id: id.to_owned(), version: version.to_owned(), verity });
+        manifests.push(bulk::seal(c"manifest", &fs::read(format!("/data/{name}.toml"))?)?);
+    }
+    let manifests: Vec<RawFd> = manifests.iter().map(AsRawFd::as_raw_fd).collect();
+    link.send(&FromUpdated::Install(together, seconds), &manifests)
 }
 
 /// A part of the payload, from this block on.

@@ -3,9 +3,11 @@
 //! The second image is built from a copy of the tree with a change in `netd` (`pair`), which takes as long as a build the first time.
 //! Bytes are everything a device downloads, the index included. What others download for the same pair is counted from their
 //! own tools' output (`others`). Applying is measured in a process of its own, streaming the body from a file; in turn with it
-//! `dd` writes the same image to the same place and syncs it. An update needs no root and no boot.
+//! `dd` writes the same image to the same place and syncs it. None of that needs root or a boot; how long an app is
+//! down when it is updated does (`downtime`).
 
 mod apply;
+mod downtime;
 mod others;
 mod pair;
 
@@ -48,7 +50,8 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
         println!("  {what} {bytes} B");
         bar(name, ours as f64 / bytes as f64, 0.35);
     }
-    applying(&pair, &index, &body, rounds)
+    applying(&pair, &index, &body, rounds)?;
+    downtime::run(rounds)
 }
 
 fn applying(pair: &pair::Pair, index: &Path, body: &Path, rounds: usize) -> Result<()> {

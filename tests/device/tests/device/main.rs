@@ -61,6 +61,7 @@ mod slots;
 mod storage;
 mod stranger;
 mod tool;
+mod updates;
 
 /// A script that says that it lives, for ever.
 const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
