@@ -7,7 +7,7 @@
 //! updated starts    updated ──Hello──▶ sandboxd    answers with the whole state
 //! sandboxd starts                                  sends it unasked
 //!
-//! state = Sync · Config(fd)? · Trust(fd)? · Service · System? · App* · ClockSet? · Attested? · SyncEnd
+//! state = Sync · Config(fd)? · Trust(fd)? · Service · System? · App* · (Installed | Settled)? · ClockSet? · Attested? · SyncEnd
 //!
 //! the system:   Slot ──▶ sandboxd leaves one kernel image ──Slot(fds)──▶ updated writes the other slot
 //!               Kernel ──▶ ──Kernel(fd)──▶                     what runs now, for patches
@@ -77,7 +77,9 @@ pub enum ToUpdated {
     Incoming,
     /// The apps were switched, and are on trial; or removed.
     Installed,
-    /// The trial of what was installed together ended: none, or why all of it went back.
+    /// The trial of what was installed together ended: none, or why all of it went back. In a state it is how the last one ended,
+    /// told again until an `Incoming` is asked for: whoever was there may not have heard it. A state with neither this nor
+    /// `Installed` says that nothing was installed since.
     Settled(Option<String>),
     /// What was asked for last was not done, and why.
     Refused(String),

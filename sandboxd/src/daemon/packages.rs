@@ -335,10 +335,17 @@ impl Daemon {
 
     /// updated wants to write this app's new image.
     pub(super) fn packages_incoming(&mut self, id: &str, version: &str, length: u64) {
-        match self.incoming(id, version, length) {
+        match self.outcome_was_heard().and_then(|()| self.incoming(id, version, length)) {
             Ok(files) => self.update_send(&ToUpdated::Incoming, files.into_iter().map(Into::into).collect()),
             Err(why) => self.update_refuse(&why),
         }
+    }
+
+    /// What is asked for is the next installation's: how the last one ended must never be taken for how this one did, whoever
+    /// dies when.
+    pub(super) fn outcome_was_heard(&mut self) -> Result<(), String> {
+        let heard = self.installs.ledger().and_then(Ledger::heard).map(|after| self.installs.change(after));
+        heard.unwrap_or(Ok(())).map_err(|e| format!("the ledger can not be written: {e}"))
     }
 
     fn incoming(&self, id: &str, version: &str, length: u64) -> Result<Vec<std::fs::File>, String> {

@@ -124,7 +124,8 @@ impl Daemon {
         manifests: Vec<OwnedFd>,
         trial_s: u32,
     ) -> io::Result<()> {
-        match self.switch_begin(packages, manifests, trial_s) {
+        let heard = self.outcome_was_heard();
+        match heard.and_then(|()| self.switch_begin(packages, manifests, trial_s)) {
             Ok(switch) => self.installs.switch = Some(switch),
             Err(why) => {
                 self.packages_clean();

@@ -167,6 +167,11 @@ impl Ledger {
         after
     }
 
+    /// Nobody has to be told any more how the last trial ended. `None` when that is so already.
+    pub fn heard(&self) -> Option<Self> {
+        self.outcome.is_some().then(|| Self { outcome: None, ..self.clone() })
+    }
+
     /// Without the app `id`, whose data is to be erased. `None` for one that has no package, or is on trial.
     pub fn removed(&self, id: &str) -> Option<Self> {
         let mut after = self.clone();
@@ -337,6 +342,8 @@ mod tests {
         assert_eq!((back.package(A), back.package(B)), (first.package(A), None));
         assert_eq!(back.outcome(), Some(&Outcome::Back("it crashed??".to_owned())));
         assert!(!back.names(A, 1));
+        let heard = read(&back.heard().unwrap());
+        assert!(heard.outcome().is_none() && heard.heard().is_none() && second.heard().is_none());
         let kept = read(&second.kept());
         assert!(!kept.names(A, 0) && kept.names(A, 1) && kept.trial().is_none());
         // A number is never given twice, so what a cut left is never taken for something else.

@@ -181,6 +181,13 @@ fn package_that_crashes_in_its_trial_takes_all_that_came_with_it_back() {
     // Another updated hears it, too.
     say(&mut rig, &FromUpdated::Hello, &[]);
     assert_eq!(settled(&mut rig).unwrap(), "com.example.b: it ended: exit 3");
+    // Until it asks for something else: then it is not taken for how that ended.
+    incoming(&mut rig, B, "2.0.1", 8192);
+    say(&mut rig, &FromUpdated::Hello, &[]);
+    hear(&mut rig, |message, _| match message {
+        ToUpdated::Settled(why) => panic!("{why:?}"),
+        message => (message == ToUpdated::SyncEnd).then_some(()),
+    });
     // And another attempt is free to go.
     settle(&mut rig, B, "2.0.1", RUNS);
 }
