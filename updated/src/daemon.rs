@@ -95,13 +95,14 @@ impl State {
             ToUpdated::Attested => self.facts.borrow_mut().attested = true,
             ToUpdated::SyncEnd => self.facts.borrow_mut().synced = true,
             ToUpdated::Settled(why) => self.facts.borrow_mut().settled.push(why),
-            // Answers, which the desk has taken.
+            // Part of the state: as an answer the desk has taken it.
+            ToUpdated::Installed => self.facts.borrow_mut().on_trial = true,
+            // Answers.
             ToUpdated::Slot
             | ToUpdated::Kernel
             | ToUpdated::Armed
             | ToUpdated::Blessed
             | ToUpdated::Incoming
-            | ToUpdated::Installed
             | ToUpdated::Refused(_) => {}
         }
         self.wake.notify_one();

@@ -49,6 +49,8 @@ const TRIES_MAX: u32 = 3;
 const FAILURES_TOLD: u32 = 3;
 /// When what could not be removed is tried again.
 const REMOVE_AGAIN: Duration = Duration::from_secs(900);
+/// How long after the device booted every manifest was read that can be.
+const MANIFESTS_MS: u64 = 120_000;
 /// How long after the end of its trial an app's word is waited for, seconds.
 const SETTLES_S: u32 = 120;
 
@@ -168,13 +170,24 @@ impl Driver {
                 self.state.keep(|kept| kept.armed = None);
             }
         }
+        if std::mem::take(&mut self.state.facts.borrow_mut().on_trial)
+            && !self.state.kept.borrow().on_trial.is_empty()
+        {
+            self.state.keep(|kept| kept.switched = true);
+        }
         let settled = std::mem::take(&mut self.state.facts.borrow_mut().settled);
         for settled in settled {
             self.settled(settled);
         }
         if self.settles_at.is_some_and(|at| at <= Instant::now()) {
-            let there = self.trial_apps_are_there();
-            self.settled((!there).then(|| "the version before runs again".to_owned()));
+            let (there, switched) = (self.trial_apps_are_there(), self.state.kept.borrow().switched);
+            if there || switched {
+                self.settled((!there).then(|| "the version before runs again".to_owned()));
+            } else {
+                // Nobody heard that they were to be installed.
+                self.settles_at = None;
+                self.state.keep(|kept| kept.on_trial.clear());
+            }
         }
         let waits = !self.state.kept.borrow().on_trial.is_empty();
         if waits && self.settles_at.is_none() {
@@ -192,12 +205,23 @@ impl Driver {
         })
     }
 
-    /// The trial of apps has ended.
+    /// The trial of apps has ended; or that of others before, which is told again until there is a new one.
     fn settled(&mut self, why: Option<String>) {
+        let word = why.clone().unwrap_or_default();
+        let old = {
+            let kept = self.state.kept.borrow();
+            // Nobody said that ours were switched: it is ours only if it can not be the one before.
+            !kept.switched
+                && (kept.settled.as_ref() == Some(&word) || (why.is_none() && !self.trial_apps_are_there()))
+        };
+        if old {
+            return self.state.keep(|kept| kept.on_trial.clear());
+        }
         self.settles_at = None;
         let now_s = self.state.now_s();
         let paths = self.state.keep(|kept| {
             let paths = std::mem::take(&mut kept.on_trial);
+            (kept.switched, kept.settled) = (false, Some(word));
             for path in &paths {
                 match &why {
                     None => kept.note(path, Told::Complete, "", now_s),
@@ -324,7 +348,9 @@ impl Driver {
         let system = facts.system.as_ref().unwrap_or(&nothing);
         let version = if system.version.is_empty() { "0" } else { &system.version };
         let running = |app: &App| Running { app: Text::shown(&app.id), version: Text::shown(&app.version) };
-        let apps: Vec<Running> = facts.apps.values().take(APPS_MAX).map(running).collect();
+        // One whose manifest was not read yet has no version.
+        let known = facts.apps.values().filter(|app| !app.version.is_empty());
+        let apps: Vec<Running> = known.take(APPS_MAX).map(running).collect();
         Some(Check {
             os: version.parse().ok()?,
             root_hash: hex::encode(&system.root_hash).parse().ok()?,
@@ -389,8 +415,10 @@ impl Driver {
         let failed = |path: &str| kept.failed.contains_key(path);
         let os = facts.system.as_ref().map(|system| system.version.as_str());
         let mut wanted = wanted(answer, Runs { os, apps: &apps, failed: &failed }, settings);
-        // One transaction after the other.
-        if !kept.on_trial.is_empty() {
+        // One transaction after the other; and what an app's version is, is known once its manifest was read.
+        let starting =
+            (self.state.clock.boot_ms)() < MANIFESTS_MS && apps.iter().any(|app| app.version.is_empty());
+        if !kept.on_trial.is_empty() || starting {
             wanted.apps.clear();
             wanted.remove.clear();
         }
@@ -695,7 +723,10 @@ impl Driver {
         let paths: Vec<String> = job.targets.iter().map(|target| target.path.clone()).collect();
         let now_s = self.state.now_s();
         // Before they are switched: whatever comes then is about them.
-        self.state.keep(|kept| kept.on_trial.clone_from(&paths));
+        self.state.keep(|kept| {
+            kept.on_trial.clone_from(&paths);
+            kept.switched = false;
+        });
         let asked = self.state.desk.ask(&FromUpdated::Install(packages, settings.trial_s), manifests).await;
         if let Err(e) = asked {
             if matches!(e, AskError::Refused(_)) {
@@ -704,6 +735,7 @@ impl Driver {
             return Err(e);
         }
         self.state.keep(|kept| {
+            kept.switched = true;
             for path in &paths {
                 kept.note(path, Told::Trial, "", now_s);
                 kept.images.retain(|name, _| !name.starts_with(&format!("{path}#")));

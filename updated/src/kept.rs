@@ -36,8 +36,12 @@ pub struct Kept {
     pub images: BTreeMap<String, Progress>,
     /// A system that was armed.
     pub armed: Option<Armed>,
-    /// Apps that were installed and are on trial, by the paths of their releases.
+    /// Apps that were to be installed, and are on trial, by the paths of their releases.
     pub on_trial: Vec<String>,
+    /// sandboxd has said that they were.
+    pub switched: bool,
+    /// How the last trial ended that was told: sandboxd tells it again and again.
+    pub settled: Option<String>,
 }
 
 /// When the device learnt of a release.

@@ -18,6 +18,8 @@ type Answer = (ToUpdated, Vec<OwnedFd>);
 pub struct Desk {
     link: Link<ToUpdated, FromUpdated>,
     asked: Cell<bool>,
+    /// The state is being told: what looks like an answer is part of it.
+    telling: Cell<bool>,
     waits: RefCell<Option<oneshot::Sender<Answer>>>,
     free: Notify,
 }
@@ -47,7 +49,13 @@ impl Desk {
     /// It can't be waited for.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let link = Link::new(socket)?;
-        Ok(Self { link, asked: Cell::new(false), waits: RefCell::default(), free: Notify::new() })
+        Ok(Self {
+            link,
+            asked: Cell::new(false),
+            telling: Cell::new(true),
+            waits: RefCell::default(),
+            free: Notify::new(),
+        })
     }
 
     /// Says something that has no answer.
@@ -60,7 +68,7 @@ impl Desk {
     /// # Errors
     /// See [`AskError`].
     pub async fn ask(&self, message: &FromUpdated, fds: Vec<OwnedFd>) -> Result<Answer, AskError> {
-        while self.asked.get() {
+        while self.asked.get() || self.telling.get() {
             self.free.notified().await;
         }
         self.asked.set(true);
@@ -82,6 +90,7 @@ impl Desk {
         loop {
             let (message, fds) = self.link.receive().await?;
             match message {
+                ToUpdated::Installed if self.telling.get() => return Ok((message, fds)),
                 ToUpdated::Slot
                 | ToUpdated::Kernel
                 | ToUpdated::Armed
@@ -90,7 +99,13 @@ impl Desk {
                 | ToUpdated::Installed
                 | ToUpdated::Refused(_) => self.answered(Some((message, fds))),
                 ToUpdated::Sync => {
+                    self.telling.set(true);
                     self.answered(None);
+                    return Ok((message, fds));
+                }
+                ToUpdated::SyncEnd => {
+                    self.telling.set(false);
+                    self.free.notify_one();
                     return Ok((message, fds));
                 }
                 other => return Ok((other, fds)),

@@ -54,6 +54,8 @@ pub struct Facts {
     pub settings: Option<Settings>,
     /// The repository's first root.
     pub trust: Option<Vec<u8>>,
+    /// Apps that were installed together are on trial, as it was when sandboxd told everything.
+    pub on_trial: bool,
     /// How trials of apps ended.
     pub settled: Vec<Option<String>>,
 }
@@ -70,6 +72,7 @@ impl Default for Facts {
             name_server: Ipv4Addr::LOCALHOST,
             settings: None,
             trust: None,
+            on_trial: false,
             settled: Vec::new(),
         }
     }

@@ -107,6 +107,53 @@ fn app_whose_installation_is_refused_is_tried_again_and_then_given_up() {
 }
 
 #[test]
+fn how_a_trial_ended_that_is_told_again_is_not_taken_for_the_next_ones() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        *world.board.crashes.borrow_mut() = Some("com.example.a".to_owned());
+        world.means(&paths(&apps));
+        world.until("it went back", 600, |world| world.knows(&apps[0].path(), Stage::RolledBack)).await;
+        *world.board.crashes.borrow_mut() = None;
+        let third = App::new("com.example.a", 3).unwrap();
+        releases::publish_app(&world.site, &third, &[]).unwrap();
+        world.board.packages.borrow_mut().push(third.clone());
+        world.means(&[third.path()]);
+        for polls in (0..120).step_by(7) {
+            world.life(polls).await;
+        }
+        world.until("it runs", 3600, |world| world.knows(&third.path(), Stage::Complete)).await;
+        assert!(!world.knows(&third.path(), Stage::RolledBack));
+        assert_eq!(world.versions(), ["3.0"]);
+        // And nothing is undone when it is told once more.
+        world.life(200).await;
+        assert!(!world.knows(&third.path(), Stage::RolledBack));
+    });
+}
+
+#[test]
+fn app_whose_manifest_is_not_read_yet_is_not_taken_for_an_old_one() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        let there = world.board.apps.borrow()["com.example.a"].clone();
+        world.board.apps.borrow_mut().get_mut("com.example.a").unwrap().version.clear();
+        world.means(&paths(&apps));
+        let read = async {
+            tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+            assert_eq!(world.server.sent.get(), 0);
+            world.board.app(Told { version: "2.0".to_owned(), ..there });
+            tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+        };
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = read => {}
+        }
+        assert_eq!(world.board.installed_times.get(), 0);
+    });
+}
+
+#[test]
 fn app_of_another_catalog_is_refused_whoever_signed_it() {
     run(|| async {
         let world = World::new().await;

@@ -56,6 +56,9 @@ pub(crate) struct Board {
     pub(crate) booted: Cell<u32>,
     pub(crate) armed_times: Cell<u32>,
     pub(crate) installed_times: Cell<u32>,
+    /// Apps are on trial; and how the last one ended, which is told again and again.
+    on_trial: Cell<bool>,
+    settled: RefCell<Option<Option<String>>>,
     /// Who is connected to the daemon's interface.
     pub(crate) callers: RefCell<Vec<Caller>>,
     link: RefCell<Option<Rc<Link<FromUpdated, ToUpdated>>>>,
@@ -91,6 +94,8 @@ impl Board {
             booted: Cell::new(0),
             armed_times: Cell::new(0),
             installed_times: Cell::new(0),
+            on_trial: Cell::new(false),
+            settled: RefCell::default(),
             callers: RefCell::default(),
             link: RefCell::default(),
         };
@@ -294,6 +299,10 @@ impl Board {
                 app.clone(),
             ));
         }
+        if self.on_trial.replace(true) {
+            return link.send(&ToUpdated::Refused("an installation is on trial".to_owned()));
+        }
+        *self.settled.borrow_mut() = None;
         self.installed_times.set(self.installed_times.get() + 1);
         link.send(&ToUpdated::Installed);
         for (_, _, app) in &before {
@@ -327,7 +336,10 @@ impl Board {
                     }
                 }
             }
-            board.tell(&ToUpdated::Settled(crashed.map(|id| format!("{id} crashed"))));
+            let ended = crashed.map(|id| format!("{id} crashed"));
+            board.on_trial.set(false);
+            *board.settled.borrow_mut() = Some(ended.clone());
+            board.tell(&ToUpdated::Settled(ended));
         });
     }
 
@@ -348,6 +360,12 @@ impl Board {
         }));
         for app in self.apps.borrow().values() {
             link.send(&ToUpdated::App(app.clone()));
+        }
+        if self.on_trial.get() {
+            link.send(&ToUpdated::Installed);
+        }
+        if let Some(ended) = &*self.settled.borrow() {
+            link.send(&ToUpdated::Settled(ended.clone()));
         }
         if self.clock_set.get() {
             link.send(&ToUpdated::ClockSet);
