@@ -92,7 +92,13 @@ impl State {
                 self.facts.borrow_mut().apps.remove(&id);
             }
             ToUpdated::ClockSet => self.facts.borrow_mut().clock = true,
-            ToUpdated::Attested => self.facts.borrow_mut().attested = true,
+            ToUpdated::Attested => {
+                let first = !std::mem::replace(&mut self.facts.borrow_mut().attested, true);
+                if first && self.facts.borrow().synced {
+                    // There is a certificate now: what was refused without one need not wait any longer.
+                    self.check_is_due();
+                }
+            }
             ToUpdated::SyncEnd => self.facts.borrow_mut().synced = true,
             ToUpdated::Settled(why) => self.facts.borrow_mut().settled.push(why),
             // Part of the state: as an answer the desk has taken it.
