@@ -2,18 +2,20 @@
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use service::artefacts::Artefacts;
 use service::attest::{Makers, TpmVerifier};
 use service::ca::{Authority, AuthorityFile, TokenUri};
 use service::clock::Clock;
-use service::http::{Lifetime, Service};
+use service::http::{Asking, Lifetime, Service};
 use service::limits::{Limits, Rate};
 use service::oidc::{self, Provider};
 use service::outgoing::Outgoing;
 use service::run::{Own, Running};
 use service::secrets;
+use service::serve::CONNECTIONS_MAX;
 use service::store::{Store, artefacts, people};
-use service_api::{Code, Subject};
+use service_api::{Code, Subject, Text};
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -144,6 +146,16 @@ struct Run {
     /// When a device comes for the next one, counted from the last, seconds.
     #[arg(long, default_value_t = Lifetime::default().renew_after_s, value_parser = clap::value_parser!(u32).range(60..))]
     renew_after_s: u32,
+    /// Where devices find the repository of updates, if a web server or a network of them has a copy: the address below which
+    /// metadata/ and targets/ are. Below the service's own unless told.
+    #[arg(long, value_parser = repository_url)]
+    updates_url: Option<Text<512>>,
+    /// After how long devices ask for updates that do not wait for them, seconds.
+    #[arg(long, default_value_t = Asking::default().check_after_s, value_parser = clap::value_parser!(u32).range(60..=604_800))]
+    check_s: u32,
+    /// Send devices on to the store of artefacts for what they download, if it is a bucket. They have to trust its certificate.
+    #[arg(long)]
+    redirect_artefacts: bool,
     /// Certificates (PEM) of the makers whose TPMs are believed to be TPMs.
     #[arg(long, required_unless_present = "any_tpm")]
     tpm_makers: Option<PathBuf>,
@@ -263,6 +275,13 @@ async fn run(options: Run) -> Result<()> {
         Provider::new(config, outgoing)
     });
     (service.lifetime, service.artefacts, service.oidc) = (lifetime, Some(artefacts), oidc);
+    let default = Asking::default();
+    service.asking = Asking {
+        repository: options.updates_url.unwrap_or(default.repository),
+        check_after_s: options.check_s,
+        redirect: options.redirect_artefacts,
+    };
+    files_for_all();
     let running = Running::start(service, own, options.listen, options.inside).await?;
     tracing::info!(address = %running.address, inside = ?running.inside, "serving");
     println!("listening on {}", running.address);
@@ -274,6 +293,23 @@ async fn run(options: Run) -> Result<()> {
     tracing::info!("ending");
     running.stop().await;
     Ok(())
+}
+
+fn repository_url(text: &str) -> Result<Text<512>, String> {
+    let web = text.starts_with("https://") || text.starts_with("http://");
+    let text = Text::try_from(text.to_owned()).map_err(|error| error.to_string())?;
+    web.then_some(text)
+        .ok_or_else(|| "it begins with https:// or http://; what is there is signed".to_owned())
+}
+
+/// Each device that waits has a connection, and that is a file: as many as the system lets this process have.
+fn files_for_all() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(most) if most > CONNECTIONS_MAX as u64 => (),
+        most => tracing::warn!(?most, "fewer files may be open than devices may wait"),
+    }
 }
 
 /// What of it is text.

@@ -26,8 +26,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// Connections at a time.
-const CONNECTIONS_MAX: usize = 4096;
+/// Connections at a time: each device that waits for updates has one.
+pub const CONNECTIONS_MAX: usize = 16_384;
 /// For the handshake, and for a request's head.
 const HEAD: Duration = Duration::from_secs(10);
 /// Of a request's head, and of what is read ahead of its body.

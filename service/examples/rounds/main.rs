@@ -1,10 +1,13 @@
-//! What rounds of attestation cost: `cargo run --profile service -p gabion-service --example rounds [one|replicas|fleet]`.
+//! What the service's work costs: `cargo run --profile service -p gabion-service --example rounds [one|replicas|fleet|load]`.
 //!
 //! A round asks for a nonce, checks the recorded evidence of a real boot, the certification and the request of one key, makes
 //! a certificate and a signed verdict, and waits until all is on the disk. Each line `NAME VALUE` is a number; `make bench
-//! PART=identity` holds those against their limits.
+//! PART=identity` holds those against their limits. `load` is of updates: devices that wait for one while others fetch it (`make
+//! bench PART=update`).
 
+mod devices;
 mod fleet;
+mod load;
 mod one;
 mod recorded;
 mod replicas;
@@ -37,8 +40,10 @@ fn main() -> Result<()> {
     match which.as_str() {
         "one" => runtime.block_on(one::run()),
         "fleet" => runtime.block_on(fleet::run()),
+        "load" => runtime.block_on(load::run()),
+        devices::WORD => runtime.block_on(devices::run(&arguments.collect::<Vec<_>>())),
         "replicas" => runtime.block_on(replicas::run()),
         replicas::REPLICA => runtime.block_on(replicas::replica(&arguments.collect::<Vec<_>>())),
-        other => bail!("there are one, replicas and fleet, not {other}"),
+        other => bail!("there are one, replicas, fleet and load, not {other}"),
     }
 }

@@ -10,6 +10,7 @@ use axum::http::{Request, StatusCode};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use service::artefacts::Artefacts;
 use service::ca::{Authority, AuthorityFile};
 use service::clock::Clock;
 use service::http::{Peer, Service, router};
@@ -60,6 +61,18 @@ impl Site {
         let (between, behind) = rest.split_once(NONCE).context("a place for the nonce")?;
         let evidence = Arc::new([before, between, behind].map(str::to_owned));
         Ok(Self { handlers, router, service, signed, evidence })
+    }
+
+    /// The same with a store of artefacts; before anybody has it.
+    pub(crate) fn with_artefacts(&mut self, artefacts: Artefacts) -> Result<()> {
+        // The handlers hold it too, and are made anew.
+        self.handlers = TowerToHyperService::new(axum::Router::new());
+        self.router = axum::Router::new();
+        let service = Arc::get_mut(&mut self.service).context("the service is somebody's")?;
+        service.artefacts = Some(artefacts);
+        self.router = router(self.service.clone());
+        self.handlers = TowerToHyperService::new(self.router.clone());
+        Ok(())
     }
 
     /// The evidence of a device over a nonce.

@@ -31,6 +31,12 @@ impl Error {
     }
 }
 
+impl From<crate::seal::SecretError> for Error {
+    fn from(_: crate::seal::SecretError) -> Self {
+        Self::Random
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -10,9 +10,7 @@ use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::pbkdf2;
-use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde::{Deserialize, Serialize};
 use tuf::envelope::Signature;
@@ -20,9 +18,10 @@ use tuf::hex;
 use tuf::key::Key;
 
 use crate::error::Error;
+use crate::seal::{self, Sealer};
 
-/// Rounds of PBKDF2-HMAC-SHA256 (OWASP's number of 2023).
-pub const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(599_999);
+pub use crate::seal::ROUNDS;
+
 /// The longest file that is read.
 const FILE_MAX: usize = 64 << 10;
 
@@ -74,18 +73,11 @@ impl KeyFile {
         let random = SystemRandom::new();
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| Error::Random)?;
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|_| Error::Random)?;
-        let (mut salt, mut nonce) = ([0; 16], [0; NONCE_LEN]);
-        random.fill(&mut salt).and_then(|()| random.fill(&mut nonce)).map_err(|_| Error::Random)?;
+        let salt = seal::random()?;
         let public = Key::ed25519(pair.public_key().as_ref());
-        let mut sealed = pkcs8.as_ref().to_vec();
         let id = id_of(&public)?;
-        sealing(passphrase, &salt, rounds)
-            .and_then(|key| {
-                let nonce = Nonce::assume_unique_for_key(nonce);
-                key.seal_in_place_append_tag(nonce, Aad::from(id.as_bytes()), &mut sealed).ok()
-            })
-            .ok_or(Error::Random)?;
-        let sealed = hex::encode(&[&nonce[..], &sealed].concat());
+        let sealed = Sealer::of_passphrase(passphrase, &salt, rounds)?.seal(&id, pkcs8.as_ref())?;
+        let sealed = hex::encode(&sealed);
         Ok(Self { public, private: Some(Private { salt: hex::encode(&salt), rounds, sealed }) })
     }
 
@@ -160,12 +152,9 @@ impl KeyFile {
 impl Private {
     fn open(&self, passphrase: &str, id: &str) -> Option<Ed25519KeyPair> {
         let salt: [u8; 16] = hex::decode(&self.salt)?.try_into().ok()?;
-        let mut sealed = hex::decode(&self.sealed)?;
-        let (nonce, sealed) = sealed.split_first_chunk_mut::<NONCE_LEN>()?;
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let key = sealing(passphrase, &salt, self.rounds)?;
-        let pkcs8 = key.open_in_place(nonce, Aad::from(id.as_bytes()), sealed).ok()?;
-        Ed25519KeyPair::from_pkcs8(pkcs8).ok()
+        let sealed = hex::decode(&self.sealed)?;
+        let pkcs8 = Sealer::of_passphrase(passphrase, &salt, self.rounds).ok()?.open(id, &sealed).ok()?;
+        Ed25519KeyPair::from_pkcs8(&pkcs8).ok()
     }
 }
 
@@ -202,12 +191,6 @@ impl Signer {
     pub(crate) fn sign(&self, canonical: &[u8]) -> Signature {
         Signature { keyid: self.id.clone(), sig: hex::encode(self.pair.sign(canonical).as_ref()) }
     }
-}
-
-fn sealing(passphrase: &str, salt: &[u8; 16], rounds: NonZeroU32) -> Option<LessSafeKey> {
-    let mut key = [0; 32];
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, passphrase.as_bytes(), &mut key);
-    UnboundKey::new(&AES_256_GCM, &key).ok().map(LessSafeKey::new)
 }
 
 #[cfg(test)]

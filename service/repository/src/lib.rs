@@ -8,6 +8,7 @@
 //! | [`publish`] | what has all its signatures becomes what devices see, at once |
 //! | [`receive`] | what was published elsewhere is taken in |
 //! | [`show`] | what there is, what waits for whom, what expires |
+//! | [`seal`] | what is kept secret on a disk |
 //! | [`folder`], [`document`] | files |
 //!
 //! What holds: whatever a power cut or two lines of work leave, devices see one set that verifies, the old or the new.
@@ -21,6 +22,7 @@ pub mod folder;
 pub mod keys;
 pub mod publish;
 pub mod receive;
+pub mod seal;
 pub mod show;
 pub mod sign;
 

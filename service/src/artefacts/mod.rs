@@ -13,23 +13,28 @@ mod connect;
 
 use crate::outgoing::Outgoing;
 use axum::body::Bytes;
+use axum::http::Method;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
 use ring::digest::{Context, SHA256};
 use service_api::{Digest, Name};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// The largest artefact.
 pub const SIZE_MAX: u64 = 8 << 30;
 /// One part: S3 takes no smaller ones than 5 MiB, and at most 10,000 of them.
 const PART: usize = 8 << 20;
+/// For how long an address at the store is good.
+const ELSEWHERE: Duration = Duration::from_secs(3600);
 /// Uploads at a time. Each holds two parts.
 const UPLOADS: usize = 4;
 
@@ -84,6 +89,8 @@ impl From<object_store::Error> for ArtefactError {
 #[derive(Clone, Debug)]
 pub struct Artefacts {
     store: Arc<dyn ObjectStore>,
+    /// Makes addresses at the store that are good for a while, if it can.
+    signer: Option<Arc<dyn Signer>>,
     prefix: Path,
     uploads: Arc<Semaphore>,
 }
@@ -102,20 +109,23 @@ impl Artefacts {
         outgoing: &Outgoing,
     ) -> Result<Self, ArtefactError> {
         let wrong = || ArtefactError::Address(address.to_owned());
-        let (store, prefix): (Arc<dyn ObjectStore>, Path) = match address.split_once("://") {
+        type Opened = (Arc<dyn ObjectStore>, Option<Arc<dyn Signer>>, Path);
+        let (store, signer, prefix): Opened = match address.split_once("://") {
             Some(("s3", rest)) => {
                 let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
                 let builder = amazon(environment).with_bucket_name(bucket);
                 let store = builder.with_http_connector(connect::Connector(outgoing.clone())).build()?;
-                (Arc::new(store), Path::parse(prefix).map_err(|_| wrong())?)
+                let store = Arc::new(store);
+                (store.clone(), Some(store), Path::parse(prefix).map_err(|_| wrong())?)
             }
             Some(_) => return Err(wrong()),
             None => {
                 std::fs::create_dir_all(address).map_err(|_| wrong())?;
-                (Arc::new(LocalFileSystem::new_with_prefix(address)?.with_fsync(true)), Path::default())
+                let folder = LocalFileSystem::new_with_prefix(address)?.with_fsync(true);
+                (Arc::new(folder), None, Path::default())
             }
         };
-        Ok(Self { store, prefix, uploads: Arc::new(Semaphore::new(UPLOADS)) })
+        Ok(Self { store, signer, prefix, uploads: Arc::new(Semaphore::new(UPLOADS)) })
     }
 
     fn path(&self, catalog: &Name, sha256: &Digest) -> Path {
@@ -160,6 +170,16 @@ impl Artefacts {
         }
         upload.finish(part).await?;
         Ok(size)
+    }
+
+    /// Where an artefact may be had from the store itself, for an hour; none if the store is a folder.
+    ///
+    /// # Errors
+    /// The store's credentials.
+    pub async fn elsewhere(&self, catalog: &Name, sha256: &Digest) -> Result<Option<String>, ArtefactError> {
+        let Some(signer) = &self.signer else { return Ok(None) };
+        let url = signer.signed_url(Method::GET, &self.path(catalog, sha256), ELSEWHERE).await?;
+        Ok(Some(url.to_string()))
     }
 
     /// A part of an artefact, as it comes from the store.

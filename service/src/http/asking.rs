@@ -28,12 +28,14 @@ pub struct Asking {
     pub repository: Text<512>,
     /// After how many seconds a device asks again that is not waiting.
     pub check_after_s: u32,
+    /// Send who fetches a blob on to the store, if that is none of our folders.
+    pub redirect: bool,
 }
 
 impl Default for Asking {
     /// Below the service's own address, and every four hours.
     fn default() -> Self {
-        Self { repository: Text::shown("updates/v1"), check_after_s: 14_400 }
+        Self { repository: Text::shown("updates/v1"), check_after_s: 14_400, redirect: false }
     }
 }
 
@@ -113,12 +115,16 @@ pub(super) async fn wait(
         }
         let bell = async {
             tokio::select! {
-                () = group => (),
-                () = device => (),
+                () = group => true,
+                () = device => false,
             }
         };
-        if timeout_at(until, bell).await.is_err() || service.waiting.ended() {
+        let Ok(of_group) = timeout_at(until, bell).await else { return Ok(Done.into_response()) };
+        if service.waiting.ended() {
             return Ok(Done.into_response());
+        }
+        if of_group {
+            tokio::time::sleep(place.turn(&asker)).await;
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) async fn metadata(
 #[utoipa::path(get, path = "/updates/v1/targets/{path}", tag = "updates",
     params(("path" = String, Path), ("range" = Option<String>, Header)),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
-    (status = 206, body = Vec<u8>, content_type = "application/octet-stream"), (status = 304),
+    (status = 206, body = Vec<u8>, content_type = "application/octet-stream"), (status = 304), (status = 307),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn target(
@@ -72,6 +72,13 @@ pub(super) async fn target(
         let sha256: Digest = sha256.parse().map_err(|_| missing())?;
         let found = rows::blob(&mut *service.store.read().await?, &sha256).await?;
         let (catalog, size) = found.ok_or_else(missing)?;
+        if service.asking.redirect
+            && let Some(url) = service.artefacts()?.elsewhere(&catalog, &sha256).await?
+        {
+            // The address is good for longer than whoever is in between may keep it.
+            let head = [(header::LOCATION, url), (header::CACHE_CONTROL, "public, max-age=600".to_owned())];
+            return Ok((StatusCode::TEMPORARY_REDIRECT, head).into_response());
+        }
         let blob = Artefact { sha256, size, created: 0 };
         return serve(service.artefacts()?, &catalog, &blob, &headers, Keep::Forever).await;
     }

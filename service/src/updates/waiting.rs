@@ -14,6 +14,8 @@ use tokio::sync::{Notify, watch};
 
 /// Devices that wait at a time.
 pub const WAITING_MAX: usize = 20_000;
+/// A group's devices are woken one after another, so long apart: each of them asks, and is written down.
+const APART: Duration = Duration::from_millis(4);
 /// How often the database is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -129,9 +131,17 @@ impl Waiting {
 }
 
 impl Place {
-    /// The bells: to be listened to before it is looked whether anything changed.
+    /// The group's bell and the device's own: to be listened to before it is looked whether anything changed.
     pub fn bells(&self) -> &[Arc<Notify>; 2] {
         &self.bells
+    }
+
+    /// How long after its group's bell the device has its turn, of so long that all who wait have theirs.
+    pub fn turn(&self, asker: &Asker) -> Duration {
+        let all = self.waiting.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.names.first().and_then(|group| all.get(group)).map_or(1, |(_, users)| *users);
+        let share = asker.device.as_str().get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        APART * u32::try_from(waiting).unwrap_or(u32::MAX) / 65_536 * share.unwrap_or(0)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The service is built as it is shipped (profile `service`), which this program is not, so its own example does the work
 //! (`service/examples/rounds`) and says numbers, which are held against their limits here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -12,10 +12,7 @@ use crate::stat::{bar, bar_at_least};
 
 /// Measures and reports.
 pub(crate) fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let cargo = ["build", "--quiet", "--profile", "service", "-p", "gabion-service", "--example", "rounds"];
-    let built = Command::new("cargo").args(cargo).current_dir(&root).status().context("cargo")?;
-    ensure!(built.success(), "the service could not be built");
+    let root = built()?;
     println!("identity: rounds of attestation, beside their signatures alone (SQLite, 64 devices at once)");
     let one = measured(&root, "one")?;
     bar("identity_round_vs_signatures_cpu", one.number("cpu_ratio")?, 3.0);
@@ -32,11 +29,25 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// The root of the tree, in which the example is built.
+fn built() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let cargo = ["build", "--quiet", "--profile", "service", "-p", "gabion-service", "--example", "rounds"];
+    let built = Command::new("cargo").args(cargo).current_dir(&root).status().context("cargo")?;
+    ensure!(built.success(), "the service could not be built");
+    Ok(root)
+}
+
+/// Builds the example and has it measure one thing.
+pub(crate) fn example(what: &str) -> Result<Said> {
+    measured(&built()?, what)
+}
+
 /// What the example said.
-struct Said(String);
+pub(crate) struct Said(String);
 
 impl Said {
-    fn number(&self, name: &str) -> Result<f64> {
+    pub(crate) fn number(&self, name: &str) -> Result<f64> {
         let found = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         found.with_context(|| format!("it did not say {name}"))?.parse().context("a number")
     }

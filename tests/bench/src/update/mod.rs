@@ -4,10 +4,12 @@
 //! Bytes are everything a device downloads, the index included. What others download for the same pair is counted from their
 //! own tools' output (`others`). Applying is measured in a process of its own, streaming the body from a file; in turn with it
 //! `dd` writes the same image to the same place and syncs it. None of that needs root or a boot; how long an app is
-//! down when it is updated does (`downtime`).
+//! down when it is updated does (`downtime`). Last, the Security Service with a fleet that waits for updates and fetches one
+//! (`load`).
 
 mod apply;
 mod downtime;
+mod load;
 mod others;
 mod pair;
 
@@ -51,7 +53,8 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
         bar(name, ours as f64 / bytes as f64, 0.35);
     }
     applying(&pair, &index, &body, rounds)?;
-    downtime::run(rounds)
+    downtime::run(rounds)?;
+    load::run()
 }
 
 fn applying(pair: &pair::Pair, index: &Path, body: &Path, rounds: usize) -> Result<()> {
