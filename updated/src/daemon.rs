@@ -99,7 +99,14 @@ impl State {
                     self.check_is_due();
                 }
             }
-            ToUpdated::SyncEnd => self.facts.borrow_mut().synced = true,
+            ToUpdated::SyncEnd => {
+                self.facts.borrow_mut().synced = true;
+                let facts = self.facts.borrow();
+                // Neither on trial nor ended: what was to be installed never came there.
+                if !facts.on_trial && facts.settled.is_empty() && !self.kept.borrow().on_trial.is_empty() {
+                    self.keep(|kept| kept.on_trial.clear());
+                }
+            }
             ToUpdated::Settled(why) => self.facts.borrow_mut().settled.push(why),
             // Part of the state: as an answer the desk has taken it.
             ToUpdated::Installed => self.facts.borrow_mut().on_trial = true,

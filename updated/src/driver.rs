@@ -165,10 +165,8 @@ impl Driver {
                 self.gone_back(&armed.release, &why);
             } else if system.version == armed.version {
                 self.complete(&armed);
-            } else {
-                // It was armed, and neither runs nor failed: the power went before it was, or sandboxd was started anew.
-                self.state.keep(|kept| kept.armed = None);
             }
+            // Or it was armed and still is: until the slot is asked for again, a power cut starts it.
         }
         if std::mem::take(&mut self.state.facts.borrow_mut().on_trial)
             && !self.state.kept.borrow().on_trial.is_empty()
@@ -205,23 +203,13 @@ impl Driver {
         })
     }
 
-    /// The trial of apps has ended; or that of others before, which is told again until there is a new one.
+    /// The trial of apps has ended. How the one before did is told again until new ones are asked for, and nobody waits for it.
     fn settled(&mut self, why: Option<String>) {
-        let word = why.clone().unwrap_or_default();
-        let old = {
-            let kept = self.state.kept.borrow();
-            // Nobody said that ours were switched: it is ours only if it can not be the one before.
-            !kept.switched
-                && (kept.settled.as_ref() == Some(&word) || (why.is_none() && !self.trial_apps_are_there()))
-        };
-        if old {
-            return self.state.keep(|kept| kept.on_trial.clear());
-        }
         self.settles_at = None;
         let now_s = self.state.now_s();
         let paths = self.state.keep(|kept| {
             let paths = std::mem::take(&mut kept.on_trial);
-            (kept.switched, kept.settled) = (false, Some(word));
+            kept.switched = false;
             for path in &paths {
                 match &why {
                     None => kept.note(path, Told::Complete, "", now_s),
@@ -748,16 +736,17 @@ impl Driver {
 
     /// Watches over a system that was started by an update.
     async fn trial(&mut self, system: &System) -> Instant {
-        let armed = self.state.kept.borrow().armed.clone().filter(|armed| armed.version == system.version);
+        let armed = self.armed(system);
         let health_s = self.state.facts.borrow().settings.as_ref().map_or(600, |settings| settings.health_s);
         if self.trial.is_none() {
-            let needs = armed.as_ref().map(Armed::needs).unwrap_or_default();
+            let needs = armed.needs();
             self.trial = Some(Trial::new(needs, u64::from(health_s) * 1000));
             self.state.say(&format!("on trial version={}", system.version));
-            if let Some(armed) = &armed {
-                let now_s = self.state.now_s();
-                self.state.keep(|kept| kept.note(&armed.release, Told::Trial, "", now_s));
-            }
+            let now_s = self.state.now_s();
+            self.state.keep(|kept| {
+                kept.note(&armed.release, Told::Trial, "", now_s);
+                kept.armed = Some(armed);
+            });
         }
         let running = self.running();
         let attested = self.state.facts.borrow().attested;
@@ -784,6 +773,17 @@ impl Driver {
                 }
             },
         }
+    }
+
+    /// What was kept of the system that is on trial; of one that nobody kept anything of, what is known of it.
+    fn armed(&self, system: &System) -> Armed {
+        let kept = self.state.kept.borrow().armed.clone().filter(|armed| armed.version == system.version);
+        kept.unwrap_or_else(|| {
+            let facts = self.state.facts.borrow();
+            let product = facts.settings.as_ref().map_or("", |settings| settings.product.as_str());
+            let release = format!("os/{product}/{}.json", system.version);
+            Armed { release, version: system.version.clone(), apps: Vec::new(), service: false }
+        })
     }
 
     fn running(&self) -> Vec<String> {
@@ -820,7 +820,8 @@ impl Driver {
         });
         let mut all: Vec<Coming> = all.collect();
         let kept = self.state.kept.borrow();
-        if let Some(armed) = &kept.armed {
+        let on_trial = self.state.facts.borrow().system.as_ref().is_some_and(|system| system.trial);
+        if let Some(armed) = kept.armed.as_ref().filter(|_| on_trial) {
             all.retain(|coming| coming.target != Which::Os);
             all.push(Coming {
                 target: Which::Os,

@@ -247,6 +247,8 @@ impl Job {
             return Err(JobError::Release("its kernel image is too long".to_owned()));
         }
         let (_, fds) = state.desk.ask(&FromUpdated::Slot, Vec::new()).await?;
+        // Nothing leads to what is there any more.
+        state.keep(|kept| kept.armed = None);
         let files: Vec<File> = fds.into_iter().map(File::from).collect();
         let Ok([data, tree, new_data, new_tree]) = <[File; 4]>::try_from(files) else {
             return Err(JobError::Sandboxd(AskError::Refused("sandboxd gave no slot".to_owned())));

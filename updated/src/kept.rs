@@ -40,8 +40,6 @@ pub struct Kept {
     pub on_trial: Vec<String>,
     /// sandboxd has said that they were.
     pub switched: bool,
-    /// How the last trial ended that was told: sandboxd tells it again and again.
-    pub settled: Option<String>,
 }
 
 /// When the device learnt of a release.

@@ -216,6 +216,7 @@ impl Board {
                 self.boot();
             }
             FromUpdated::Incoming(id, version, length) => {
+                *self.settled.borrow_mut() = None;
                 let mut fds = vec![self.incoming(&id, &version, length).into()];
                 if let Some(old) = self.images.borrow().get(&id) {
                     let file = self.open(&format!("old-{id}"));
