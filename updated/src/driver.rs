@@ -45,6 +45,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 const REBOOT: Duration = Duration::from_secs(120);
 /// How often a system may be armed, or apps be refused, without anything coming of it.
 const TRIES_MAX: u32 = 3;
+/// How often a system is armed that never runs then, so that a boot loader which does not take it costs no more boots.
+const ARMED_MAX: u32 = 10;
+const NEVER_RAN: &str = "it was armed ten times, and the device never ran it";
 /// Failures in a row after which the service hears of them.
 const FAILURES_TOLD: u32 = 3;
 /// When what could not be removed is tried again.
@@ -683,6 +686,20 @@ impl Driver {
         let kernel = loaded.kernel().map_err(|e| AskError::Refused(format!("the kernel image: {e}")))?;
         let running = self.running();
         // Before it is armed: from then on a power cut is enough to start it.
+        let often = self.state.keep(|kept| {
+            let learnt = kept.learnt.get_mut(&target.path);
+            let often = learnt.map_or(0, |learnt| {
+                learnt.armed = learnt.armed.saturating_add(1);
+                learnt.armed
+            });
+            if often > ARMED_MAX {
+                kept.fail(&target.path, NEVER_RAN);
+            }
+            often
+        });
+        if often > ARMED_MAX {
+            return Err(AskError::Refused(NEVER_RAN.to_owned()));
+        }
         self.state.keep(|kept| {
             kept.armed = Some(Armed {
                 release: target.path.clone(),

@@ -53,6 +53,9 @@ pub struct Learnt {
     /// When it was ready.
     #[serde(default)]
     pub ready_s: Option<u64>,
+    /// How often it was armed.
+    #[serde(default)]
+    pub armed: u32,
 }
 
 /// How far an image is.
@@ -123,6 +126,7 @@ impl Kept {
                 at_s: now_s,
                 until_s: None,
                 ready_s: None,
+                armed: 0,
             });
         }
         self.images.retain(|name, _| name.split_once('#').is_some_and(|(path, _)| releases.contains(&path)));

@@ -55,6 +55,8 @@ pub(crate) struct Board {
     pub(crate) boots: Notify,
     pub(crate) booted: Cell<u32>,
     pub(crate) armed_times: Cell<u32>,
+    /// Its boot loader never takes what is armed.
+    pub(crate) stubborn: Cell<bool>,
     pub(crate) installed_times: Cell<u32>,
     /// Apps are on trial; and how the last one ended, which is told again and again.
     on_trial: Cell<bool>,
@@ -93,6 +95,7 @@ impl Board {
             boots: Notify::new(),
             booted: Cell::new(0),
             armed_times: Cell::new(0),
+            stubborn: Cell::new(false),
             installed_times: Cell::new(0),
             on_trial: Cell::new(false),
             settled: RefCell::default(),
@@ -153,7 +156,7 @@ impl Board {
         if self.trial.get() || self.armed.get() {
             // One attempt was enough for this one to be given up, if it is not the first.
             let first = self.armed.take();
-            if first {
+            if first && !self.stubborn.get() {
                 self.running.set(1 - self.running.get());
                 self.trial.set(true);
             }

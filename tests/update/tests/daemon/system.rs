@@ -217,3 +217,25 @@ fn release_that_nobody_signs_for_any_more_is_not_applied_when_its_time_comes() {
         assert!(failed.reason.to_string().contains("refused"), "{}", failed.reason);
     });
 }
+
+#[test]
+fn boot_loader_that_never_takes_the_new_system_costs_ten_boots_and_no_more() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        world.board.stubborn.set(true);
+        world.means(std::slice::from_ref(&path));
+        world.until("it is told", 86_400, |world| world.knows(&path, Stage::Failed)).await;
+        let lives = async {
+            loop {
+                world.life(u64::MAX).await;
+            }
+        };
+        tokio::select! {
+            () = lives => {}
+            () = sleep(Duration::from_secs(86_400)) => {}
+        }
+        assert_eq!(world.board.booted.get(), 10);
+        assert_eq!(world.board.version(), "1.1");
+    });
+}
