@@ -2,7 +2,7 @@
 
 use super::body::{Asked, Body, Done, Json};
 use super::{Access, Service};
-use crate::refusal::Refusal;
+use crate::refusal::{Kind, Refusal};
 use crate::store::deployments::{self, Asker, Meant};
 use axum::Router;
 use axum::extract::State;
@@ -20,6 +20,10 @@ use tokio::time::{Instant, timeout_at};
 const CHECK_MAX: usize = 512 << 10;
 /// How long a device waits: shorter than most of what is on the way forgets a silent connection after.
 pub const WAIT_S: u16 = 120;
+
+/// How long what a device says may wait to be written, and how often it is tried.
+const PATIENCE: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// How devices are told to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,16 +68,31 @@ pub(super) async fn check(
     let meant = match quiet {
         Some(meant) => meant,
         None => {
-            let write = service.store.write(move |connection| {
-                Box::pin(async move { deployments::ask(connection, &asker, &check, now).await })
-            });
-            let meant = write.await?;
+            let meant = written(&service, &asker, &check, now).await?;
             // What it said may have opened a wave for others.
             service.waiting.stir();
             meant
         }
     };
     answer(&service, meant).map(Json)
+}
+
+/// Takes down what a device says. If too much waits to be written it waits here, where it has a connection anyway: a fleet that was
+/// woken comes together, and is not to come again.
+async fn written(service: &Service, asker: &Asker, check: &Check, now: i64) -> Result<Meant, Refusal> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (asker, check) = (asker.clone(), check.clone());
+        let write = service.store.write(move |connection| {
+            Box::pin(async move { deployments::ask(connection, &asker, &check, now).await })
+        });
+        match write.await {
+            Err(refusal) if refusal.kind() == Kind::Unavailable && Instant::now() < until => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 fn answer(service: &Service, meant: Meant) -> Result<Answer, Refusal> {
@@ -109,9 +128,19 @@ pub(super) async fn wait(
         let (mut group, mut device) = (pin!(group.notified()), pin!(device.notified()));
         group.as_mut().enable();
         device.as_mut().enable();
-        let meant = deployments::meant(&mut *service.store.read().await?, &asker).await?;
-        if meant.generation != query.generation {
-            return Ok(Json(Changed { generation: meant.generation }).into_response());
+        match service.store.read().await {
+            Ok(mut read) => {
+                let generation = deployments::meant(&mut read, &asker).await?.generation;
+                if generation != query.generation {
+                    return Ok(Json(Changed { generation }).into_response());
+                }
+            }
+            // Too many look at once: this device has time, and another turn.
+            Err(_) if Instant::now() < until && !service.waiting.ended() => {
+                tokio::time::sleep(place.turn(&asker)).await;
+                continue;
+            }
+            Err(refusal) => return Err(refusal),
         }
         let bell = async {
             tokio::select! {

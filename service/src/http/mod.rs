@@ -42,7 +42,7 @@ use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use service_api::Name;
+use service_api::{Digest, Name};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,6 +83,8 @@ pub struct Service {
     pub waiting: Arc<Waiting>,
     /// What releases measure.
     pub published: PublishedValues,
+    /// Blobs of updates that were asked for.
+    blobs: Mutex<HashMap<Digest, (Name, u64)>>,
     /// Issuing authorities that were opened: as many as catalogs, and a catalog's never changes.
     issuers: Mutex<HashMap<Name, Arc<CatalogIssuer>>>,
     /// What is counted.
@@ -127,6 +129,7 @@ impl Service {
             asking,
             waiting,
             published,
+            blobs: Mutex::default(),
             issuers,
             metrics,
             began,

@@ -24,10 +24,12 @@ use service_api::publish::{NewUpdates, OnlineKey, Published, ReleaseEntry, RoleV
 use service_api::release::Release;
 use service_api::{Digest, Name, Text};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Metadata and documents that come at once, as JSON.
 const UPDATES_MAX: usize = 8 << 20;
+/// Blobs that are remembered.
+const BLOBS_MAX: usize = 4096;
 /// For what never changes: a year.
 const FOREVER: &str = "public, max-age=31536000, immutable";
 
@@ -70,8 +72,7 @@ pub(super) async fn target(
     let missing = || Refusal::missing("such target");
     if let Some(sha256) = path.strip_prefix("blobs/") {
         let sha256: Digest = sha256.parse().map_err(|_| missing())?;
-        let found = rows::blob(&mut *service.store.read().await?, &sha256).await?;
-        let (catalog, size) = found.ok_or_else(missing)?;
+        let (catalog, size) = service.blob(&sha256).await?.ok_or_else(missing)?;
         if service.asking.redirect
             && let Some(url) = service.artefacts()?.elsewhere(&catalog, &sha256).await?
         {
@@ -100,6 +101,23 @@ fn small(content: Vec<u8>, keep: &'static str, headers: &HeaderMap) -> Response 
 }
 
 impl Service {
+    /// Whose a blob is that anybody may have, and its length. What was published stays so, and a fleet asks for the same few.
+    async fn blob(&self, sha256: &Digest) -> Result<Option<(Name, u64)>, Refusal> {
+        let known = || self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(blob) = known().get(sha256) {
+            return Ok(Some(blob.clone()));
+        }
+        let found = rows::blob(&mut *self.store.read().await?, sha256).await?;
+        if let Some(blob) = &found {
+            let mut known = known();
+            if known.len() >= BLOBS_MAX {
+                known.clear();
+            }
+            known.insert(sha256.clone(), blob.clone());
+        }
+        Ok(found)
+    }
+
     /// An operator, by name.
     async fn operator(&self, access: &Access) -> Result<String, Refusal> {
         match access.caller(self).await? {

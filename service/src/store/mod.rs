@@ -44,7 +44,7 @@ const CONNECTIONS: u32 = 8;
 /// A connection that nobody used for this long is asked whether it is there.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a request waits for a connection before it is told to come again.
-const WAIT: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(10);
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

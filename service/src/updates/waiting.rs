@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 /// Devices that wait at a time.
 pub const WAITING_MAX: usize = 20_000;
 /// A group's devices are woken one after another, so long apart: each of them asks, and is written down.
-const APART: Duration = Duration::from_millis(4);
+const APART: Duration = Duration::from_millis(6);
 /// How often the database is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 

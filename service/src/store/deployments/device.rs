@@ -159,18 +159,25 @@ pub async fn ask(
             .bind(runs_text(check)?)
             .fetch_one(&mut *connection)
             .await?;
-    let before = considered(connection, asker).await?;
+    let all = considered(connection, asker).await?;
     // The last one that it was told of is what it speaks about.
-    if let Some((row, _)) = before.iter().find(|(_, told)| told.is_some()) {
-        hear(connection, asker, row, check, now).await?;
+    let spoken = all.iter().find(|(_, told)| told.is_some()).map(|(row, _)| row.clone());
+    let before = of(asker, own, all.clone());
+    let (mut meant, mut known) = (before.clone(), all);
+    if let Some(row) = spoken
+        && hear(connection, asker, &row, check, now).await?
+    {
+        meant = self::meant(connection, asker).await?;
+        known = considered(connection, asker).await?;
     }
-    let before = of(asker, own, before);
-    let mut meant = meant(connection, asker).await?;
     if let Some(number) = meant.deployment.filter(|_| !meant.told) {
         tell(connection, asker, number, now).await?;
-        let told = super::find(connection, &asker.catalog, number).await?;
-        hear(connection, asker, &told, check, now).await?;
         meant.told = true;
+        let row = known.into_iter().map(|(row, _)| row).find(|row| row.number() == number);
+        // It may run some of it already.
+        if let Some(row) = row.filter(|row| stage_of(row, check, &BTreeMap::new()).is_some()) {
+            hear(connection, asker, &row, check, now).await?;
+        }
     }
     if before.deployment != meant.deployment && before.generation >= meant.generation {
         // It went back by its own word: the answer is another, and its number has to be.
@@ -201,14 +208,21 @@ async fn tell(connection: &mut AnyConnection, asker: &Asker, number: u64, now: i
     Ok(())
 }
 
-/// Takes down how far the device is with a deployment, and lets waves follow from it.
+/// How far the device is with a deployment, by what it runs and what it said of its releases.
+fn stage_of(row: &Row, check: &Check, said: &BTreeMap<String, Stage>) -> Option<Stage> {
+    let releases = row.content.releases.iter().map(Text::as_str);
+    let standing = releases.map(|target| rollout::standing(check, target, said.get(target).copied()));
+    rollout::overall(&standing.collect::<Vec<_>>())
+}
+
+/// Takes down how far the device is with a deployment, and lets waves follow from it. Whether that is something new.
 async fn hear(
     connection: &mut AnyConnection,
     asker: &Asker,
     row: &Row,
     check: &Check,
     now: i64,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let (was, stages): (String, String) =
         sqlx::query_as("SELECT stage, stages FROM deployment_device WHERE deployment = $1 AND device = $2")
             .bind(row.number)
@@ -220,14 +234,11 @@ async fn hear(
     for outcome in check.outcomes.iter().filter(ours) {
         stages.insert(outcome.release.as_str().to_owned(), outcome.stage);
     }
-    let standing = row.content.releases.iter().map(Text::as_str);
-    let standing = standing.map(|target| rollout::standing(check, target, stages.get(target).copied()));
-    let standing: Vec<_> = standing.collect();
-    let is = rollout::overall(&standing);
+    let is = stage_of(row, check, &stages);
     let last = check.outcomes.iter().rfind(ours);
     let was = Stage::from_word(&was);
     if last.is_none() && was == is {
-        return Ok(());
+        return Ok(false);
     }
     let stages = serde_json::to_string(&stages).map_err(|_| damaged())?;
     sqlx::query(
@@ -248,7 +259,8 @@ async fn hear(
     .bind(i64::from(last.is_some()))
     .execute(&mut *connection)
     .await?;
-    count(connection, asker, row, (was, is), now).await
+    count(connection, asker, row, (was, is), now).await?;
+    Ok(true)
 }
 
 async fn count(
