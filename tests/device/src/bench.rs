@@ -40,6 +40,8 @@ pub struct Bench {
     pub(crate) clock: Option<String>,
     pub(crate) board: Option<Tamper>,
     pub(crate) resets: bool,
+    /// Its board's disk is written anew, though the board is not.
+    pub(crate) flash: bool,
     idle: bool,
 }
 
@@ -66,6 +68,7 @@ impl Bench {
             clock: None,
             board: None,
             resets: false,
+            flash: false,
             idle: false,
         }
     }

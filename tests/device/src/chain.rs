@@ -55,8 +55,10 @@ pub(crate) fn machine(parts: &Parts, tamper: Tamper) -> Result<Machine> {
     let system = system(parts)?;
     let new = !at("board").exists();
     let board = Board::new(&tree, &Keys::of(&tree)?, &at("board"))?;
-    if new {
+    if new || parts.bench.flash {
         board.flash(&system)?;
+    }
+    if new {
         tamper(&Opened { tree, disk: board.disk(), system })?;
     }
     let mut machine = Machine::on_board(&parts.bootable, &board, &at("data.img"), &at("qmp"));

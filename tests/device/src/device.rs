@@ -13,7 +13,7 @@ use image::qemu::{Machine, Running};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -143,13 +143,18 @@ impl Device {
         answer(&mut self.agent)
     }
 
+    /// Where a developer's device has its port on this machine.
+    pub fn port(&self) -> PathBuf {
+        self.parts.place.path().join("device.sock")
+    }
+
     /// `gabion` with these arguments, for this device.
     ///
     /// # Errors
     /// It can not be built.
     pub fn gabion(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(images::gabion(&Tree::here()?)?);
-        command.args(arguments).env("GABION_DEVICE", self.parts.place.path().join("device.sock"));
+        command.args(arguments).env("GABION_DEVICE", self.port());
         Ok(command)
     }
 

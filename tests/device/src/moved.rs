@@ -1,7 +1,8 @@
-//! The disks of a board on another one.
+//! The disks of a board on another one, and a board that was copied.
 
 use crate::off::Off;
 use anyhow::{Context, Result};
+use image::command::{output, tool};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,18 @@ impl Off {
             fs::rename(aside.join(part), board.join(part)).with_context(|| format!("putting {part} back"))?;
         }
         Ok(())
+    }
+
+    /// Copies what is not its disks, as it is now. Gives where the copy lies.
+    ///
+    /// # Errors
+    /// It was on no board.
+    pub fn copy_board(&self) -> Result<PathBuf> {
+        let (board, aside) = (self.board(), tempfile::tempdir_in(self.parts.place.path())?.keep());
+        for part in BOARD {
+            output(tool("cp").arg("-a").arg(board.join(part)).arg(&aside))?;
+        }
+        Ok(aside)
     }
 
     fn board(&self) -> PathBuf {

@@ -91,6 +91,20 @@ impl Off {
         Ok(self)
     }
 
+    /// Puts a release with these words on its command line onto its board's disk.
+    #[must_use]
+    pub fn release(mut self, words: &str) -> Self {
+        (self.parts.bench.words, self.parts.bench.flash) = (words.to_owned(), true);
+        self
+    }
+
+    /// Lets its battery-backed clock show this from the next boot on, `2020-02-02T02:02:02`, UTC.
+    #[must_use]
+    pub fn clock(mut self, shows: &str) -> Self {
+        self.parts.bench.clock = Some(shows.to_owned());
+        self
+    }
+
     /// Boots it again, with the same disks.
     ///
     /// # Errors

@@ -28,6 +28,7 @@
 //! | `packages` | apps come as damaged images |
 //! | `peers` | an app of another device asks, by its certificate |
 //! | `storage` | an app leaves links where the system may write |
+//! | `returns` | it comes back: after sixty days, with an older system, as a copy of itself |
 //! | `input` | its store, its disk and its kernel are not as they should be |
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -57,6 +58,7 @@ mod packages;
 mod peers;
 mod power;
 mod programs;
+mod returns;
 mod slots;
 mod storage;
 mod stranger;
