@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use sys::mount::{FsContext, MountAttr, attach, cwd};
+use sys::quota::Usage;
 use sys::{ext4, quota};
 
 /// Looked at to tell blank from not: file systems and partition tables all leave traces here.
@@ -225,9 +226,17 @@ pub fn private(apps: &Path, id: &str, uid: u32, bytes: u64, quota: Quota) -> io:
     if quota == Quota::Enforced {
         quota::assign(dir.as_fd(), uid)?;
         let inodes = ((bytes >> 20) * INODES_PER_MIB).max(INODES_LEAST);
-        quota::set_limit(dir.as_fd(), uid, bytes, inodes)?;
+        // What is so already is not written: that would wait for the journal, for which an app that is updated is down.
+        let same =
+            |now: Usage| now.limit_bytes.div_ceil(1024) == bytes.div_ceil(1024) && now.limit_inodes == inodes;
+        if !quota::usage(dir.as_fd(), uid).is_ok_and(same) {
+            quota::set_limit(dir.as_fd(), uid, bytes, inodes)?;
+        }
     }
-    fchown(&dir, Some(uid), Some(uid))?;
+    let meta = File::from(dir.try_clone()?).metadata()?;
+    if (meta.uid(), meta.gid()) != (uid, uid) {
+        fchown(&dir, Some(uid), Some(uid))?;
+    }
     Ok(path)
 }
 
