@@ -8,17 +8,21 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::{attestfiles, netfiles, updatefiles};
+
 /// More apps than one device has; `init` keeps at most 256 boxes.
 pub const APPS_MAX: usize = 200;
 
-/// The names of the app directories in `dir`, sorted, and those that can not be an app's, escaped. The image's
-/// configuration of the network may lie beside them.
+/// What the image's maker may have put beside the apps.
+const BESIDE: [&str; 4] = [netfiles::CONFIG, attestfiles::SERVICE, updatefiles::SETTINGS, updatefiles::TRUST];
+
+/// The names of the app directories in `dir`, sorted, and those that can not be an app's, escaped.
 pub fn list(dir: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(dir)?.take(APPS_MAX * 2) {
         let entry = entry?;
         let name = entry.file_name();
-        if name == crate::netfiles::CONFIG || name == crate::attestfiles::SERVICE {
+        if BESIDE.iter().any(|beside| name == *beside) {
             continue;
         }
         match name.to_str().filter(|n| plain(n) && entry.file_type().is_ok_and(|t| t.is_dir())) {
@@ -92,6 +96,7 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         fs::write(dir.path().join("file"), "").unwrap();
+        BESIDE.iter().for_each(|beside| fs::write(dir.path().join(beside), "").unwrap());
         let (good, bad) = list(dir.path()).unwrap();
         assert_eq!(good, ["com.example.a", "com.example.b"]);
         assert_eq!(bad, [".hidden", "Bad", "file", "x\\x1b[2J"]);

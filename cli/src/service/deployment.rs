@@ -269,7 +269,9 @@ fn device_line(name: &str, device: &DeviceProgress) -> String {
     let stage = device.stage.map_or("told", Stage::as_str);
     let reason = printable(device.reason.as_str());
     let separator = if reason.is_empty() { "" } else { ": " };
-    format!("{name} {stage}, {} bytes fetched{separator}{reason}", device.fetched)
+    let release = printable(device.release.as_str());
+    let space = if release.is_empty() { "" } else { " " };
+    format!("{name} {stage}{space}{release}, {} bytes fetched{separator}{reason}", device.fetched)
 }
 
 /// What a device runs, and how its updates went.
