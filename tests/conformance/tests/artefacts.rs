@@ -145,6 +145,8 @@ fn folder_has_artefacts_whole_or_not_at_all() -> Result<()> {
     let store = Artefacts::open(address, [], &Outgoing::new(b"")?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(artefact_is_there_whole_or_not_at_all(&store))?;
+    let nowhere = runtime.block_on(store.elsewhere(&"one".parse()?, &digest(&bytes(5))?))?;
+    ensure!(nowhere.is_none(), "a folder is nobody's server");
     // What was given up is removed by tasks that end with the runtime.
     drop(runtime);
     assert_eq!(files(folder.path())?, 4, "parts of uploads that were refused are left");
@@ -168,6 +170,18 @@ fn s3_has_artefacts_whole_or_not_at_all() -> Result<()> {
     ensure!(!left()?, "parts of uploads that were refused are left");
     let listed = server.get("/artefacts?list-type=2")?;
     assert_eq!(listed.matches("<Key>").count(), 4, "{listed}");
+    // Whoever is sent on to the store has it from there, by an address that is signed for a while.
+    let (catalog, text) = ("one".parse()?, b"an index of a release");
+    let sha256 = digest(text)?;
+    runtime.block_on(put(&store, &catalog, &sha256, text, false))?;
+    let elsewhere = runtime.block_on(store.elsewhere(&catalog, &sha256))?.context("an address")?;
+    ensure!(
+        elsewhere.contains("X-Amz-Signature=") && elsewhere.contains("X-Amz-Expires=3600"),
+        "{elsewhere}"
+    );
+    let path =
+        elsewhere.strip_prefix(&format!("http://127.0.0.1:{}", server.port)).context("the store's own")?;
+    ensure!(server.get(path)?.ends_with("an index of a release"), "{path}");
     Ok(())
 }
 
