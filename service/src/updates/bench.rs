@@ -116,3 +116,43 @@ fn disk(error: &std::io::Error) -> Refusal {
     tracing::error!(%error, "a folder to publish updates in");
     Refusal::unavailable("there is no place to publish updates in")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use repository::edit::{Beginning, Holders};
+    use service_api::Bytes;
+
+    #[test]
+    fn day_later_there_is_a_new_timestamp_and_nothing_else() -> Result<(), Box<dyn std::error::Error>> {
+        let (folder, now) = (tempfile::tempdir()?, 1_795_000_000);
+        let (people, service) = (Signer::make()?.0, Signer::make()?.0);
+        let held = |signer: &Signer| Holders { keys: vec![signer.public()], threshold: 1 };
+        let begin = Beginning {
+            root: held(&people),
+            targets: held(&people),
+            snapshot: held(&service),
+            timestamp: held(&service),
+            os: held(&people),
+        };
+        let made = Repository::init(folder.path(), Periods::default(), &begin, now)?;
+        made.sign(&people, None)?;
+        let role = |name: &str| -> Result<SignedRole, Box<dyn std::error::Error>> {
+            let content = Bytes::new(made.staged_file(name)?).ok_or("too long")?;
+            Ok(SignedRole { role: name.parse()?, content })
+        };
+        let roles = [role("root")?, role("targets")?, role("os")?];
+        let refused = |refusal: Refusal| format!("{refusal:?}");
+        let signers = [service];
+        assert!(publish(&[], &roles[..2], &signers, now).is_err(), "a role that targets names is missing");
+        let first = publish(&[], &roles, &signers, now).map_err(refused)?;
+        assert_eq!((first.files.len(), first.before), (5, 0));
+        let next = publish(&first.files, &[], &signers, now + 86_400).map_err(refused)?;
+        let files: Vec<_> = next.files.iter().map(|file| (file.role.as_str(), file.version)).collect();
+        assert_eq!((files, next.before), (vec![("timestamp", 2)], 1));
+        // The same root is no newer one; and nobody but root's keys' holders can name others.
+        assert!(publish(&first.files, &roles[..1], &signers, now).is_err());
+        assert!(publish(&first.files, &[], &[Signer::make()?.0], now).is_err(), "another service's key");
+        Ok(())
+    }
+}
