@@ -182,7 +182,15 @@ fn load_registry(config: &Config) -> Option<Registry> {
     let path = config.data.join("gabion/identity");
     let data_exists = std::fs::read_dir(config.data.join("apps")).is_ok_and(|mut d| d.next().is_some());
     match std::fs::create_dir_all(config.data.join("gabion")).map(|()| Registry::load(&path, data_exists)) {
-        Ok(Ok(registry)) => Some(registry),
+        // Before anybody has storage, boxes of the system included: from then on it has to be there.
+        Ok(Ok(registry)) if path.exists() => Some(registry),
+        Ok(Ok(registry)) => match registry.store(&path) {
+            Ok(()) => Some(registry),
+            Err(e) => {
+                problem("device", &cause(&e), "check the disk; no app is started without storage");
+                None
+            }
+        },
         Ok(Err(e)) => {
             let help =
                 "no app is started; restore data/gabion/identity, or erase the data partition to begin anew";

@@ -37,6 +37,7 @@ fn board_comes_back_by_itself_after_sixty_days_and_neither_as_it_was_before_nor_
     assert_eq!(word(&line, "device"), Some(id.as_str()));
     // It knows who it is.
     assert!(device.console().lines(0, "event attest: enrolled ").is_empty());
+    assert!(device.console().lines(0, "gabion: problem ").is_empty());
     let off = device.power_button();
 
     older(&security, off, &id, &copy);
