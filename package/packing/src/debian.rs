@@ -58,11 +58,19 @@ fn download(cache: &Path, packages: &[&String]) -> Result<()> {
     let names = packages.iter().map(|name| name.as_str()).collect::<Vec<_>>();
     crate::say("pack", format_args!("downloading {} from Debian", names.join(", ")));
     let fetch = || {
-        // The sandbox user could not write into a private cache; apt falls back to this anyway, with a warning.
+        // The sandbox user could not write into a private cache; apt falls back to this anyway, with a warning. What this machine
+        // has installed, perhaps from elsewhere, does not count.
         output(
             tool("apt-get")
                 .current_dir(cache)
-                .args(["-q", "-o", "APT::Sandbox::User=root", "download"])
+                .args([
+                    "-q",
+                    "-o",
+                    "APT::Sandbox::User=root",
+                    "-o",
+                    "Dir::State::status=/dev/null",
+                    "download",
+                ])
                 .args(&names),
         )
     };
