@@ -31,6 +31,7 @@ pub struct App {
     lifecycle: String,
     rest: String,
     manifest: Option<String>,
+    version: &'static str,
     files: Vec<(String, Vec<u8>)>,
     absent: Vec<String>,
     lacking: Option<String>,
@@ -96,6 +97,7 @@ impl App {
             lifecycle: "restart = \"always\"\n".to_owned(),
             rest: String::new(),
             manifest: None,
+            version: "1.0.0",
             files: Vec::new(),
             absent: Vec::new(),
             lacking: None,
@@ -210,10 +212,24 @@ impl App {
         if let Some(text) = &self.manifest {
             return text.clone();
         }
-        let Self { id, exec, resources, lifecycle, rest, .. } = self;
+        let Self { id, version, exec, resources, lifecycle, rest, .. } = self;
         format!(
-            "[app]\nid = \"{id}\"\nversion = \"1.0.0\"\nexec = {exec}\n[resources]\n{resources}[lifecycle]\n{lifecycle}{rest}"
+            "[app]\nid = \"{id}\"\nversion = \"{version}\"\nexec = {exec}\n[resources]\n{resources}[lifecycle]\n{lifecycle}{rest}"
         )
+    }
+
+    /// In this version.
+    pub fn version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Packs it as whoever releases it does; gives its directory below `place`.
+    ///
+    /// # Errors
+    /// It can not be packed.
+    pub fn packed(&self, place: &Path) -> Result<PathBuf> {
+        self.lay_out(&Tree::here()?, place)
     }
 
     /// Lays the app out below `place`; gives its directory.

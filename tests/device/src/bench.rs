@@ -134,6 +134,12 @@ impl Bench {
         self
     }
 
+    /// With this `update.toml`, and this first root of the repository of updates, in its image.
+    pub fn updates(mut self, text: &str, root: &str) -> Self {
+        (self.texts.update, self.texts.update_root) = (Some(text.to_owned()), Some(root.to_owned()));
+        self
+    }
+
     /// With a battery-backed clock that shows this, `2020-02-02T02:02:02`, UTC, at each boot.
     pub fn clock(mut self, shows: &str) -> Self {
         self.clock = Some(shows.to_owned());

@@ -23,6 +23,14 @@ impl Device {
         Ok((fs::read(&root.image)?, usize::try_from(root.data_blocks * BLOCK)?))
     }
 
+    /// The release that it left its maker with.
+    ///
+    /// # Errors
+    /// It is on no board.
+    pub fn release(&self) -> Result<(Bootable, System)> {
+        Ok((self.parts.bootable.clone(), self.system()?))
+    }
+
     /// Makes a release with this version and floor, for devices with the same store as this one: its root, and what was
     /// signed of it.
     ///

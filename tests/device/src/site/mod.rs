@@ -20,6 +20,7 @@
 
 mod authority;
 pub mod namespace;
+pub mod releases;
 pub mod servers;
 pub mod service;
 mod teller;

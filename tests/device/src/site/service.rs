@@ -70,6 +70,16 @@ impl Security {
         Ok(fs::read_to_string(self.folder.join("state/root.pem"))?)
     }
 
+    /// A folder of its operator's.
+    ///
+    /// # Errors
+    /// It can not be made.
+    pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        fs::create_dir(&folder)?;
+        Ok(folder)
+    }
+
     /// What it says to anybody at this path.
     ///
     /// # Errors
@@ -101,6 +111,8 @@ impl Security {
         self.site.inside(|| {
             let mut command = Command::new(&self.gabion);
             command.args(arguments).env("XDG_CONFIG_HOME", &self.folder).stdin(Stdio::null());
+            command.env("GABION_REPOSITORY", self.folder.join("repository/repository"));
+            command.env("GABION_REPOSITORY_PASSPHRASE_FILE", self.folder.join("passphrase"));
             Ok(command.output()?)
         })
     }

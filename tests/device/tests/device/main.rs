@@ -27,6 +27,7 @@
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
 //! | `peers` | an app of another device asks, by its certificate |
+//! | `renewed` | its owner releases other systems and apps, good ones and bad ones |
 //! | `storage` | an app leaves links where the system may write |
 //! | `returns` | it comes back: after sixty days, with an older system, as a copy of itself |
 //! | `input` | its store, its disk and its kernel are not as they should be |
@@ -58,6 +59,7 @@ mod packages;
 mod peers;
 mod power;
 mod programs;
+mod renewed;
 mod returns;
 mod slots;
 mod storage;
