@@ -3,7 +3,7 @@
 //!
 //! Needs root, Landlock ABI 6, a cgroup v2 mount and Debian's archive.
 #![cfg(target_arch = "x86_64")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -60,7 +60,14 @@ const TABLE: &[(&str, Methods)] = &[
     ("os.gabion.Time", &[("GetStatus", Apps)]),
     (
         "os.gabion.Update",
-        &[("GetStatus", Apps), ("CheckNow", Apps), ("Defer", Apps), ("Resume", Apps), ("Watch", Apps)],
+        &[
+            ("GetStatus", Apps),
+            ("CheckNow", Apps),
+            ("Defer", Apps),
+            ("Resume", Apps),
+            ("Watch", Apps),
+            ("Rollback", System),
+        ],
     ),
 ];
 

@@ -796,9 +796,7 @@ impl Driver {
     fn armed(&self, system: &System) -> Armed {
         let kept = self.state.kept.borrow().armed.clone().filter(|armed| armed.version == system.version);
         kept.unwrap_or_else(|| {
-            let facts = self.state.facts.borrow();
-            let product = facts.settings.as_ref().map_or("", |settings| settings.product.as_str());
-            let release = format!("os/{product}/{}.json", system.version);
+            let release = self.state.running_release().unwrap_or_default();
             Armed { release, version: system.version.clone(), apps: Vec::new(), service: false }
         })
     }

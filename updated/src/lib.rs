@@ -13,9 +13,10 @@
 //! | `kept` | what survives a power cut |
 //! | `job` | one update |
 //! | `driver` | what is done next |
-//! | `serve`, `notices` | `os.gabion.Update` |
+//! | `serve`, `notices`, `back` | `os.gabion.Update` |
 //! | `link`, `state`, `daemon` | all of it, joined |
 
+mod back;
 pub mod connect;
 pub mod daemon;
 pub mod driver;

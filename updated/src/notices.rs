@@ -81,7 +81,7 @@ impl Notices {
     }
 
     /// What is called with the bus's server. Lost when far too many wait, as after a server that ended.
-    fn with(&self, act: Done<Serve>) {
+    pub(crate) fn with(&self, act: Done<Serve>) {
         if let Some(answers) = &*self.answers.borrow() {
             let _ = answers.try_send(act);
         }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bus::interfaces::update::{State as Stage, *};
 use bus::server::{Answer, Call, CallId, Server};
 use bus::session::{About, Caller};
+use tokio::task::spawn_local;
 
 use crate::notices::{Coming, MOST, Target as Which, Who};
 use crate::state::State;
@@ -154,6 +155,21 @@ impl Handler for Serve {
             self.put_off(&coming, None);
         }
         call.reply(&bus::interface::Empty {})
+    }
+
+    fn rollback(&mut self, call: Call<'_, Rollback>) -> Answer {
+        let facts = self.state.facts.borrow();
+        let reason = match (facts.synced, &facts.system) {
+            (true, Some(_)) => None,
+            (true, None) => Some("this device's disk has no second slot"),
+            (false, _) => Some("the system is starting"),
+        };
+        if let Some(reason) = reason {
+            return call.fail(&Error::NothingBefore { reason: reason.to_owned() });
+        }
+        let (asker, answer) = call.later();
+        spawn_local(self.state.clone().roll_back(asker));
+        answer
     }
 
     fn watch(&mut self, call: Call<'_, Watch>) -> Answer {

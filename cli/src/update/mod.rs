@@ -45,6 +45,9 @@ enum What {
     },
     /// Say what happens to updates, as it happens.
     Watch,
+    /// Boot into the system that ran before; what runs now is not taken again until there is a newer one, or until you have
+    /// updates looked for.
+    Rollback,
 }
 
 /// What an update replaces.
@@ -98,6 +101,9 @@ pub(crate) fn run(asked: Asked) -> Result<bool> {
             let parameters = with_app(json!({"target": target.word()}), app);
             device.one(&call("Resume", parameters, false)?, |_| Ok(true))
         }
+        What::Rollback => device.one(&call("Rollback", json!({}), false)?, |_| {
+            Ok(print("the device boots into the system that ran before\n"))
+        }),
         What::Watch => device.one(&call("Watch", json!({}), true)?, |reply| Ok(print(&format!("{reply}\n")))),
     }
 }

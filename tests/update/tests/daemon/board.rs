@@ -175,7 +175,7 @@ impl Board {
     ) {
         let refused = |why: &str| link.send(&ToUpdated::Refused(why.to_owned()));
         if let Some(why) = &*self.refuses.borrow()
-            && matches!(message, FromUpdated::Arm(..) | FromUpdated::Install(..))
+            && matches!(message, FromUpdated::Arm(..) | FromUpdated::Install(..) | FromUpdated::Fail(..))
         {
             return refused(why);
         }
@@ -212,7 +212,6 @@ impl Board {
                 link.send(&ToUpdated::Blessed);
             }
             FromUpdated::Fail(why) => {
-                assert!(self.trial.get());
                 self.trial.set(false);
                 *self.failed.borrow_mut() = Some((self.version(), why));
                 self.running.set(1 - self.running.get());

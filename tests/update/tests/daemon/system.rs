@@ -1,5 +1,6 @@
 //! Updates of the system.
 
+use serde_json::json;
 use service_api::Few;
 use service_api::updates::{Stage, Window};
 use tokio::time::{Duration, sleep};
@@ -236,6 +237,46 @@ fn boot_loader_that_never_takes_the_new_system_costs_ten_boots_and_no_more() {
             () = sleep(Duration::from_secs(86_400)) => {}
         }
         assert_eq!(world.board.booted.get(), 10);
+        assert_eq!(world.board.version(), "1.1");
+    });
+}
+
+#[test]
+fn owner_goes_back_and_what_ran_is_not_taken_again() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        world.means(std::slice::from_ref(&path));
+        world.until("it runs and is good", 600, |world| world.knows(&path, Stage::Complete)).await;
+        let owner = world.caller("os.gabion.devport", true);
+        *world.board.refuses.borrow_mut() = Some("there is no other system".to_owned());
+        let refused = async {
+            sleep(Duration::from_secs(5)).await;
+            owner.call("Rollback", json!({})).await.unwrap_err()
+        };
+        let (error, why) = tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            refused = refused => refused,
+        };
+        assert_eq!((error.as_str(), &why["reason"]), ("NothingBefore", &json!("there is no other system")));
+        assert!(!world.knows(&path, Stage::RolledBack));
+        *world.board.refuses.borrow_mut() = None;
+        let owner = world.caller("os.gabion.devport", true);
+        let back = async {
+            sleep(Duration::from_secs(5)).await;
+            owner.call("Rollback", json!({})).await
+        };
+        tokio::select! {
+            () = world.life(u64::MAX) => {}
+            answer = back => assert!(answer.is_ok(), "{answer:?}"),
+        }
+        world.until("it is told", 600, |world| world.knows(&path, Stage::RolledBack)).await;
+        assert_eq!(world.board.version(), "1.1");
+        assert_eq!(world.outcomes(&path).last().unwrap().reason.as_str(), "its owner went back");
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(Duration::from_secs(3 * 86_400)) => {}
+        }
         assert_eq!(world.board.version(), "1.1");
     });
 }

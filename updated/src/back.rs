@@ -1,0 +1,57 @@
+//! Going back to the system that ran before, by the owner's word.
+//!
+//! sandboxd decides whether there is one, and the device's floor whether it may run. What runs now counts as failed from before it
+//! is asked: a power cut in between leaves it running, and not taken anew when it is gone.
+
+use std::rc::Rc;
+
+use bus::interfaces::update::{Error, Rollback};
+use bus::server::Pending;
+use bus::update_link::FromUpdated;
+use service_api::updates::Stage;
+use tokio::time::{Duration, timeout};
+
+use crate::link::AskError;
+use crate::state::State;
+
+/// What the service and people hear.
+const WHY: &str = "its owner went back";
+/// sandboxd says at once if it does not do it; if it does, the device boots, and it says nothing.
+const REFUSAL: Duration = Duration::from_secs(10);
+
+impl State {
+    /// Has the device boot into the system before, and answers.
+    pub(crate) async fn roll_back(self: Rc<Self>, asker: Pending<Rollback>) {
+        let release = self.running_release();
+        let now_s = self.now_s();
+        if let Some(release) = &release {
+            self.keep(|kept| {
+                kept.note(release, Stage::RolledBack, WHY, now_s);
+                kept.fail(release, WHY);
+            });
+        }
+        let refused =
+            match timeout(REFUSAL, self.desk.ask(&FromUpdated::Fail(WHY.to_owned()), Vec::new())).await {
+                Ok(Err(AskError::Refused(why))) => Some(why),
+                Ok(Err(AskError::Anew)) => Some("the app manager was started anew; ask again".to_owned()),
+                Ok(Ok(_)) | Err(_) => None,
+            };
+        if let (Some(release), Some(_)) = (&release, &refused) {
+            self.keep(|kept| {
+                kept.failed.remove(release);
+                kept.outcomes.retain(|outcome| outcome.release.as_str() != release);
+            });
+        }
+        self.notices.with(Box::new(move |server| match refused {
+            Some(reason) => server.fail(asker, &Error::NothingBefore { reason }),
+            None => server.finish(asker, &bus::interface::Empty {}),
+        }));
+    }
+
+    /// The target of the system that runs, as it is if it came by an update.
+    pub(crate) fn running_release(&self) -> Option<String> {
+        let facts = self.facts.borrow();
+        let (system, settings) = (facts.system.as_ref()?, facts.settings.as_ref()?);
+        Some(format!("os/{}/{}.json", settings.product, system.version))
+    }
+}
