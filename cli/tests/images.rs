@@ -203,7 +203,7 @@ fn node_of_a_container_image_runs_boxed() {
         name: "node",
         list: List::Text(
             "package nodejs libnode108 libc6 libstdc++6 libgcc-s1 zlib1g libuv1 libbrotli1 libc-ares2 libnghttp2-14 libssl3 \
-             libicu72\ncopy /usr/bin/node\n",
+             libicu72 node-acorn node-cjs-module-lexer node-undici\ncopy /usr/bin/node\ncopy /usr/share/nodejs\n",
         ),
         files: &[(
             "app/main.js",

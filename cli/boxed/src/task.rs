@@ -33,6 +33,22 @@ impl Task {
         name.unwrap_or_else(|| "a task that is gone".to_owned())
     }
 
+    /// Whether it is a thread of the process `pid`.
+    pub(crate) fn is_of(self, pid: u32) -> bool {
+        self.status("Tgid:").is_some_and(|of| of.parse() == Ok(pid))
+    }
+
+    /// Whether its process has a handler for `signal`.
+    pub(crate) fn handles(self, signal: i32) -> bool {
+        let caught = self.status("SigCgt:").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+        caught.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+    }
+
+    fn status(self, key: &str) -> Option<String> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
+    }
+
     /// Bytes at `at`, as many as are there.
     pub(crate) fn bytes(self, at: u64, length: usize) -> Vec<u8> {
         trace::memory(self.0, at, length).unwrap_or_default()

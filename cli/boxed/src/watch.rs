@@ -14,6 +14,11 @@ use crate::observe::{Begun, Observer};
 use crate::run::End;
 use crate::task::Task;
 
+/// Signals by which the kernel ends whoever does what can not be done, as a program does on purpose that gives up. Without a
+/// handler they end the first process of a namespace, too; but not when a tracer hands them on, who must end it then.
+const FAULTS: [i32; 5] =
+    [nix::libc::SIGILL, nix::libc::SIGTRAP, nix::libc::SIGBUS, nix::libc::SIGFPE, nix::libc::SIGSEGV];
+
 /// A watched task.
 #[derive(Default)]
 struct State {
@@ -31,7 +36,7 @@ pub(crate) fn follow(
 ) -> Result<End, Error> {
     let mut tasks: BTreeMap<u32, State> = BTreeMap::new();
     tasks.insert(launched.pid, State::default());
-    let (mut runs, mut end) = (false, None);
+    let (mut runs, mut end, mut fault) = (false, None, None);
     let mut program = Some(program.to_owned());
     loop {
         let (pid, stop) = match trace::wait() {
@@ -47,7 +52,7 @@ pub(crate) fn follow(
                 observer.forget(task);
                 if pid == launched.pid {
                     end = Some(match stop {
-                        Stop::Killed(signal) => End::Killed(signal),
+                        Stop::Killed(signal) => End::Killed(fault.unwrap_or(signal)),
                         Stop::Exited(code) => End::Exited(code),
                         _ => continue,
                     });
@@ -64,7 +69,14 @@ pub(crate) fn follow(
                 state.begun.get_or_insert_with(|| observer.executed(program.take()));
             }
             Stop::Exit => measure.sample(),
-            Stop::Signal(number) => signal = number,
+            Stop::Signal(number) => {
+                signal = number;
+                if FAULTS.contains(&number) && task.is_of(launched.pid) && !task.handles(number) {
+                    fault = fault.or(Some(number));
+                    // It may be gone already.
+                    let _ = sys::process::signal(&launched.pidfd, nix::libc::SIGKILL);
+                }
+            }
             Stop::Group => {
                 trace::stay(pid).context("can not leave a task stopped")?;
                 continue;

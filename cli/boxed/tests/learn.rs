@@ -457,3 +457,29 @@ fn program_that_is_not_there_is_said_with_a_remedy() {
     let error = learn(&app(dir.path(), &["/bin/sh"]), &wish(&Answers::default()), |_| {}).unwrap_err();
     assert!(error.help().contains("`run`"), "{}", error.help());
 }
+
+/// A program that gives up as V8 and abort() do, by an instruction that can not be executed: it is seen to end, by that.
+#[test]
+fn program_that_ends_itself_by_a_fault_is_seen_to_end() {
+    let dir = tempfile::tempdir().unwrap();
+    busybox(dir.path());
+    let source = dir.path().join("fault.c");
+    fs::write(&source, "int main(void) { __builtin_trap(); }\n").unwrap();
+    let mut gcc = Command::new("gcc");
+    assert!(
+        gcc.arg("-static")
+            .arg("-o")
+            .arg(dir.path().join("bin/fault"))
+            .arg(&source)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let answers = Answers::default();
+    let app = app(dir.path(), &["/bin/fault"]);
+    let plan = policy::compile(&app.manifest);
+    for watch in [Watch::Not, Watch::Calls, Watch::Spare] {
+        let run = run(&app, plan.clone(), &[], &Wish { watch, ..wish(&answers) }).unwrap();
+        assert_eq!(run.end, End::Killed(4), "{watch:?}");
+    }
+}
