@@ -17,6 +17,11 @@ pub(crate) const SETTINGS: &str = "update.toml";
 /// The root of TUF that the device trusts from the start.
 pub(crate) const TRUST: &str = "update-root.json";
 
+/// Whether the device has settings of updates.
+pub(crate) fn is_updated(config: &Config) -> bool {
+    [config.data.join("gabion"), config.apps.clone()].iter().any(|place| place.join(SETTINGS).exists())
+}
+
 /// One of the two as a sealed memfd; `None` when there is none. One that can not be read is said on the console.
 pub(crate) fn given(config: &Config, name: &str) -> Option<OwnedFd> {
     let [kept, given] = [config.data.join("gabion").join(name), config.apps.join(name)];

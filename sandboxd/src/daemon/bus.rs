@@ -108,8 +108,10 @@ impl Daemon {
 
     /// Starts those of the system's boxes that wait for somebody to use what they serve, and are used.
     pub(super) fn bus_start_used(&mut self) {
-        let used: BTreeSet<String> =
-            self.bus.grants.parties().flat_map(|(_, party)| party.uses.keys().cloned()).collect();
+        // What updated uses is there on the boards where it is of any use.
+        let updated = system::uid(system::UPDATED);
+        let users = self.bus.grants.parties().filter(|(uid, _)| Some(*uid) != updated);
+        let used: BTreeSet<String> = users.flat_map(|(_, party)| party.uses.keys().cloned()).collect();
         for id in std::mem::take(&mut self.on_demand) {
             let party = system::uid(&id).and_then(|uid| self.bus.grants.party(uid));
             let serves =

@@ -51,8 +51,12 @@ impl Update {
 }
 
 impl Daemon {
-    /// updated is started once there is storage.
+    /// updated is started once there is storage, on devices that are updated; on others when somebody uses it.
     pub(super) fn update_wanted(&mut self) {
+        let on_trial = self.update.running.as_ref().is_some_and(Running::is_on_trial);
+        if !on_trial && !updatefiles::is_updated(&self.config) {
+            return;
+        }
         if let Some(at) = self.on_demand.iter().position(|id| id == system::UPDATED) {
             let id = self.on_demand.remove(at);
             self.install_system(&id);

@@ -208,6 +208,8 @@ impl Bench {
     /// With what stands in for the update daemon.
     pub fn stand_in(mut self) -> Self {
         self.wanted.system_box = Some(Member::Updater);
+        // A device that has no settings of updates starts nobody for them.
+        self.texts.update.get_or_insert_with(|| "product = \"meter\"\ncatalog = \"acme\"\n".to_owned());
         self
     }
 
