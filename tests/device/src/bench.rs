@@ -193,7 +193,7 @@ impl Bench {
         self
     }
 
-    /// One that mostly waits, for so long that it runs beside the others instead of taking its turn.
+    /// One that mostly waits, or for so long, that it runs beside the others instead of taking its turn.
     pub fn mostly_idle(mut self) -> Self {
         self.idle = true;
         self

@@ -125,7 +125,7 @@ fn device_is_enrolled_claimed_attested_and_its_apps_are_who_they_are_until_it_is
     let authority = security.get("/device/v1/ca?catalog=acme").unwrap();
     site.serve(servers::nginx_for(&site, &authority).unwrap());
     site.serve(servers::mosquitto_for(&site, &security.root().unwrap()).unwrap());
-    let bench = Bench::new("identity").board().memory_mib(192).beside(&site);
+    let bench = Bench::new("identity").mostly_idle().board().memory_mib(192).beside(&site);
     let bench = bench.service(&security.settings().unwrap());
     let device = apps(&site).into_iter().fold(bench, Bench::app).boot().unwrap();
     device.wait_for("event attest: enrolled device=");

@@ -44,7 +44,7 @@ fn shown(security: &Security, id: &str, what: &str) -> String {
 fn device_renews_its_system_and_its_apps_and_gives_up_what_is_not_well() {
     let (site, security) = site();
     let releases = Releases::begin(&security).unwrap();
-    let bench = Bench::new("renewed").board().resets().memory_mib(192).beside(&site);
+    let bench = Bench::new("renewed").mostly_idle().board().resets().memory_mib(192).beside(&site);
     let bench = bench.service(&security.settings().unwrap()).updates(SETTINGS, &releases.root().unwrap());
     let device = bench.app(work("1.0.0", WORK)).boot().unwrap();
     device.wait_for("event attest: no certificate: the service refuses: nobody has claimed the device");

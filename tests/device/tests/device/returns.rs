@@ -17,8 +17,12 @@ fn day(days: &str) -> String {
 #[test]
 fn board_comes_back_by_itself_after_sixty_days_and_neither_as_it_was_before_nor_twice() {
     let (site, security) = site();
-    let bench =
-        Bench::new("returns").board().memory_mib(128).beside(&site).service(&security.settings().unwrap());
+    let bench = Bench::new("returns")
+        .mostly_idle()
+        .board()
+        .memory_mib(128)
+        .beside(&site)
+        .service(&security.settings().unwrap());
     // No older system gets at what this one seals.
     let device = bench.developer().words("GABION_FLOOR=1").boot().unwrap();
     let id = enrolled(&security, &device);

@@ -32,7 +32,7 @@ fn next_boot(device: &Device, boots: usize) -> String {
 
 #[test]
 fn slot_is_armed_only_when_it_reads_back_and_a_system_that_fails_goes_back_with_its_reason() {
-    let bench = Bench::new("slots").app(heart()).resets().board().logged().updater("0.2.0", 0);
+    let bench = Bench::new("slots").mostly_idle().app(heart()).resets().board().logged().updater("0.2.0", 0);
     let mut device = bench.boot().unwrap();
     let systems = [Whole::old(&device), Whole::new(&device)];
     let said = next_boot(&device, 1);
