@@ -66,7 +66,7 @@ fn foreign_client_in_a_box_introspects_calls_follows_and_is_refused_on_every_int
     device.wait_for(&format!(
         "[{app}] foreign: os.gabion.Power PermissionDenied ok [uses] \"os.gabion.Power\" = [\"PowerOff\"]"
     ));
-    for check in ["Power PermissionDenied-first", "Update unserved", "Apps absent"] {
+    for check in ["Power PermissionDenied-first", "Update GetStatus", "Apps absent"] {
         device.wait_for(&format!("[{app}] foreign: os.gabion.{check} ok"));
     }
     device.wait_for(&format!("event bus-refused id={app} interface=os.gabion.Power detail=*PowerOff"));
