@@ -108,15 +108,17 @@ impl Daemon {
 
     /// Starts those of the system's boxes that wait for somebody to use what they serve, and are used.
     pub(super) fn bus_start_used(&mut self) {
-        // What updated uses is there on the boards where it is of any use.
+        // What updated uses is there on the boards where it is of any use; it talks over the bus where it was started.
         let updated = system::uid(system::UPDATED);
+        let waits = self.on_demand.iter().any(|id| id == system::UPDATED);
+        let updates = !waits && updated.is_some_and(|uid| self.bus.grants.party(uid).is_some());
         let users = self.bus.grants.parties().filter(|(uid, _)| Some(*uid) != updated);
         let used: BTreeSet<String> = users.flat_map(|(_, party)| party.uses.keys().cloned()).collect();
         for id in std::mem::take(&mut self.on_demand) {
             let party = system::uid(&id).and_then(|uid| self.bus.grants.party(uid));
             let serves =
                 party.is_some_and(|party| party.provides.keys().any(|interface| used.contains(interface)));
-            if serves || id == system::ROUTER && !used.is_empty() {
+            if serves || id == system::ROUTER && (updates || !used.is_empty()) {
                 self.install_system(&id);
             } else {
                 // Until an app comes that uses it.
