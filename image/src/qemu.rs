@@ -356,8 +356,8 @@ mod tests {
         assert_eq!(
             drives,
             [
-                "if=none,id=disk0,format=raw,readonly=on,file=a,,b.img",
-                "if=none,id=disk1,format=raw,readonly=off,file=c.img"
+                "if=none,id=disk0,readonly=on,format=raw,file=a,,b.img",
+                "if=none,id=disk1,readonly=off,format=raw,file=c.img"
             ]
         );
         let serials = words.iter().filter(|word| word.starts_with("chardev:")).collect::<Vec<_>>();
