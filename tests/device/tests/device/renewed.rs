@@ -57,7 +57,7 @@ fn device_renews_its_system_and_its_apps_and_gives_up_what_is_not_well() {
     apps(&security, &releases, &device, &id);
     gone_back(&security, &releases, &device, &id);
     let off = device.power_button();
-    assert_eq!(off.kernels().unwrap(), ["gabion_0.2.0.efi", "gabion_0.3.0+0-1.efi"]);
+    assert_eq!(off.kernels().unwrap(), ["gabion_0.2.0.efi", "gabion_0.3.0+0-3.efi"]);
 }
 
 /// The system: armed, tried, found well, kept.
