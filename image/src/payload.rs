@@ -3,7 +3,6 @@
 
 use crate::say;
 use anyhow::{Context, Result, ensure};
-use delta::{Apply, Found, Index, Step};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +27,7 @@ pub fn make(old: Option<&Path>, new: &Path, to: &Path) -> Result<(PathBuf, PathB
         None => delta::make::full(&after, &mut progress),
     }
     .with_context(|| format!("making a payload of {}", new.display()))?;
-    let made = apply(&payload, before.unwrap_or_default(), after.len())?;
+    let made = payload.apply(before.as_deref().unwrap_or_default(), after.len())?;
     ensure!(made == after, "the payload of {} yields another image", new.display());
     let (index, body) = (ending(to, ".index"), ending(to, ".body"));
     fs::write(&index, &payload.index).with_context(|| format!("writing {}", index.display()))?;
@@ -44,29 +43,10 @@ fn ending(to: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-fn apply(payload: &delta::make::Payload, old: Vec<u8>, length: usize) -> Result<Vec<u8>> {
-    let mut slot = vec![0; length];
-    let mut apply = Apply::new(Index::read(&payload.index)?, Found::default(), 0)?;
-    loop {
-        match apply.step(&old, &slot)? {
-            Step::Done => return Ok(slot),
-            Step::Fetch(range) => {
-                let from = usize::try_from(range.start)?;
-                apply.give(payload.body.get(from..).context("the index is of another body")?);
-            }
-            Step::Write { at, bytes } => {
-                let at = usize::try_from(at)?;
-                let place = slot.get_mut(at..at + bytes.len()).context("the index is of another image")?;
-                place.copy_from_slice(&bytes);
-                apply.wrote();
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use delta::Index;
 
     #[test]
     fn payload_is_two_files_and_one_of_an_absent_image_names_it() {

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use delta::make::Payload;
-use delta::{Apply, Found, Index, Step};
 use service_api::release::{Blob, OFFERS_MAX, Offer, Release, Role};
 use service_api::{Few, Version};
 use tuf::hex;
@@ -118,26 +117,9 @@ fn blob(bytes: &[u8]) -> Blob {
     Blob { sha256, length: bytes.len() as u64 }
 }
 
-/// Applies a payload as a device does.
+/// The payload makes the image.
 fn check(payload: &Payload, old: &[u8], new: &[u8]) -> Result<()> {
-    let mut slot = vec![0; new.len()];
-    let mut apply = Apply::new(Index::read(&payload.index)?, Found::default(), 0)?;
-    loop {
-        match apply.step(old, slot.as_slice())? {
-            Step::Done => break,
-            Step::Fetch(range) => {
-                let from = usize::try_from(range.start)?;
-                apply.give(payload.body.get(from..).context("the index is of another body")?);
-            }
-            Step::Write { at, bytes } => {
-                let at = usize::try_from(at)?;
-                let place = slot.get_mut(at..at + bytes.len()).context("the index is of another image")?;
-                place.copy_from_slice(&bytes);
-                apply.wrote();
-            }
-        }
-    }
-    ensure!(slot == new, "the payload yields another image");
+    ensure!(payload.apply(old, new.len())? == new, "the payload yields another image");
     Ok(())
 }
 

@@ -8,6 +8,9 @@
 
 mod differ;
 mod erofs;
+mod tried;
+
+pub use tried::Untried;
 
 use crate::bits::{Reader, Writer};
 use crate::blocks;
