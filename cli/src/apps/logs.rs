@@ -4,8 +4,9 @@ use bus::interfaces::apps::{FollowLogReply, GetLogReply, LogLine, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{of_apps, printable};
+use super::of_apps;
 use crate::bus::{Device, print};
+use crate::service::printable;
 
 /// What is wanted of which log.
 pub(super) struct Wanted {

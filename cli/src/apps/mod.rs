@@ -110,8 +110,3 @@ pub(crate) fn why(asked: Asked) -> anyhow::Result<bool> {
 fn of_apps(method: &str, parameters: &Value, more: bool) -> anyhow::Result<Call> {
     Call::new(&format!("os.gabion.Apps.{method}"), parameters.as_object().cloned().unwrap_or_default(), more)
 }
-
-/// A device's text, fit for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}

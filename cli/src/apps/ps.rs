@@ -4,8 +4,9 @@ use bus::interfaces::apps::{App, ListReply, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{of_apps, printable};
+use super::of_apps;
 use crate::bus::{Device, print, table};
+use crate::service::printable;
 
 pub(super) fn run(device: &Device, all: bool, as_json: bool) -> anyhow::Result<bool> {
     device.one(&of_apps("List", &json!({}), false)?, |parameters| {

@@ -7,8 +7,8 @@ use bus::interfaces::crashes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::printable;
 use crate::bus::{Call, Device, print};
+use crate::service::printable;
 
 /// As many as the device gives at once.
 const NEWEST: u32 = 100;
