@@ -8,6 +8,7 @@ use std::path::Path;
 use std::{env, io};
 
 fn main() -> io::Result<()> {
+    sys::heap::keep_small();
     let called = env::args_os().next().unwrap_or_default();
     match Path::new(&called).file_name().and_then(|name| name.to_str()) {
         Some("netd") => netd::run(),

@@ -16,6 +16,8 @@ pub mod bpf;
 pub mod dm;
 #[cfg(feature = "builder")]
 pub mod ext4;
+#[cfg(feature = "bus")]
+pub mod heap;
 #[cfg(feature = "builder")]
 pub mod inherit;
 #[cfg(feature = "builder")]

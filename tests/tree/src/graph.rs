@@ -36,7 +36,7 @@ const MAY: &[(&str, &[&str])] = &[
             "daemons/contact",
         ],
     ),
-    ("daemons", &["netd", "attestd", "updated"]),
+    ("daemons", &["netd", "attestd", "updated", "sys"]),
     ("daemons/contact", &["service/api"]),
     (
         "updated",
