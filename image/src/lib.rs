@@ -10,13 +10,14 @@
 //! | [`pack`] | this tree's apps |
 //! | [`chain`] | what a board's firmware starts: keys, signed kernel image, the system's disk, the firmware itself |
 //! | [`payload`] | what devices download to make a new image |
-//! | [`qemu`], [`qmp`], [`board`], [`swtpm`], [`run`] | the machine |
+//! | [`qemu`], `acceleration`, [`qmp`], [`board`], [`swtpm`], [`run`] | the machine |
 //! | [`reproducible`], [`size`] | what the README promises about the images, shown |
 //!
 //! Directories, file systems, hash trees and Debian's packages are `packing`'s.
 //!
 //! Input is the tree itself and Debian's signed packages: nothing here defends against the person who runs it.
 
+mod acceleration;
 pub mod assemble;
 pub mod binaries;
 pub mod board;

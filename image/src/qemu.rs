@@ -3,6 +3,7 @@
 //! The reference board of the first stage is a q35 with two processors, virtio disks and random numbers, an i6300esb
 //! watchdog and two serial ports. `microvm` would boot faster but hangs at TSC calibration now and then.
 
+use crate::acceleration;
 use crate::assemble::Bootable;
 use crate::board::Board;
 use crate::command::tool;
@@ -10,11 +11,9 @@ use crate::qmp::Qmp;
 use crate::swtpm::Swtpm;
 use anyhow::{Context, Result};
 use bus::devport;
-use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The program.
@@ -161,7 +160,7 @@ impl Machine {
                 command.arg("-kernel").arg(&self.kernel).args(["-append", &self.command_line]);
             }
         }
-        command.args(acceleration());
+        command.args(acceleration::of(&self.kernel, self.board.is_some()));
         command.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
         // The first virtio device: its ports are called after that, `/dev/vport0p1` and so on.
         if let Some(first) = &self.developer {
@@ -224,37 +223,6 @@ fn developer_ports(command: &mut Command, first: &Path) {
 /// In QEMU's option lists a comma ends a value, and two are one.
 pub(crate) fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
-}
-
-/// KVM where it works, else QEMU's own interpreter on as many threads as there are processors.
-/// `GABION_ACCEL=tcg` or `kvm` decides instead.
-fn acceleration() -> [&'static str; 4] {
-    static KVM: OnceLock<bool> = OnceLock::new();
-    let kvm = *KVM.get_or_init(|| match std::env::var("GABION_ACCEL").as_deref() {
-        Ok(choice) => choice == "kvm",
-        Err(_) => kvm_works(),
-    });
-    if kvm { ["-accel", "kvm", "-cpu", "host"] } else { ["-accel", "tcg,thread=multi", "-cpu", "max"] }
-}
-
-/// `/dev/kvm` may be there and useless (nested, or without permission): only a virtual machine that starts proves it.
-fn kvm_works() -> bool {
-    if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
-        return false;
-    }
-    let probe = tool("timeout")
-        .args(["5", QEMU, "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-nodefaults"])
-        .args(["-display", "none", "-S", "-monitor", "stdio"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut probe) = probe else { return false };
-    if let Some(mut monitor) = probe.stdin.take() {
-        // A probe that is gone already has failed, and says so by its status.
-        let _ = std::io::Write::write_all(&mut monitor, b"quit\n");
-    }
-    probe.wait().is_ok_and(|status| status.success())
 }
 
 /// A running machine. Dropping it kills it.
