@@ -5,17 +5,14 @@ use crate::chain::Tamper;
 use crate::device::Device;
 use crate::images::{self, Kind, Member, Texts, Wanted};
 use crate::site::Site;
+use crate::turn::Turn;
 use anyhow::Result;
 use image::assemble::{Audience, Bootable};
 use image::paths::{Release, Tree};
 use image::qemu::blank_disk;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
-
-/// One device at a time, but for those that mostly wait.
-static TURN: Mutex<()> = Mutex::new(());
 
 /// Where a device is put together.
 #[derive(Debug)]
@@ -237,7 +234,7 @@ impl Bench {
     /// When a part cannot be built or QEMU does not start; not when the device does not come up.
     pub fn boot(self) -> Result<Device> {
         let tree = self.tree()?;
-        let turn = (!self.idle).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+        let turn = (!self.idle).then(Turn::take);
         // Short, whatever the tree's path: a socket's may have 107 bytes.
         let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
         let bootable = match self.demo {
@@ -262,7 +259,7 @@ pub(crate) struct Parts {
     pub(crate) bootable: Bootable,
     pub(crate) place: TempDir,
     pub(crate) log: PathBuf,
-    _turn: Option<MutexGuard<'static, ()>>,
+    _turn: Option<Turn>,
 }
 
 impl Drop for Parts {

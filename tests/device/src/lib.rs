@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`app`] | small apps, written where the test is |
 //! | [`images`] | the system with the test agent, and an app store per test |
-//! | [`bench`] | putting a device together; one at a time, since QEMU's interpreter takes all processors, and one that waits |
+//! | [`bench`] | putting a device together |
+//! | `turn` | one device at a time for each processor, and those that mostly wait |
 //! | [`chain`] | on its board, by the real chain; and what somebody may have done to that |
 //! | [`device`] | it runs |
 //! | `mutant` | damaged images: the package checker's own |
@@ -32,6 +33,7 @@ mod next;
 pub mod off;
 mod programs;
 pub mod site;
+mod turn;
 pub mod writes;
 
 pub use app::App;
