@@ -74,6 +74,22 @@ pub(crate) fn unknown_table_help(name: &str) -> String {
     }
 }
 
+/// What to do about a text that is no TOML, by what the parser says of it.
+pub(crate) fn not_toml_help(said: &str) -> &'static str {
+    let of = [
+        ("duplicate key", "remove one of the two; a table's keys all stand below one heading"),
+        ("unclosed table", "close the heading with `]`, as `[app]`"),
+        ("unclosed array", "close the list with `]`, as [\"/bin/app\", \"-v\"]"),
+        ("invalid basic string", "close the text with `\"`; write a backslash as `\\\\`"),
+        ("string values must be quoted", "write a text in quotes, as \"16MiB\""),
+        ("extra value", "separate the elements of a list with commas"),
+    ];
+    of.iter().find(|(part, _)| said.contains(part)).map_or(
+        "write [tables], and below each a line per key: key = \"text\", key = 5, key = [\"a\", \"b\"]",
+        |(_, help)| help,
+    )
+}
+
 /// A key of the author's, fit for a message.
 pub(crate) fn short(key: &str) -> String {
     quote(key).trim_matches('"').to_owned()

@@ -168,7 +168,7 @@ impl Checker<'_, '_> {
         match claim.get_ref().parse() {
             Ok(value) => Some(value),
             Err(invalid) => {
-                self.reader.fault(claim.span().start, key, invalid.message, invalid.help);
+                self.reader.fault(claim.span(), key, invalid.message, invalid.help);
                 None
             }
         }
@@ -208,7 +208,7 @@ impl Checker<'_, '_> {
         let count = u32::try_from(*claim.get_ref()).ok();
         if count.is_none() {
             self.reader.fault(
-                claim.span().start,
+                claim.span(),
                 key,
                 format!("{} is not a count", claim.get_ref()),
                 "write a whole number from 1",
@@ -221,7 +221,7 @@ impl Checker<'_, '_> {
         let Some((program, arguments)) = claim.and_then(|list| list.get_ref().split_first()) else {
             match claim {
                 Some(list) => self.reader.fault(
-                    list.span().start,
+                    list.span(),
                     "app.exec",
                     "names no program",
                     "write [\"/bin/thermostat\"]",
@@ -286,7 +286,7 @@ impl Checker<'_, '_> {
                     Ok(device) => devices.push(device),
                     Err(invalid) => {
                         let key = format!("devices.{}", class.key());
-                        self.reader.fault(claim.span().start, &key, invalid.message, invalid.help);
+                        self.reader.fault(claim.span(), &key, invalid.message, invalid.help);
                     }
                 }
             }
@@ -304,12 +304,9 @@ impl Checker<'_, '_> {
         for claim in claimed.capabilities.iter().flat_map(|list| list.get_ref()) {
             match capability::number(claim.get_ref()) {
                 Ok(number) => grant.capabilities |= 1 << number,
-                Err(invalid) => self.reader.fault(
-                    claim.span().start,
-                    "system.capabilities",
-                    invalid.message,
-                    invalid.help,
-                ),
+                Err(invalid) => {
+                    self.reader.fault(claim.span(), "system.capabilities", invalid.message, invalid.help)
+                }
             }
         }
         Some(grant)

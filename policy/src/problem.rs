@@ -40,6 +40,10 @@ pub struct Problem {
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
+    /// The bytes of the text that are to blame, as offsets: its own bounds are kept, and they lie between characters.
+    pub start: usize,
+    /// Behind the last of them.
+    pub end: usize,
     /// Dotted key, as `resources.memory` or `network.connect[0]`; empty for a fault of the whole file.
     pub key: String,
     /// The fault, lower case, no full stop.

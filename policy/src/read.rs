@@ -5,7 +5,7 @@
 //! [`PROBLEMS_MAX`] are kept. The known keys are those that [`read`] asks for, so the list cannot go stale.
 
 use crate::claims::*;
-use crate::hint::{one_line, short, unknown_key_help, unknown_table_help, wrong_kind_help};
+use crate::hint::{not_toml_help, one_line, short, unknown_key_help, unknown_table_help, wrong_kind_help};
 use crate::problem::Problem;
 use serde::de::{Deserialize, IntoDeserializer};
 use std::collections::BTreeMap;
@@ -48,16 +48,19 @@ impl<'t> Reader<'t> {
     /// Notes a fault at a place of the text.
     pub(crate) fn fault(
         &mut self,
-        at: usize,
+        at: Range<usize>,
         key: &str,
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
         if self.problems.len() < PROBLEMS_MAX {
-            let (line, column) = self.position(at);
+            let at = self.within(at);
+            let (line, column) = self.position(at.start);
             self.problems.push(Problem {
                 line,
                 column,
+                start: at.start,
+                end: at.end,
                 key: key.to_owned(),
                 message: message.into(),
                 help: help.into(),
@@ -67,7 +70,7 @@ impl<'t> Reader<'t> {
 
     /// Notes a fault of a key: at its own place, or its table's, or the first line.
     pub(crate) fn fault_of_key(&mut self, key: &str, message: impl Into<String>, help: impl Into<String>) {
-        let at = self.offset_of(key);
+        let at = self.place_of(key);
         self.fault(at, key, message, help);
     }
 
@@ -81,14 +84,24 @@ impl<'t> Reader<'t> {
         self.places.iter().map(|(key, span)| (key.clone(), self.position(span.start).0)).collect()
     }
 
-    fn offset_of(&self, key: &str) -> usize {
-        let whole =
-            |wanted: &str| self.places.iter().find(|(known, _)| known == wanted).map(|(_, span)| span.start);
+    fn place_of(&self, key: &str) -> Range<usize> {
+        let whole = |wanted: &str| {
+            self.places.iter().find(|(known, _)| known == wanted).map(|(_, span)| span.clone())
+        };
         let table = key.split('.').next().unwrap_or("");
         whole(key)
             .or_else(|| whole(key.split('[').next().unwrap_or("")))
             .or_else(|| whole(table))
-            .unwrap_or(0)
+            .unwrap_or(0..0)
+    }
+
+    /// The part of a place that the text has, cut to its first line and to whole characters.
+    fn within(&self, at: Range<usize>) -> Range<usize> {
+        let whole = |at: usize| (0..=at).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+        let start = whole(at.start);
+        let rest = self.text.get(start..).unwrap_or("");
+        let line = rest.lines().next().unwrap_or("").len();
+        start..whole(start + at.end.saturating_sub(start).min(line)).max(start)
     }
 }
 
@@ -124,7 +137,7 @@ impl<'i> Section<'_, '_, 'i> {
         for (name, _) in self.table {
             let path = format!("{}.{}", self.name, short(name.get_ref()));
             let help = unknown_key_help(self.name, name.get_ref(), &self.asked);
-            self.reader.fault(name.span().start, &path, "unknown key", help);
+            self.reader.fault(name.span(), &path, "unknown key", help);
         }
     }
 }
@@ -132,13 +145,14 @@ impl<'i> Section<'_, '_, 'i> {
 /// Reads a manifest. `None` when it is not TOML at all; otherwise whatever could be read, with the rest in `problems`.
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<ClaimedManifest> {
     if reader.text.len() > TEXT_MAX {
-        reader.fault(0, "", format!("{} bytes of manifest", reader.text.len()), "use at most 65536 bytes");
+        reader.fault(0..0, "", format!("{} bytes of manifest", reader.text.len()), "use at most 65536 bytes");
         return None;
     }
     let (document, errors) = DeTable::parse_recoverable(reader.text);
     for error in &errors {
-        let at = error.span().map_or(0, |span| span.start);
-        reader.fault(at, "", format!("not TOML: {}", one_line(error.message())), "");
+        let at = error.span().unwrap_or(0..0);
+        let help = not_toml_help(error.message());
+        reader.fault(at, "", format!("not TOML: {}", one_line(error.message())), help);
     }
     if !errors.is_empty() {
         return None;
@@ -175,7 +189,7 @@ fn read_tables(reader: &mut Reader<'_>, mut document: DeTable<'_>) -> ClaimedMan
     });
     for (name, _) in document {
         let help = unknown_table_help(name.get_ref());
-        reader.fault(name.span().start, &short(name.get_ref()), "unknown table or key", help);
+        reader.fault(name.span(), &short(name.get_ref()), "unknown table or key", help);
     }
     claimed
 }
@@ -270,7 +284,7 @@ fn as_table<'i>(
         DeValue::Table(table) => Some(Spanned::new(span, table)),
         other => {
             let help = format!("write `[{path}]` and its keys below it");
-            reader.fault(span.start, path, format!("a {} where a table belongs", other.type_str()), help);
+            reader.fault(span, path, format!("a {} where a table belongs", other.type_str()), help);
             None
         }
     }
@@ -286,7 +300,7 @@ fn convert<'i, T: Deserialize<'i>>(
     match T::deserialize(value.into_deserializer()) {
         Ok(value) => Some(Spanned::new(span, value)),
         Err(error) => {
-            reader.fault(span.start, path, one_line(error.message()), wrong_kind_help(path, &written));
+            reader.fault(span, path, one_line(error.message()), wrong_kind_help(path, &written));
             None
         }
     }
@@ -297,7 +311,7 @@ fn convert_texts(reader: &mut Reader<'_>, path: &str, value: Spanned<DeValue<'_>
     let DeValue::Array(array) = value.into_inner() else {
         let written = reader.text.get(span.clone()).unwrap_or("");
         let help = format!("write a list, as `[{}]`", one_line(written));
-        reader.fault(span.start, path, "not a list", help);
+        reader.fault(span, path, "not a list", help);
         return None;
     };
     let mut texts = Vec::new();
