@@ -2,10 +2,11 @@
 
 use crate::stamp::sorted_entries;
 use crate::verity;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use package::elf::{self, Machine};
 use package::erofs;
 use package::tree::{Entry, Kind, Problem, Tree, Wrong};
+use std::fmt;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -13,6 +14,18 @@ use std::path::Path;
 
 /// Problems that are listed before "and more".
 const LISTED: usize = 20;
+
+/// Why something is no package, and can not become one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit(pub String);
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unfit {}
 
 /// Checks the root directory of an app. Everything that is wrong is in the error, each with its path.
 ///
@@ -32,7 +45,9 @@ pub fn root(root: &Path) -> Result<()> {
     if problems.len() > LISTED {
         text.push(format!("and {} more", problems.len() - LISTED));
     }
-    bail!("not fit for a package:\n  {}", text.join("\n  "))
+    let remedy =
+        "an app is directories, regular files and links; leave these out (`omit`), or make them such";
+    Err(Unfit(format!("not fit for a package:\n  {}\n  help: {remedy}", text.join("\n  "))).into())
 }
 
 /// Checks an image whose data is `data_blocks` blocks long, as the device does.
@@ -44,7 +59,7 @@ pub fn image(image: &Path, data_blocks: u64) -> Result<()> {
     bytes.truncate(usize::try_from(data_blocks.saturating_mul(verity::BLOCK))?);
     match erofs::check(&bytes[..], Machine::HERE) {
         Ok(_) => Ok(()),
-        Err(refusal) => bail!("{} is not fit for a package: {refusal}", image.display()),
+        Err(refusal) => Err(Unfit(format!("{} is not fit for a package: {refusal}", image.display())).into()),
     }
 }
 

@@ -1,7 +1,51 @@
 //! Running another program: silent while it goes well, everything it said when it does not.
 
 use anyhow::{Context, Result, bail};
+use std::fmt;
+use std::io;
 use std::process::{Command, Stdio};
+
+/// Programs that are run here, and the Debian packages that have them.
+pub const PACKAGES: [(&str, &str); 9] = [
+    ("mkfs.erofs", "erofs-utils"),
+    ("fsck.erofs", "erofs-utils"),
+    ("veritysetup", "cryptsetup-bin"),
+    ("openssl", "openssl"),
+    ("apt-get", "apt"),
+    ("dpkg-deb", "dpkg"),
+    ("sfdisk", "fdisk"),
+    ("readelf", "binutils"),
+    ("xz", "xz-utils"),
+];
+
+/// A program that is not there, or can not be started.
+#[derive(Debug)]
+pub struct Missing {
+    program: String,
+    error: io::Error,
+}
+
+impl Missing {
+    /// Its name and why.
+    pub fn new(program: impl Into<String>, error: io::Error) -> Self {
+        Self { program: program.into(), error }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, error } = self;
+        write!(f, "cannot run {program}: {error}\n  help: ")?;
+        match PACKAGES.iter().find(|(known, _)| known == program) {
+            Some((_, package)) => {
+                write!(f, "apt-get install {package}; in Gabion's own tree, `make packages`")
+            }
+            None => write!(f, "install it; in Gabion's own tree, `make packages` installs what is needed"),
+        }
+    }
+}
+
+impl std::error::Error for Missing {}
 
 /// Starts a command whose messages do not depend on the user's language.
 pub fn tool(program: &str) -> Command {
@@ -15,9 +59,7 @@ pub fn tool(program: &str) -> Command {
 /// A missing program is reported with the command that installs it; a failed one with what it printed.
 pub fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let done = command.output().with_context(|| {
-        format!("cannot run {name}; is it installed? `make packages` installs what is needed")
-    })?;
+    let done = command.output().map_err(|error| Missing::new(name, error))?;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);

@@ -1,7 +1,7 @@
 //! A GUID partition table (UEFI 2.10, chapter 5), with the types of the Discoverable Partitions Specification.
 
 use crate::sha256;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -153,6 +153,92 @@ pub fn halves(root_hash: &str) -> Result<[[u8; 16]; 2]> {
     Ok([half(0)?, half(32)?])
 }
 
+/// A partition as a table has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its type, as it is written.
+    pub kind: String,
+    /// Its own GUID, as GPT writes it.
+    pub unique: [u8; 16],
+    /// Where it begins, bytes.
+    pub start: usize,
+    /// Its length, bytes.
+    pub bytes: usize,
+}
+
+/// The partitions of a disk, by both of its tables, which must say the same.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn read(disk: &[u8]) -> Result<Vec<Found>> {
+    let sectors = disk.len() as u64 / SECTOR;
+    ensure!(sectors > 2 * 34 && (disk.len() as u64).is_multiple_of(SECTOR), "{} bytes are no disk", disk.len());
+    ensure!(
+        disk.get(450) == Some(&0xee) && disk.get(510..512) == Some(&[0x55, 0xaa]),
+        "the protective MBR is not there"
+    );
+    let table = |own: u64, other: u64, which: &str| {
+        let at = usize::try_from(own * SECTOR)?;
+        let header = disk.get(at..at + 92).context("a header that lies outside")?;
+        let mut summed = header.to_vec();
+        summed.get_mut(16..20).context("a sum")?.fill(0);
+        ensure!(header.starts_with(b"EFI PART"), "the {which} header is not there");
+        ensure!(u32_at(header, 16) == crc32(&summed), "the {which} header is not what its checksum says");
+        ensure!(
+            u32_at(header, 12) == 92 && u64_at(header, 24) == own && u64_at(header, 32) == other,
+            "the {which} header is that of another disk: it was cut off, or made longer"
+        );
+        ensure!(
+            u32_at(header, 80) == ENTRIES && u32_at(header, 84) == ENTRY as u32,
+            "the {which} table has another size"
+        );
+        let at = usize::try_from(u64_at(header, 72).saturating_mul(SECTOR))?;
+        let end = at.saturating_add(ENTRIES as usize * ENTRY);
+        let entries = disk.get(at..end).with_context(|| format!("the {which} table lies outside"))?;
+        ensure!(u32_at(header, 88) == crc32(entries), "the {which} table is not what its checksum says");
+        Ok((u64_at(header, 40), u64_at(header, 48), entries))
+    };
+    let (first, last, entries) = table(1, sectors - 1, "first")?;
+    let second = table(sectors - 1, 1, "second")?;
+    ensure!((first, last, entries) == second, "the two tables are not the same");
+    let mut found: Vec<Found> = Vec::new();
+    for entry in entries.chunks(ENTRY).filter(|entry| entry.iter().any(|byte| *byte != 0)) {
+        let (from, to) = (u64_at(entry, 32), u64_at(entry, 40));
+        ensure!((first..=last).contains(&from) && (from..=last).contains(&to), "a partition lies outside");
+        let (start, bytes) = (usize::try_from(from * SECTOR)?, usize::try_from((to - from + 1) * SECTOR)?);
+        let behind = found.last().map_or(0, |before| before.start + before.bytes);
+        ensure!(start >= behind, "a partition begins before the end of the one before it");
+        let unique = entry.get(16..32).and_then(|id| id.try_into().ok()).context("an id")?;
+        found.push(Found { kind: written(entry), unique, start, bytes });
+    }
+    Ok(found)
+}
+
+/// A GUID as it is written; the reverse of [`guid`].
+fn written(bytes: &[u8]) -> String {
+    let part = |range: std::ops::Range<usize>, reversed: bool| -> String {
+        let part = bytes.get(range).unwrap_or_default();
+        let hex = |byte: &u8| format!("{byte:02x}");
+        if reversed { part.iter().rev().map(hex).collect() } else { part.iter().map(hex).collect() }
+    };
+    format!(
+        "{}-{}-{}-{}-{}",
+        part(0..4, true),
+        part(4..6, true),
+        part(6..8, true),
+        part(8..10, false),
+        part(10..16, false)
+    )
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
 /// CRC-32 as of GPT, Ethernet and zip.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |sum, byte| {
@@ -200,5 +286,8 @@ mod tests {
         assert_eq!(second["type"], ROOT.to_uppercase());
         assert_eq!(second["name"], "gabion_1");
         assert_eq!(second["attrs"], "GUID:60");
+        let found = read(&std::fs::read(&disk).unwrap()).unwrap();
+        assert_eq!(found[1].kind, ROOT);
+        assert_eq!((found[1].start, found[1].bytes, found[1].unique), (5 << 20, 2 << 20, [2; 16]));
     }
 }

@@ -9,7 +9,7 @@
 //! | [`erofs`], [`verity`] | file systems and their hash trees |
 //! | [`recipe`] | `app.list`: what an app's root is made of |
 //! | [`debian`], [`closure`] | Debian's programs, and the libraries that programs need |
-//! | [`gpt`], [`gab`] | a package: one file that other image tools open, too |
+//! | [`gpt`], [`gab`], [`opened`] | a package: one file that other image tools open, too; what is wrong with one |
 //! | [`sbom`] | what an app is made of, for people |
 //! | [`check`] | what no package may have in it |
 //! | [`app`] | all of it: from an app's source to its directory in the store |
@@ -24,6 +24,7 @@ pub mod debian;
 pub mod erofs;
 pub mod gab;
 pub mod gpt;
+pub mod opened;
 pub mod recipe;
 pub mod sbom;
 pub mod stage;

@@ -14,7 +14,40 @@
 //!
 //! What lies in `files/` beside the list is copied as it is. Libraries are found by themselves.
 
-use anyhow::{Context, Result, bail};
+use policy::{Problem, nearest};
+use std::fmt;
+
+/// Each first word, and what comes after it.
+const LINES: [(&str, &str); 9] = [
+    ("package", "package NAME..."),
+    ("copy", "copy PATH [AS]"),
+    ("omit", "omit PATH"),
+    ("directory", "directory PATH"),
+    ("link", "link PATH TARGET"),
+    ("build", "build COMMAND"),
+    ("file", "file FILE PATH"),
+    ("cargo", "cargo PACKAGE PATH"),
+    ("store", "store image"),
+];
+
+/// What is wrong with an `app.list`, by line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<Problem>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Problem { line, message, help, .. }) in self.0.iter().enumerate() {
+            let before = if index == 0 { "" } else { "\n" };
+            write!(f, "{before}app.list:{line}: {message}\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// A fault and its remedy, and the word to blame; none: the line's first.
+type Wrong<'t> = (Option<&'t str>, String, String);
 
 /// A parsed `app.list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,23 +73,45 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Parses the text of an `app.list`; the first line that is wrong is named.
-    pub fn parse(text: &str) -> Result<Self> {
-        let mut recipe = Self::default();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default();
+    /// Parses the text of an `app.list`.
+    ///
+    /// # Errors
+    /// Every line that is wrong, and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, Faults> {
+        let (mut recipe, mut faults, mut begin) = (Self::default(), Vec::new(), 0);
+        for (number, whole) in (1..).zip(text.split('\n')) {
+            let line = whole.split('#').next().unwrap_or_default();
             let words = line.split_whitespace().collect::<Vec<_>>();
-            recipe.line(&words).with_context(|| format!("app.list:{}", index + 1))?;
+            if let Err((blamed, message, help)) = recipe.line(&words) {
+                let blamed = blamed.or(words.first().copied()).unwrap_or_default();
+                // A word of the line: it begins where its own bytes do.
+                let at = (blamed.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize).min(whole.len());
+                let column = whole.get(..at).unwrap_or_default().chars().count() + 1;
+                faults.push(Problem {
+                    line: number,
+                    column: u32::try_from(column).unwrap_or(u32::MAX),
+                    start: begin + at,
+                    end: begin + at + blamed.len(),
+                    key: String::new(),
+                    message,
+                    help,
+                });
+            }
+            begin += whole.len() + 1;
         }
-        Ok(recipe)
+        if faults.is_empty() { Ok(recipe) } else { Err(Faults(faults)) }
     }
 
-    fn line(&mut self, words: &[&str]) -> Result<()> {
+    fn line<'t>(&mut self, words: &[&'t str]) -> Result<(), Wrong<'t>> {
         match *words {
             [] => {}
             ["build", ref words @ ..] if !words.is_empty() => self.commands.push(words.join(" ")),
             ["file", from, to] => self.files.push((relative(from)?, absolute(to)?)),
-            ["package", ref names @ ..] => self.packages.extend(names.iter().map(ToString::to_string)),
+            ["package", ref names @ ..] if !names.is_empty() => {
+                for name in names {
+                    self.packages.push(package(name)?);
+                }
+            }
             ["copy", path] => self.copies.push((absolute(path)?, absolute(path)?)),
             ["copy", path, to] => self.copies.push((absolute(path)?, absolute(to)?)),
             ["omit", path] => self.omitted.push(absolute(path)?),
@@ -64,29 +119,60 @@ impl Recipe {
             ["link", path, target] => self.links.push((absolute(path)?, target.to_owned())),
             ["cargo", package, path] => self.programs.push((package.to_owned(), absolute(path)?)),
             ["store", "image"] => self.image = true,
-            [word, ..] => {
-                bail!(
-                    "\"{word}\" with {} words after it; write package, copy, omit, directory, link, build, file, cargo or store",
-                    words.len() - 1
-                )
-            }
+            [word, ref rest @ ..] => return Err(unknown(word, rest)),
         }
         Ok(())
     }
 }
 
-fn relative(path: &str) -> Result<String> {
+/// A line that is none of those that there are.
+fn unknown<'t>(word: &str, rest: &[&'t str]) -> Wrong<'t> {
+    if let Some((_, form)) = LINES.iter().find(|(known, _)| *known == word) {
+        let many = match rest.len() {
+            0 => "nothing".to_owned(),
+            1 => "one word".to_owned(),
+            many => format!("{many} words"),
+        };
+        return (rest.last().copied(), format!("`{word}` with {many} after it"), format!("write `{form}`"));
+    }
+    let words = LINES.map(|(word, _)| word);
+    let help = match nearest(word, words) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("a line begins with {}", words.join(", ")),
+    };
+    (None, format!("unknown word {word:?}"), help)
+}
+
+fn relative(path: &str) -> Result<String, Wrong<'_>> {
     if path.starts_with('/') || path.split('/').any(|part| part == "..") {
-        bail!("\"{path}\" is not a path below the app's directory");
+        let help =
+            "write a path of the app's directory, as build/app; `copy` is for files of Debian packages";
+        return Err((
+            Some(path),
+            format!("{path:?} is not a path below the app's directory"),
+            help.to_owned(),
+        ));
     }
     Ok(path.to_owned())
 }
 
-fn absolute(path: &str) -> Result<String> {
+fn absolute(path: &str) -> Result<String, Wrong<'_>> {
     if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
-        bail!("\"{path}\" is not an absolute path without \"..\"");
+        let help =
+            format!("write the whole path, as /{}", path.trim_start_matches(['.', '/']).replace("..", ""));
+        return Err((Some(path), format!("{path:?} is not an absolute path without \"..\""), help));
     }
     Ok(path.to_owned())
+}
+
+/// A name by Debian Policy 5.6.1: nothing that `apt-get` could take for an option or a file.
+fn package(name: &str) -> Result<String, Wrong<'_>> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    if name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) && name.chars().all(good) {
+        return Ok(name.to_owned());
+    }
+    let help = "write its name as `apt-cache search` shows it: a-z, 0-9, '+', '-' and '.'";
+    Err((Some(name), format!("{name:?} can not be a package"), help.to_owned()))
 }
 
 #[cfg(test)]
@@ -112,8 +198,14 @@ mod tests {
 
     #[test]
     fn wrong_line_is_named() {
-        let error = format!("{:#}", Recipe::parse("package a\ncopie /x").unwrap_err());
-        assert!(error.contains("app.list:2") && error.contains("copie"), "{error}");
+        let Faults(faults) =
+            Recipe::parse("package a\ncoppy /x\nfile a # one\n  omit /a ../b\n").unwrap_err();
+        let at: Vec<_> =
+            faults.iter().map(|fault| (fault.line, fault.column, fault.start..fault.end)).collect();
+        assert_eq!(at, [(2, 1, 10..15), (3, 6, 24..25), (4, 11, 42..46)]);
+        assert_eq!(faults[0].help, "did you mean `copy`?");
+        assert_eq!(faults[1].help, "write `file FILE PATH`");
+        assert!(Faults(faults).to_string().starts_with("app.list:2: unknown word \"coppy\"\n  help: "));
         assert!(Recipe::parse("copy ../x").is_err());
         assert!(Recipe::parse("file /etc/shadow /x").is_err() && Recipe::parse("file ../x /x").is_err());
     }

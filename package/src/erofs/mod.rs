@@ -23,6 +23,7 @@ mod compressed;
 mod data;
 mod directory;
 mod inode;
+mod lookup;
 mod superblock;
 mod walk;
 
@@ -31,6 +32,8 @@ use std::fmt;
 use crate::elf::Machine;
 use crate::read::{ReadAt, Unreadable};
 use crate::tree::Problem;
+
+pub use lookup::file;
 
 /// Block size, the only one.
 pub(crate) const BLOCK: u64 = 4096;
