@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use boxed::{Answers, App, End, Network, Show, Watch, Wish};
 
+use crate::exit::{Exit, Failure};
 use crate::project;
 
 /// Run an app on this machine, as root, in the box that a device would give it: root, uid, capabilities, namespaces, W^X,
@@ -72,9 +73,9 @@ pub(crate) fn until_interrupted() -> anyhow::Result<Arc<AtomicBool>> {
 
 /// The error with what to do about it.
 pub(crate) fn explained<T>(result: Result<T, boxed::Error>) -> anyhow::Result<T> {
-    result.map_err(|error| match error.help() {
-        help if help.is_empty() => anyhow::anyhow!("{error}"),
-        help => anyhow::anyhow!("{error}\n  help: {help}"),
+    result.map_err(|error| {
+        let (help, text) = (error.help(), error.to_string());
+        Failure::new(Exit::of(&error.into()), text).help(help).into()
     })
 }
 

@@ -1,32 +1,37 @@
 //! `gabion`: the app developer's tool. It answers questions about manifests, with the device's own code, and talks to a
 //! developer's device.
 //!
-//! Exit codes: 0 yes or done, 1 no (a manifest with problems, or one that gains something; a denied act; a call that was
-//! refused or failed), 2 the question could not be asked (bad arguments, no device).
+//! How it ends is in `exit`, and how it shows what it has to say in `output`.
 
 mod act;
 mod apps;
 mod bus;
+mod diagnostic;
+mod exit;
 mod image;
 mod local;
+mod manifest;
 mod network;
+mod output;
 mod policy_command;
 mod project;
 mod repository;
 mod service;
 mod update;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
-use policy::{Board, Manifest};
+use exit::Exit;
+use serde_json::json;
 
 /// Gabion: ordinary Linux programs in boxes.
 #[derive(Parser)]
 #[command(name = "gabion", version, after_help = EXIT_CODES)]
 struct Cli {
+    /// The answer as JSON on standard output, and an error as one line of JSON on standard error.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -34,19 +39,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Check a manifest and say what to write instead of what is wrong.
-    Check {
-        /// The manifest, or a directory that holds `manifest.toml`.
-        #[arg(default_value = ".")]
-        manifest: PathBuf,
-    },
+    Check(manifest::CheckAsked),
     /// Say whether an app may do something, and by which line of its manifest.
-    Explain {
-        /// The manifest, or a directory that holds `manifest.toml`.
-        manifest: PathBuf,
-        /// What the app would do.
-        #[command(subcommand)]
-        act: act::Asked,
-    },
+    Explain(manifest::ExplainAsked),
     /// Print the JSON Schema of the manifest.
     Schema,
     /// Make an app that builds, runs and has a test, to go on from.
@@ -121,36 +116,56 @@ enum Command {
     /// What a device showed of itself, and what it should be.
     #[command(subcommand)]
     Attest(service::AttestAsked),
+    /// List what the exit codes say.
+    #[command(name = "exit-codes", after_help = exit::table())]
+    ExitCodes,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 yes or done; 1 no, refused, or an error reply; 2 the question could not be asked.";
+const EXIT_CODES: &str = "Exit codes: 0 yes or done; 1 no, or it has problems; 2 not understood; 3 not reached; 4 refused; 5 not found; \
+                          6 failed. See `gabion help exit-codes`.";
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("gabion: {error:#}");
-            ExitCode::from(2)
+    let exit = match Cli::try_parse() {
+        Ok(cli) => {
+            output::begin(cli.json);
+            match run(cli.command) {
+                Ok(true) => Exit::Yes,
+                Ok(false) => Exit::No,
+                Err(error) => exit::tell(&error),
+            }
         }
+        Err(error) => not_understood(&error),
+    };
+    exit.into()
+}
+
+/// Says what is wrong with the command line, or the help that it asked for.
+fn not_understood(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        print!("{error}");
+        return Exit::Yes;
     }
+    // Nobody has parsed it, so it is looked for as it stands.
+    if std::env::args_os().any(|word| word == "--json") {
+        let text = error.to_string();
+        let (message, help) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let message = message.trim_start_matches("error: ");
+        let (exit, code) = (Exit::Usage as u8, Exit::Usage.word());
+        eprintln!(
+            "{}",
+            json!({"error": {"code": code, "exit": exit, "message": message, "help": help.trim()}})
+        );
+    } else {
+        eprint!("{error}");
+    }
+    Exit::Usage
 }
 
 fn run(command: Command) -> anyhow::Result<bool> {
     match command {
-        Command::Check { manifest } => Ok(read(&manifest)?.inspect(|_| println!("ok")).is_some()),
-        Command::Explain { manifest, act } => {
-            let act = act.parse()?;
-            let Some(manifest) = read(&manifest)? else { return Ok(false) };
-            let verdict = policy::explain(&manifest, &act);
-            println!("{}: {}", if verdict.allowed { "allowed" } else { "denied" }, verdict.because);
-            Ok(verdict.allowed)
-        }
-        Command::Schema => {
-            print!("{}", policy::schema());
-            Ok(true)
-        }
+        Command::Check(asked) => manifest::check(&asked),
+        Command::Explain(asked) => manifest::explain(asked),
+        Command::Schema => Ok(output::print(&policy::schema())),
         Command::New(asked) => project::new(asked),
         Command::Import(asked) => project::import(asked),
         Command::Build(asked) => project::build(asked),
@@ -178,18 +193,17 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Feed(asked) => service::feed::run(asked),
         Command::Update(asked) => update::run(asked),
         Command::Attest(asked) => service::attest(asked),
+        Command::ExitCodes => output::answer(&exit::json(), exit::table),
     }
 }
 
-/// The checked manifest, or `None` after its problems were printed.
-fn read(path: &Path) -> anyhow::Result<Option<Manifest>> {
-    let file = if path.is_dir() { path.join("manifest.toml") } else { path.to_owned() };
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    match policy::check(&text, &Board::default()) {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
-            Ok(None)
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_holds_together() {
+        Cli::command().debug_assert();
     }
 }

@@ -38,9 +38,9 @@ fn manifest_that_only_loses_or_changes_ends_with_0() {
 }
 
 #[test]
-fn manifest_with_problems_ends_with_1_and_an_unreadable_one_with_2() {
+fn manifest_with_problems_ends_with_1_and_one_that_is_not_there_with_5() {
     assert_eq!(diff("", "[nothing]\n", &[]).status.code(), Some(1));
     let absent =
         Command::new(env!("CARGO_BIN_EXE_gabion")).args(["policy", "diff", "/absent", "/absent"]).output();
-    assert_eq!(absent.unwrap().status.code(), Some(2));
+    assert_eq!(absent.unwrap().status.code(), Some(5));
 }

@@ -92,11 +92,11 @@ fn learn_without_root_or_without_an_app_says_what_to_do() {
     fs::set_permissions(app.path(), open(0o755)).unwrap();
     let mut command = Command::new(&binary);
     let output = command.args(["policy", "learn"]).arg(app.path()).uid(65_534).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(6));
     assert!(texts(&output).1.contains("sudo"), "{output:?}");
 
     fs::remove_dir_all(app.path().join("root")).unwrap();
     let output = learn(app.path(), &[]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(5));
     assert!(texts(&output).1.contains("help: an app is a directory with"), "{output:?}");
 }

@@ -90,7 +90,7 @@ fn guide_has_commands_that_run_and_a_manifest_that_is_good() {
         assert_eq!(words[0], "gabion");
         let (code, said) = gabion_in(place.path(), &words[1..]);
         let offline = command.contains("check") || command.contains("--manifest");
-        let good = if offline { code != Some(2) } else { said.contains("make run") };
+        let good = if offline { code <= Some(1) } else { said.contains("make run") };
         assert!(good, "{command}: {said}");
     }
     let (code, said) = gabion_in(place.path(), &["check", "."]);
@@ -107,9 +107,9 @@ fn command_that_needs_a_device_says_how_to_have_one() {
         &["time"],
     ] {
         let (code, said) = gabion(command);
-        assert_eq!(code, Some(2), "{said}");
+        assert_eq!(code, Some(3), "{said}");
         assert!(said.contains("make run"), "{said}");
     }
     let (code, said) = gabion(&["net", "configure", "none.toml"]);
-    assert!(code == Some(2) && said.contains("cannot read none.toml"), "{said}");
+    assert!(code == Some(5) && said.contains("cannot read none.toml"), "{said}");
 }

@@ -78,7 +78,7 @@ fn key_with_another_passphrase_is_told_from_one_that_is_not_there() {
     let at = dir.path();
     fs::write(at.join("passphrase"), "correct horse battery\n").unwrap();
     done(at, "key a");
-    assert_eq!(gabion(at, "key a").status.code(), Some(2));
+    assert_eq!(gabion(at, "key a").status.code(), Some(6));
     fs::write(at.join("passphrase"), "another horse battery\n").unwrap();
     let wrong = gabion(at, "sign r --key a");
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("is the passphrase right?"));

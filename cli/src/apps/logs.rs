@@ -5,15 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::of_apps;
-use crate::bus::{Device, print};
-use crate::service::printable;
+use crate::bus::Device;
+use crate::output::{event, printable};
 
 /// What is wanted of which log.
 pub(super) struct Wanted {
     pub(super) app: String,
     pub(super) follow: bool,
     pub(super) lines: u16,
-    pub(super) json: bool,
 }
 
 pub(super) fn run(device: &Device, asked: &Wanted) -> anyhow::Result<bool> {
@@ -32,18 +31,19 @@ pub(super) fn run(device: &Device, asked: &Wanted) -> anyhow::Result<bool> {
                 "gabion: {lost} lines were not kept: it writes faster than it may, or than this is read"
             );
         }
-        let text: anyhow::Result<String> = lines.iter().map(|line| shown(line, asked.json)).collect();
-        Ok(print(&text?))
+        for line in &lines {
+            if !event(&line.serialize(serde_json::value::Serializer)?, || shown(line))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     })
 }
 
-fn shown(line: &LogLine<'_>, as_json: bool) -> anyhow::Result<String> {
-    if as_json {
-        return Ok(format!("{}\n", serde_json::to_string(&line.serialize(serde_json::value::Serializer)?)?));
-    }
+fn shown(line: &LogLine<'_>) -> String {
     let stream = match line.stream {
         Stream::Stdout => "out",
         Stream::Stderr => "err",
     };
-    Ok(format!("{} {stream} {}\n", printable(&line.time), printable(&line.text)))
+    format!("{} {stream} {}\n", printable(&line.time), printable(&line.text))
 }

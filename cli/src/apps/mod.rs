@@ -10,7 +10,9 @@ mod why;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::bus::{Call, Device, Place, print};
+use crate::bus::{Call, Device, Place};
+use crate::exit::{Exit, Failure};
+use crate::output::answer;
 
 /// Arguments of `gabion ps`.
 #[derive(Args)]
@@ -20,9 +22,6 @@ pub(crate) struct Listed {
     /// The system's own boxes, too.
     #[arg(short, long)]
     all: bool,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Arguments of `gabion logs`.
@@ -38,9 +37,6 @@ pub(crate) struct Logged {
     /// How many of the newest lines, 1 to 1000.
     #[arg(short = 'n', long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     lines: u16,
-    /// As JSON, one line each.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Arguments of `gabion start`, `stop` and `restart`.
@@ -67,19 +63,16 @@ pub(crate) struct Wiped {
 pub(crate) struct Asked {
     #[command(flatten)]
     told: Told,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Which apps there are, and how each is doing.
 pub(crate) fn ps(asked: Listed) -> anyhow::Result<bool> {
-    ps::run(&Device::find(asked.place)?, asked.all, asked.json)
+    ps::run(&Device::find(asked.place)?, asked.all)
 }
 
 /// What an app wrote.
 pub(crate) fn logs(asked: Logged) -> anyhow::Result<bool> {
-    let wanted = logs::Wanted { app: asked.app, follow: asked.follow, lines: asked.lines, json: asked.json };
+    let wanted = logs::Wanted { app: asked.app, follow: asked.follow, lines: asked.lines };
     logs::run(&Device::find(asked.place)?, &wanted)
 }
 
@@ -87,24 +80,25 @@ pub(crate) fn logs(asked: Logged) -> anyhow::Result<bool> {
 pub(crate) fn tell(method: &str, done: &str, told: Told) -> anyhow::Result<bool> {
     let device = Device::find(told.place)?;
     device.one(&of_apps(method, &json!({ "app": told.app }), false)?, |_| {
-        Ok(print(&format!("{}: {done}\n", told.app)))
+        answer(&json!({ "app": told.app, "done": method.to_lowercase() }), || {
+            format!("{}: {done}\n", told.app)
+        })
     })
 }
 
 /// Erases what an app has stored.
 pub(crate) fn wipe(asked: Wiped) -> anyhow::Result<bool> {
     if !asked.yes {
-        anyhow::bail!(
-            "this ends {0} and erases its data, its log and its records for good; write `gabion wipe {0} --yes`",
-            asked.told.app
-        );
+        let app = &asked.told.app;
+        let what = format!("this ends {app} and erases its data, its log and its records for good");
+        return Err(Failure::new(Exit::Usage, what).help(format!("write `gabion wipe {app} --yes`")).into());
     }
     tell("Wipe", "erased; `gabion start` starts it with nothing", asked.told)
 }
 
 /// What an app was refused, and how it ended.
 pub(crate) fn why(asked: Asked) -> anyhow::Result<bool> {
-    why::run(&Device::find(asked.told.place)?, &asked.told.app, asked.json)
+    why::run(&Device::find(asked.told.place)?, &asked.told.app)
 }
 
 fn of_apps(method: &str, parameters: &Value, more: bool) -> anyhow::Result<Call> {

@@ -2,30 +2,30 @@
 
 use bus::interfaces::apps::{App, ListReply, State};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::of_apps;
-use crate::bus::{Device, print, table};
-use crate::service::printable;
+use crate::bus::{Device, table};
+use crate::output::{answer, printable};
 
-pub(super) fn run(device: &Device, all: bool, as_json: bool) -> anyhow::Result<bool> {
+pub(super) fn run(device: &Device, all: bool) -> anyhow::Result<bool> {
     device.one(&of_apps("List", &json!({}), false)?, |parameters| {
         let ListReply { apps } = ListReply::deserialize(parameters)?;
         let shown = |app: &&App<'_>| all || !app.system;
-        if as_json {
-            let apps: Vec<Value> =
-                apps.iter().filter(shown).map(serde_json::to_value).collect::<Result<_, _>>()?;
-            return Ok(print(&format!("{:#}\n", json!({ "apps": apps }))));
-        }
-        let rows: Vec<_> = apps.iter().filter(shown).map(row).collect();
-        let mut text = table(["APP", "VERSION", "STATE", "MEMORY", "RESTARTS", "LAST END", "SAYS"], &rows);
-        for app in apps.iter().filter(shown) {
-            if let Some(problem) = &app.problem {
-                text.push_str(&format!("\n{}: {}\n", app.id, printable(problem)));
-            }
-        }
-        Ok(print(&text))
+        let all: Vec<_> = apps.iter().filter(shown).collect();
+        answer(&json!({ "apps": all }), || text(&all))
     })
+}
+
+fn text(apps: &[&App<'_>]) -> String {
+    let rows: Vec<_> = apps.iter().map(|app| row(app)).collect();
+    let mut text = table(["APP", "VERSION", "STATE", "MEMORY", "RESTARTS", "LAST END", "SAYS"], &rows);
+    for app in apps {
+        if let Some(problem) = &app.problem {
+            text.push_str(&format!("\n{}: {}\n", app.id, printable(problem)));
+        }
+    }
+    text
 }
 
 fn row(app: &App<'_>) -> [String; 7] {

@@ -7,13 +7,13 @@ use bus::interfaces::crashes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bus::{Call, Device, print};
-use crate::service::printable;
+use crate::bus::{Call, Device};
+use crate::output::{answer, printable};
 
 /// As many as the device gives at once.
 const NEWEST: u32 = 100;
 
-pub(super) fn run(device: &Device, app: &str, as_json: bool) -> anyhow::Result<bool> {
+pub(super) fn run(device: &Device, app: &str) -> anyhow::Result<bool> {
     let mut refused: BTreeMap<String, (String, u64)> = BTreeMap::new();
     let mut lost = 0;
     let mut answered = device.one(&call("os.gabion.Audit.List", &json!({ "newest": NEWEST }))?, |reply| {
@@ -41,16 +41,11 @@ pub(super) fn run(device: &Device, app: &str, as_json: bool) -> anyhow::Result<b
     if !answered {
         return Ok(false);
     }
-    if as_json {
-        let refused: Vec<Value> = refused
-            .iter()
-            .map(|(what, (time, count))| json!({ "what": what, "last": time, "count": count }))
-            .collect();
-        let crash = last.map(|(time, detail)| json!({ "time": time, "detail": detail }));
-        let all = json!({ "app": app, "refused": refused, "last_crash": crash, "events_lost": lost });
-        return Ok(print(&format!("{all:#}\n")));
-    }
-    Ok(print(&shown(app, &refused, last, lost)))
+    let each = |(what, (time, count)): (&String, &(String, u64))| json!({ "what": what, "last": time, "count": count });
+    let each: Vec<Value> = refused.iter().map(each).collect();
+    let crash = last.as_ref().map(|(time, detail)| json!({ "time": time, "detail": detail }));
+    let all = json!({ "app": app, "refused": each, "last_crash": crash, "events_lost": lost });
+    answer(&all, || shown(app, &refused, last, lost))
 }
 
 fn call(method: &str, parameters: &Value) -> anyhow::Result<Call> {

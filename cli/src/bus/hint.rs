@@ -5,6 +5,8 @@ use bus::interface::Interface;
 use bus::interfaces;
 use serde_json::Value;
 
+use crate::exit::Exit;
+
 /// An interface of the system as this program knows it; the device may know others.
 pub(crate) fn known(interface: &str) -> Option<&'static Interface> {
     interfaces::ALL.iter().copied().find(|known| known.name == interface)
@@ -36,6 +38,16 @@ pub(crate) fn error(name: &str, parameters: &Value, interface: &str, method: &st
             let empty = parameters.as_object().is_some_and(serde_json::Map::is_empty);
             if empty { format!("{name}{what}") } else { format!("{name}{what} {parameters}") }
         }
+    }
+}
+
+/// What an error reply ends the program with: by the kind that its name says.
+pub(crate) fn exit(name: &str) -> Exit {
+    match name.rsplit('.').next().unwrap_or_default() {
+        "PermissionDenied" | "NotPermitted" => Exit::Refused,
+        "MethodNotFound" | "InvalidParameter" | "ExpectedMore" => Exit::Usage,
+        error if error.starts_with("NoSuch") || error.ends_with("NotFound") => Exit::NotFound,
+        _ => Exit::No,
     }
 }
 

@@ -9,7 +9,6 @@ mod hint;
 mod session;
 mod table;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,9 +19,13 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use error::Error;
+pub(crate) use error::Error;
 use session::{Files, Reply, Session};
 pub(crate) use table::table;
+
+use crate::exit::{Exit, Failure};
+pub(crate) use crate::output::print;
+use crate::output::{answer, event};
 
 /// The interface that tells about the bus.
 const BUS: &str = "os.gabion.Bus";
@@ -58,11 +61,7 @@ impl Place {
 #[derive(Subcommand)]
 enum What {
     /// List who may call what, who serves it, and how many connections are open.
-    List {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// List the interfaces that can be called from here.
     Interfaces,
     /// Print an interface: its types, methods and errors, with what each means.
@@ -94,28 +93,29 @@ enum What {
         method: String,
     },
     /// Show every call on the bus as it is made.
-    Monitor {
-        /// As JSON, one line each.
-        #[arg(long)]
-        json: bool,
-    },
+    Monitor,
 }
 
-/// `true`: yes, or done. `false`: no, refused, or an error reply, which was said.
+/// `true`: yes, or done. `false`: no.
 pub(crate) fn run(asked: Asked) -> anyhow::Result<bool> {
     let device = Device::find(asked.place)?;
     match asked.what {
-        What::List { json } => device.list(json),
+        What::List => device.list(),
         What::Interfaces => device.interfaces(),
         What::Describe { interface } => device.describe(&interface),
         What::Call { method, parameters, more, output } => {
-            let parameters: Map<String, Value> = serde_json::from_str(&parameters)
-                .with_context(|| format!("the parameters are no JSON object: {parameters}"))?;
+            let parameters: Map<String, Value> = serde_json::from_str(&parameters).map_err(|error| {
+                let message = format!("the parameters are no JSON object: {parameters}: {error}");
+                let help = format!(
+                    "`gabion bus describe` says what {method} takes, as '{{\"app\":\"com.example.clock\"}}'"
+                );
+                Failure::new(Exit::Usage, message).help(help)
+            })?;
             let call = Call::new(&method, parameters, more)?;
             device.call(&call, output)
         }
         What::Why { app, interface, method } => device.why(&app, &interface, &method),
-        What::Monitor { json } => device.monitor(json),
+        What::Monitor => device.monitor(),
     }
 }
 
@@ -135,8 +135,9 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(method: &str, parameters: Map<String, Value>, more: bool) -> anyhow::Result<Self> {
-        let (interface, method) =
-            method.rsplit_once('.').context("write INTERFACE.METHOD, as os.gabion.Apps.List")?;
+        let (interface, method) = method.rsplit_once('.').ok_or_else(|| {
+            Failure::new(Exit::Usage, "no method").help("write INTERFACE.METHOD, as os.gabion.Apps.List")
+        })?;
         Ok(Self { interface: interface.to_owned(), method: method.to_owned(), parameters, more })
     }
 
@@ -152,11 +153,8 @@ impl Device {
         Ok(Self { patience: place.patience(), first: device::find(place.device)? })
     }
 
-    fn list(&self, json: bool) -> anyhow::Result<bool> {
+    fn list(&self) -> anyhow::Result<bool> {
         self.one(&Call::of_bus("List", &json!({}), false), |parameters| {
-            if json {
-                return Ok(print(&format!("{parameters:#}\n")));
-            }
             let ListReply { grants } = ListReply::deserialize(parameters)?;
             let rows: Vec<_> = grants
                 .iter()
@@ -166,17 +164,23 @@ impl Device {
                     [app, interface, grant.methods.join(","), server, grant.connections.to_string()]
                 })
                 .collect();
-            Ok(print(&table(["APP", "INTERFACE", "METHODS", "SERVER", "OPEN"], &rows)))
+            answer(parameters, || table(["APP", "INTERFACE", "METHODS", "SERVER", "OPEN"], &rows))
         })
     }
 
     fn interfaces(&self) -> anyhow::Result<bool> {
         self.one(&Call::of_bus("List", &json!({}), false), |parameters| {
             let ListReply { grants } = ListReply::deserialize(parameters)?;
-            let ours = grants.iter().filter(|grant| grant.app == devport::APP);
-            let rows: Vec<_> =
-                ours.map(|grant| [grant.interface.to_string(), grant.methods.join(" ")]).collect();
-            Ok(print(&table(["INTERFACE", "METHODS"], &rows)))
+            let ours: Vec<_> = grants.iter().filter(|grant| grant.app == devport::APP).collect();
+            let each =
+                ours.iter().map(|grant| json!({ "interface": grant.interface, "methods": grant.methods }));
+            answer(&json!({ "interfaces": each.collect::<Vec<_>>() }), || {
+                let row = |grant: &&_| {
+                    let bus::interfaces::bus::Grant { interface, methods, .. } = grant;
+                    [interface.to_string(), methods.join(" ")]
+                };
+                table(["INTERFACE", "METHODS"], &ours.iter().map(row).collect::<Vec<_>>())
+            })
         })
     }
 
@@ -186,7 +190,8 @@ impl Device {
         let call = Call { interface: interface.to_owned(), method: String::new(), parameters, more: false };
         self.asked(&call, asked, Files::default(), |_, parameters| {
             let text = parameters.get("description").and_then(Value::as_str);
-            Ok(print(text.context("the device sent no description")?))
+            let text = text.context("the device sent no description")?;
+            answer(&json!({ "interface": interface, "description": text }), || text.to_owned())
         })
     }
 
@@ -212,27 +217,26 @@ impl Device {
             let reply = WhyReply::deserialize(parameters)?;
             allowed = reply.allowed;
             let verdict = if allowed { "allowed" } else { "denied" };
-            Ok(print(&format!("{verdict}: {}\n", reply.because)))
+            answer(parameters, || format!("{verdict}: {}\n", reply.because))
         })?;
         Ok(answered && allowed)
     }
 
-    fn monitor(&self, json: bool) -> anyhow::Result<bool> {
+    fn monitor(&self) -> anyhow::Result<bool> {
         self.one(&Call::of_bus("Monitor", &json!({}), true), |parameters| {
-            if json {
-                return Ok(print(&format!("{parameters}\n")));
-            }
             let MonitorReply { call, skipped } = MonitorReply::deserialize(parameters)?;
             let refused = if call.refused { "  refused" } else { "" };
             let missed = if skipped > 0 { format!("  (after {skipped} not shown)") } else { String::new() };
-            Ok(print(&format!(
-                "{}  {} -> {}.{}  #{}{refused}{missed}\n",
-                call.time, call.app, call.interface, call.method, call.serial
-            )))
+            event(parameters, || {
+                format!(
+                    "{}  {} -> {}.{}  #{}{refused}{missed}\n",
+                    call.time, call.app, call.interface, call.method, call.serial
+                )
+            })
         })
     }
 
-    /// Calls, and gives the replies to `show`. `false`: an error reply, which was said.
+    /// Calls, and gives the replies to `show`. A refusal or an error reply is an error, and says what to do.
     pub(crate) fn one(
         &self,
         call: &Call,
@@ -252,7 +256,9 @@ impl Device {
     ) -> anyhow::Result<bool> {
         let mut session = Session::new(device::claim(&self.first)?, self.patience, files)?;
         match session.open(&call.interface) {
-            Err(Error::Refused(why)) => return Ok(no(&hint::no_interface(&call.interface, &why))),
+            Err(Error::Refused(why)) => {
+                return Err(Failure::new(Exit::NotFound, hint::no_interface(&call.interface, &why)).into());
+            }
             other => other?,
         }
         session.ask(method, &call.parameters, call.more)?;
@@ -267,7 +273,8 @@ impl Device {
                     }
                 }
                 Ok(Reply::Error(name, parameters)) => {
-                    return Ok(no(&hint::error(&name, &parameters, &call.interface, &call.method)));
+                    let said = hint::error(&name, &parameters, &call.interface, &call.method);
+                    return Err(Failure::new(hint::exit(&name), said).into());
                 }
                 Err(Error::Closed) => return self.closed(session, call),
                 Err(error) => return Err(error.into()),
@@ -287,20 +294,9 @@ impl Device {
         if let Reply::Parameters(parameters, _) = session.reply()? {
             let reply = WhyReply::deserialize(&parameters)?;
             if !reply.allowed {
-                return Ok(no(&format!("refused: {}", reply.because)));
+                return Err(Failure::new(Exit::Refused, format!("refused: {}", reply.because)).into());
             }
         }
         Err(Error::Closed.into())
     }
-}
-
-/// Prints; whether anybody still reads.
-pub(crate) fn print(text: &str) -> bool {
-    let mut out = std::io::stdout();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
-}
-
-fn no(why: &str) -> bool {
-    eprintln!("gabion: {why}");
-    false
 }

@@ -16,9 +16,10 @@ use service_api::publish::ReleaseEntry;
 use service_api::release::What;
 use service_api::{Name, Text, Version};
 
+use crate::output::{is_json, printable};
 use crate::repository::{Opened, open, remote, signer};
 use crate::service::client::Client;
-use crate::service::{line, printable, session, show, told};
+use crate::service::{line, session, show, told};
 use document::Made;
 
 /// What `gabion image` does.
@@ -30,9 +31,6 @@ pub(crate) enum Asked {
     List {
         /// The catalog.
         catalog: Name,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -85,7 +83,7 @@ pub(crate) struct Add {
 pub(crate) fn run(asked: Asked) -> Result<bool> {
     let done = told(match asked {
         Asked::Add(add) => add.run(),
-        Asked::List { catalog, json } => list(&catalog, json),
+        Asked::List { catalog } => list(&catalog),
     });
     match done {
         Err(error) => match error.downcast_ref() {
@@ -173,9 +171,9 @@ fn read_reference(path: &Path) -> Result<serde_json::Map<String, serde_json::Val
     serde_json::from_slice(&text).with_context(|| path.display().to_string())
 }
 
-fn list(catalog: &Name, json: bool) -> Result<()> {
+fn list(catalog: &Name) -> Result<()> {
     let releases: Vec<ReleaseEntry> = session::resume()?.get(&format!("/v1/catalogs/{catalog}/updates"))?;
-    if json {
+    if is_json() {
         return show(&releases);
     }
     for release in releases {

@@ -6,15 +6,14 @@ use bus::interfaces::time::{GetStatusReply, Source};
 use serde::Deserialize;
 use serde_json::Map;
 
-use crate::bus::{Call, Device, print};
+use crate::bus::{Call, Device};
+use crate::output::answer;
 
-pub(super) fn run(device: &Device, as_json: bool) -> anyhow::Result<bool> {
+pub(super) fn run(device: &Device) -> anyhow::Result<bool> {
     device.one(&Call::new("os.gabion.Time.GetStatus", Map::new(), false)?, |parameters| {
-        if as_json {
-            return Ok(print(&format!("{parameters:#}\n")));
-        }
         let ours = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
-        Ok(print(&shown(&GetStatusReply::deserialize(parameters)?, i64::try_from(ours)?)))
+        let text = shown(&GetStatusReply::deserialize(parameters)?, i64::try_from(ours)?);
+        answer(parameters, || text)
     })
 }
 

@@ -9,14 +9,14 @@ mod why;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use bus::interfaces::network::{GetStatusReply, Kind, ListInterfacesReply, Reach};
 use clap::{Args, Subcommand};
 use policy::HostPort;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::bus::{Call, Device, Place, print, table};
+use crate::bus::{Call, Device, Place, table};
+use crate::output::answer;
 
 /// Arguments of `gabion net`.
 #[derive(Args)]
@@ -32,26 +32,16 @@ pub(crate) struct Asked {
 pub(crate) struct TimeAsked {
     #[command(flatten)]
     place: Place,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Subcommand)]
 enum What {
     /// Say how far the network can be used, what is missing, and which links there are.
-    Status {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status,
     /// List what an app may reach and serve: each line of its manifest with addresses, time left and traffic.
     Rules {
         /// The app's id.
         app: String,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Say whether an app can reach a host now, and if not, what stops it first and what to do.
     #[command(allow_missing_positional = true)]
@@ -65,9 +55,6 @@ enum What {
         /// Answer from this manifest (or a directory that holds manifest.toml), without a device.
         #[arg(long, value_name = "PATH", conflicts_with = "app")]
         manifest: Option<PathBuf>,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Replace the device's network.toml. It is checked first, applied at once, and kept.
     Configure {
@@ -80,25 +67,25 @@ enum What {
 pub(crate) fn run(asked: Asked) -> anyhow::Result<bool> {
     let Asked { place, what } = asked;
     match what {
-        What::Status { json } => status(&Device::find(place)?, json),
-        What::Rules { app, json } => rules::run(&Device::find(place)?, &app, json),
-        What::Why { manifest: Some(manifest), to, json, .. } => why::offline(&manifest, &to, json),
-        What::Why { app, to, json, .. } => {
-            why::ask(&Device::find(place)?, &app.unwrap_or_default(), &to, json)
-        }
+        What::Status => status(&Device::find(place)?),
+        What::Rules { app } => rules::run(&Device::find(place)?, &app),
+        What::Why { manifest: Some(manifest), to, .. } => why::offline(&manifest, &to),
+        What::Why { app, to, .. } => why::ask(&Device::find(place)?, &app.unwrap_or_default(), &to),
         What::Configure { file } => {
-            let text =
-                std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text = crate::diagnostic::read(&file)?;
             let call = of_network("Configure", &json!({ "text": text }))?;
-            Device::find(place)?
-                .one(&call, |_| Ok(print("taken, and kept; `gabion net status` says how it goes\n")))
+            Device::find(place)?.one(&call, |_| {
+                answer(&json!({ "done": "configure" }), || {
+                    "taken, and kept; `gabion net status` says how it goes\n".to_owned()
+                })
+            })
         }
     }
 }
 
 /// What the clock shows.
 pub(crate) fn time(asked: TimeAsked) -> anyhow::Result<bool> {
-    clock::run(&Device::find(asked.place)?, asked.json)
+    clock::run(&Device::find(asked.place)?)
 }
 
 fn of_network(method: &str, parameters: &Value) -> anyhow::Result<Call> {
@@ -106,7 +93,7 @@ fn of_network(method: &str, parameters: &Value) -> anyhow::Result<Call> {
     Call::new(&format!("os.gabion.Network.{method}"), parameters, false)
 }
 
-fn status(device: &Device, as_json: bool) -> anyhow::Result<bool> {
+fn status(device: &Device) -> anyhow::Result<bool> {
     let mut whole = Map::new();
     let mut text = String::new();
     let mut answered = device.one(&of_network("GetStatus", &json!({}))?, |parameters| {
@@ -122,7 +109,7 @@ fn status(device: &Device, as_json: bool) -> anyhow::Result<bool> {
     if !answered {
         return Ok(false);
     }
-    Ok(print(&if as_json { format!("{:#}\n", Value::Object(whole)) } else { text }))
+    answer(&whole, || text)
 }
 
 fn shown(status: &GetStatusReply<'_>) -> String {

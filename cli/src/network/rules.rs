@@ -5,16 +5,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::of_network;
-use crate::bus::{Device, print, table};
+use crate::bus::{Device, table};
+use crate::output::answer;
 
-pub(super) fn run(device: &Device, app: &str, as_json: bool) -> anyhow::Result<bool> {
+pub(super) fn run(device: &Device, app: &str) -> anyhow::Result<bool> {
     device.one(&of_network("ListRules", &json!({ "app": app }))?, |parameters| {
-        if as_json {
-            return Ok(print(&format!("{parameters:#}\n")));
-        }
         let ListRulesReply { rules } = ListRulesReply::deserialize(parameters)?;
         let rows: Vec<_> = rules.iter().map(row).collect();
-        Ok(print(&table(["MANIFEST LINE", "ADDRESS", "PORT", "LEFT", "CALLS", "PACKETS", "BYTES"], &rows)))
+        answer(parameters, || {
+            table(["MANIFEST LINE", "ADDRESS", "PORT", "LEFT", "CALLS", "PACKETS", "BYTES"], &rows)
+        })
     })
 }
 

@@ -8,10 +8,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::of_network;
-use crate::bus::{Device, print};
+use crate::bus::Device;
+use crate::diagnostic;
+use crate::output::answer;
 
 /// From the device, which knows names and links.
-pub(super) fn ask(device: &Device, app: &str, to: &HostPort, as_json: bool) -> anyhow::Result<bool> {
+pub(super) fn ask(device: &Device, app: &str, to: &HostPort) -> anyhow::Result<bool> {
     let protocol = match to.port().proto() {
         Proto::Tcp => "tcp",
         Proto::Udp => "udp",
@@ -24,34 +26,26 @@ pub(super) fn ask(device: &Device, app: &str, to: &HostPort, as_json: bool) -> a
         allowed = reply.allowed;
         let verdict = if allowed { "allowed" } else { "denied" };
         let text = format!("{verdict}: {}\n", reply.because);
-        Ok(print(&if as_json { format!("{parameters:#}\n") } else { text }))
+        answer(parameters, || text)
     })?;
     Ok(answered && allowed)
 }
 
 /// From a manifest alone: whether a line names it. Names and links are not known here, which is said.
-pub(super) fn offline(manifest: &Path, to: &HostPort, as_json: bool) -> anyhow::Result<bool> {
-    let Some(manifest) = crate::read(manifest)? else { return Ok(false) };
+pub(super) fn offline(manifest: &Path, to: &HostPort) -> anyhow::Result<bool> {
+    let manifest = diagnostic::manifest(manifest)?;
     let verdict = policy::explain(&manifest, &Act::Connect { host: to.host().clone(), port: to.port() });
     let line = (!verdict.allowed).then(|| format!("connect = [\"{to}\"]"));
-    let text = if as_json {
-        let reply = json!({
-            "allowed": verdict.allowed,
-            "obstacle": line.is_some().then_some("manifest"),
-            "because": verdict.because,
-            "manifest_line": line,
-        });
-        format!("{reply:#}\n")
-    } else {
-        match line {
-            None => {
-                format!(
-                    "allowed: {}; whether its name resolves and a link is up, a device knows\n",
-                    verdict.because
-                )
-            }
-            Some(line) => format!("denied: {}; add below [network]: {line}\n", verdict.because),
-        }
-    };
-    Ok(print(&text) && verdict.allowed)
+    let reply = json!({
+        "allowed": verdict.allowed,
+        "obstacle": line.is_some().then_some("manifest"),
+        "because": verdict.because,
+        "manifest_line": line,
+    });
+    let because = &verdict.because;
+    let shown = answer(&reply, || match line {
+        None => format!("allowed: {because}; whether its name resolves and a link is up, a device knows\n"),
+        Some(line) => format!("denied: {because}; add below [network]: {line}\n"),
+    })?;
+    Ok(shown && verdict.allowed)
 }

@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use policy::{Difference, Direction};
 use serde_json::json;
 
+use crate::diagnostic;
+use crate::output::answer;
+
 /// Say what a new version of a manifest lets its app do more, and less.
 ///
-/// Exit codes: 0 it gains nothing; 1 it gains something, or a manifest has problems; 2 a file could not be read.
+/// Exit codes: 0 it gains nothing; 1 it gains something, or a manifest has problems. With --json:
+/// `{"gains": [{"key", "text"}], "losses": […], "changes": […]}`.
 #[derive(clap::Args)]
 pub(crate) struct Asked {
     /// The manifest as it was, or a directory that holds `manifest.toml`.
     old: PathBuf,
     /// The new one.
     new: PathBuf,
-    /// Print `{"gains": [{"key", "text"}], "losses": […], "changes": […]}`.
-    #[arg(long)]
-    json: bool,
 }
 
 /// The sections, in the order they are printed in: direction, key in JSON, heading.
@@ -28,11 +29,9 @@ const SECTIONS: [(Direction, &str, &str); 3] = [
 
 /// Whether the new manifest gains nothing.
 pub(crate) fn run(asked: &Asked) -> anyhow::Result<bool> {
-    let (Some(old), Some(new)) = (crate::read(&asked.old)?, crate::read(&asked.new)?) else {
-        return Ok(false);
-    };
+    let (old, new) = (diagnostic::manifest(&asked.old)?, diagnostic::manifest(&asked.new)?);
     let found = policy::diff(&old, &new);
-    print!("{}", if asked.json { as_json(&found) } else { as_text(&found) });
+    answer(&as_json(&found), || as_text(&found))?;
     Ok(found.iter().all(|difference| difference.direction != Direction::Gain))
 }
 
@@ -40,14 +39,14 @@ fn of(found: &[Difference], direction: Direction) -> impl Iterator<Item = &Diffe
     found.iter().filter(move |difference| difference.direction == direction)
 }
 
-fn as_json(found: &[Difference]) -> String {
+fn as_json(found: &[Difference]) -> serde_json::Value {
     let section = |direction| {
         let all = of(found, direction).map(|d| json!({ "key": d.key, "text": d.text }));
         serde_json::Value::Array(all.collect())
     };
     let all: serde_json::Map<_, _> =
         SECTIONS.iter().map(|(direction, key, _)| ((*key).to_owned(), section(*direction))).collect();
-    format!("{:#}\n", serde_json::Value::Object(all))
+    serde_json::Value::Object(all)
 }
 
 fn as_text(found: &[Difference]) -> String {
@@ -72,9 +71,8 @@ mod tests {
     fn sections_without_differences_are_left_out_for_people_and_empty_for_programs() {
         let gain = Difference { direction: Direction::Gain, key: "uses", text: "may call a.b.C.D".into() };
         assert_eq!(as_text(std::slice::from_ref(&gain)), "gains:\n  may call a.b.C.D\n");
-        let json: serde_json::Value = serde_json::from_str(&as_json(&[gain])).unwrap_or_default();
         assert_eq!(
-            json,
+            as_json(&[gain]),
             json!({"gains": [{"key": "uses", "text": "may call a.b.C.D"}], "losses": [], "changes": []})
         );
         assert_eq!(as_text(&[]), "the same authority\n");

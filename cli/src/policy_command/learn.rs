@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use boxed::record::Use;
 use boxed::{Answers, App, End, Learned, Network, Run, Show, Watch, Wish};
 use serde_json::json;
 
+use crate::exit::{Exit, Failure};
 use crate::local::{self, ended, explained};
+use crate::{diagnostic, output};
 
 /// Run a program in a recording box on this machine, as root, and propose the smallest manifest for it, with the evidence
 /// for every line.
@@ -33,9 +35,6 @@ pub(crate) struct Asked {
     /// Write the manifest to this file; it must not be there yet. By default it goes to standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Print the proposal as JSON: every line with its evidence, the remarks, and every file with what it was used for.
-    #[arg(long)]
-    json: bool,
     /// Replies for the program's calls on the bus, as `{"os.gabion.Device.GetInfo": {…}}`. Others are recorded, and answered
     /// with MethodNotImplemented.
     #[arg(long, value_name = "FILE")]
@@ -58,7 +57,8 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<bool> {
     let answers = asked.answers.as_deref().map(|path| explained(Answers::read(path))).transpose()?;
     let answers = answers.unwrap_or_default();
     if let Some(out) = asked.out.as_deref().filter(|out| out.exists()) {
-        bail!("{} is there already: move it away, or choose another name", out.display());
+        let message = format!("{} is there already", out.display());
+        return Err(Failure::new(Exit::Usage, message).help("move it away, or choose another name").into());
     }
     let enough = local::until_interrupted()?;
     let network = if asked.offline { Network::Alone } else { Network::Machine };
@@ -69,7 +69,8 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<bool> {
     let learned = explained(boxed::learn(&app, &wish, |what| eprintln!("gabion: {what}")))?;
     eprintln!("gabion: {}", summary(&learned.run));
     learned.proposal.remarks.iter().for_each(|remark| eprintln!("gabion: note: {remark}"));
-    let printed = if asked.json { as_json(&learned) } else { heading(&learned) + &learned.proposal.text };
+    let printed =
+        if output::is_json() { as_json(&learned) } else { heading(&learned) + &learned.proposal.text };
     write(asked.out.as_deref(), &printed)?;
     if asked.confirm { confirm(&app, &learned, &wish) } else { Ok(true) }
 }
@@ -77,7 +78,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<bool> {
 /// The app, with this run's arguments.
 fn app(asked: &Asked) -> anyhow::Result<App> {
     let Some(root) = &asked.root else {
-        let app = explained(App::open(asked.app.as_deref().unwrap_or(Path::new("."))))?;
+        let place = asked.app.as_deref().unwrap_or(Path::new("."));
+        diagnostic::manifest(&place.join("manifest.toml"))?;
+        let app = explained(App::open(place))?;
         return Ok(App { arguments: asked.arguments.clone(), ..app });
     };
     let program = asked.exec.iter().chain(&asked.arguments);

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use packing::app::{self, Sources};
 use packing::gab::{self, Signer};
+use packing::recipe::{Faults, Recipe};
 use packing::verity::Verified;
 use packing::{debian, sbom, stage};
-use policy::Board;
+use serde_json::json;
 
-use crate::bus::print;
+use crate::diagnostic::{self, Faulty};
+use crate::output::answer;
 
 /// Make the package of an app, one file that devices and other image tools open.
 #[derive(clap::Args)]
@@ -44,17 +46,9 @@ and what is in files/ beside it is copied as it is.";
 /// Makes the package, and says where it is.
 pub(crate) fn build(asked: Asked) -> Result<bool> {
     let Asked { app: source, output, key, certificate } = asked;
-    let packed = rooted(&source)?;
     let manifest = source.join("manifest.toml");
-    let text = fs::read_to_string(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
-    let checked = match policy::check(&text, &Board::default()) {
-        Ok(checked) => checked,
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
-            return Ok(false);
-        }
-    };
-    let plan = policy::compile(&checked);
+    let plan = policy::compile(&diagnostic::manifest(&manifest)?);
+    let packed = rooted(&source)?;
     let image = place(&source)?.join("image");
     stage::fresh(&image)?;
     stage::copy(&packed.join("root"), &image.join("root"))?;
@@ -69,8 +63,12 @@ pub(crate) fn build(asked: Asked) -> Result<bool> {
     let to = output.map_or_else(|| Ok(place(&source)?.join(format!("{id}-{version}.gab"))), anyhow::Ok)?;
     let signer = key.zip(certificate).map(|(key, certificate)| Signer { key, certificate });
     gab::write(&verified, signer.as_ref(), &to)?;
-    let bytes = to.metadata()?.len();
-    Ok(print(&format!("{}: {bytes} bytes, root hash {}\n", to.display(), verified.root_hash)))
+    let (bytes, root_hash) = (to.metadata()?.len(), &verified.root_hash);
+    let signed = signer.is_some();
+    let made = json!({
+        "package": to, "app": id, "version": version, "bytes": bytes, "root_hash": root_hash, "signed": signed,
+    });
+    answer(&made, || format!("{}: {bytes} bytes, root hash {root_hash}\n", to.display()))
 }
 
 /// Whether there is something to build: a directory that has its `root/` is taken as it is.
@@ -80,9 +78,13 @@ fn is_source(app: &Path) -> bool {
 
 /// The directory with the app's `manifest.toml` and `root/`, built if that is to be done.
 pub(crate) fn rooted(source: &Path) -> Result<PathBuf> {
+    diagnostic::manifest(&source.join("manifest.toml"))?;
     if !is_source(source) {
         return Ok(source.to_owned());
     }
+    let list = source.join("app.list");
+    let text = diagnostic::read(&list)?;
+    Recipe::parse(&text).map_err(|Faults(problems)| Faulty::new(&list, text, problems))?;
     let to = place(source)?.join("app");
     let program = |name: &str| -> Result<PathBuf> {
         bail!(

@@ -3,9 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::bus::print;
+use serde_json::json;
+
+use crate::diagnostic::{self, Faulty};
+use crate::output::{answer, is_json};
+use crate::project::fresh;
 
 /// Make an app of a container image: an OCI layout (a directory, or a tar file as `skopeo` and `buildah` write them), or what
 /// `docker save` wrote. Says what does not carry over.
@@ -18,16 +22,12 @@ pub(crate) struct Asked {
     /// The app's id, its identity for ever: by default com.example. and the directory's name.
     #[arg(long)]
     id: Option<String>,
-    /// The report as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Whether its manifest is good as it is; the app is made in any case.
 pub(crate) fn import(asked: Asked) -> Result<bool> {
-    let Asked { image, app, id, json } = asked;
-    ensure!(!app.exists(), "{} is there already: choose another name", app.display());
-    let name = app.file_name().and_then(|name| name.to_str()).context("name a directory to make")?;
+    let Asked { image, app, id } = asked;
+    let name = fresh(&app)?;
     let id = id.unwrap_or_else(|| format!("com.example.{name}"));
     let partial = app.with_extension("partial");
     if partial.exists() {
@@ -41,21 +41,23 @@ pub(crate) fn import(asked: Asked) -> Result<bool> {
     let translated = imported.with_context(|| image.display().to_string())?;
     fs::write(partial.join("manifest.toml"), &translated.manifest)?;
     fs::rename(&partial, &app).with_context(|| format!("making {}", app.display()))?;
-    let problems = policy::check(&translated.manifest, &policy::Board::default()).err().unwrap_or_default();
+    let checked = diagnostic::manifest(&app);
+    let faulty = checked.as_ref().err().and_then(|error| error.downcast_ref::<Faulty>());
+    let problems = faulty.map_or_else(|| json!([]), Faulty::json);
     let place = app.display();
-    if json {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let all = serde_json::json!({ "app": app, "report": translated.report, "problems": problems });
-        print(&format!("{all:#}\n"));
-        return Ok(problems.is_empty());
+    let all = json!({ "app": app, "id": id, "report": translated.report, "problems": problems });
+    if !is_json() {
+        translated.report.iter().for_each(|line| eprintln!("gabion: note: {line}"));
     }
-    print(&format!("{place}: {id}\n"));
-    translated.report.iter().for_each(|line| eprintln!("gabion: note: {line}"));
-    problems.iter().for_each(|problem| eprintln!("{problem}"));
-    if problems.is_empty() {
-        print(&format!(
+    answer(&all, || {
+        let next = format!(
             "\n  sudo gabion run {place}\n  sudo gabion policy learn {place}      # the lines that it needs\n"
-        ));
+        );
+        format!("{place}: {id}\n{}", if faulty.is_none() { next.as_str() } else { "" })
+    })?;
+    match (&checked, is_json()) {
+        // The problems are in the answer.
+        (Err(_), true) => Ok(false),
+        _ => checked.map(|_| true),
     }
-    Ok(problems.is_empty())
 }

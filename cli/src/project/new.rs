@@ -3,10 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::bus::print;
+use serde_json::json;
+
+use crate::diagnostic::Faulty;
+use crate::exit::{Exit, Failure};
+use crate::output::answer;
+use crate::project::fresh;
 
 /// Make an app that builds, runs and has a test, to go on from.
 #[derive(clap::Args)]
@@ -93,13 +98,15 @@ impl Language {
 /// Makes it, and says what to do next.
 pub(crate) fn new(asked: Asked) -> Result<bool> {
     let Asked { directory, lang, id } = asked;
-    let name = directory.file_name().and_then(|name| name.to_str()).context("name a directory to make")?;
+    let name = fresh(&directory)?;
     let plain = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     };
-    ensure!(plain(name), "\"{name}\" can not be a program's name: write a-z, 0-9 and '-', a letter first");
-    ensure!(!directory.exists(), "{} is there already: choose another name", directory.display());
+    if !plain(name) {
+        let message = format!("\"{name}\" can not be a program's name");
+        return Err(Failure::new(Exit::Usage, message).help("write a-z, 0-9 and '-', a letter first").into());
+    }
     let id = id.unwrap_or_else(|| format!("com.example.{name}"));
     let (exec, memory, test) = lang.words(name);
     let filled = |text: &str| {
@@ -108,17 +115,18 @@ pub(crate) fn new(asked: Asked) -> Result<bool> {
     };
     let manifest = filled(MANIFEST.1);
     if let Err(problems) = policy::check(&manifest, &policy::Board::default()) {
-        problems.iter().for_each(|problem| eprintln!("{problem}"));
-        return Ok(false);
+        return Err(Faulty::new(&directory.join(MANIFEST.0), manifest, problems).into());
     }
     for (file, text) in std::iter::once(&MANIFEST).chain(lang.files()) {
         write(&directory.join(file), &filled(text))?;
     }
     let place = directory.display();
-    Ok(print(&format!(
-        "{place}: {id}\n\n  cd {place}\n  {test}\n  sudo gabion run          # in its box, on this machine\n  gabion build             # \
-         its package\n"
-    )))
+    answer(&json!({ "app": directory, "id": id, "test": test }), || {
+        format!(
+            "{place}: {id}\n\n  cd {place}\n  {test}\n  sudo gabion run          # in its box, on this machine\n  \
+             gabion build             # its package\n"
+        )
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

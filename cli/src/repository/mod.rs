@@ -18,6 +18,7 @@ use repository::keys::{KeyFile, ROUNDS, Signer};
 use service_api::Name;
 use tuf::custom::{Custom, Kind};
 
+use crate::output::is_json;
 use crate::service::{session, told};
 
 /// The longest passphrase.
@@ -150,9 +151,6 @@ pub(crate) enum Asked {
     Show {
         /// The repository.
         folder: PathBuf,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -313,9 +311,9 @@ fn act(asked: Asked) -> Result<()> {
                 println!("{waiting}");
             }
         }
-        Asked::Show { folder, json } => {
+        Asked::Show { folder } => {
             let report = open(&folder)?.show()?;
-            match json {
+            match is_json() {
                 true => println!("{}", serde_json::to_string_pretty(&report)?),
                 false => print!("{}", table::of(&report)),
             }

@@ -10,7 +10,8 @@ use service_api::updates::{Stage, Window};
 use service_api::{Few, Name, Text};
 
 use super::client::Client;
-use super::{line, printable, session, show, told};
+use super::{line, session, show, told};
+use crate::output::{is_json, printable};
 
 /// What `gabion deployment` does.
 #[derive(Subcommand)]
@@ -27,9 +28,6 @@ pub(crate) enum DeploymentAsked {
         /// Of groups of this name only.
         #[arg(long)]
         group: Option<Name>,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Show a deployment, and each device that was told of it: how far it is, and why it is no further.
     Show {
@@ -38,9 +36,6 @@ pub(crate) enum DeploymentAsked {
         /// Devices at this stage only: fetching, pending, deferred, trial, complete, failed or rolled-back.
         #[arg(long, value_parser = stage)]
         stage: Option<Stage>,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Tell nobody new of it.
     Pause {
@@ -114,9 +109,6 @@ pub(crate) struct Create {
     /// What for.
     #[arg(long, default_value = "")]
     notes: String,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 fn stage(word: &str) -> Result<Stage, String> {
@@ -149,10 +141,8 @@ fn act(asked: DeploymentAsked) -> Result<()> {
     let reason = |reason: String| anyhow::Ok(Reason { reason: Text::try_from(reason).context("--reason")? });
     match asked {
         DeploymentAsked::Create(create) => create.run(&client),
-        DeploymentAsked::List { catalog, product, group, json } => {
-            list(&client, &catalog, (product, group), json)
-        }
-        DeploymentAsked::Show { which, stage, json } => show_one(&client, &which, stage, json),
+        DeploymentAsked::List { catalog, product, group } => list(&client, &catalog, (product, group)),
+        DeploymentAsked::Show { which, stage } => show_one(&client, &which, stage),
         DeploymentAsked::Pause { which, reason: why } => {
             said(client.post(&which.path("/pause"), Some(&reason(why)?))?)
         }
@@ -188,16 +178,11 @@ impl Create {
         };
         let made: Deployment =
             client.post(&format!("/v1/catalogs/{}/deployments", self.catalog), Some(&new))?;
-        if self.json { show(&made) } else { line(&summary(&made)) }
+        if is_json() { show(&made) } else { line(&summary(&made)) }
     }
 }
 
-fn list(
-    client: &Client,
-    catalog: &Name,
-    (product, group): (Option<Name>, Option<Name>),
-    json: bool,
-) -> Result<()> {
+fn list(client: &Client, catalog: &Name, (product, group): (Option<Name>, Option<Name>)) -> Result<()> {
     let mut filter = String::new();
     for (key, name) in [("product", product), ("group", group)] {
         filter += &name.map_or(String::new(), |name| format!("&{key}={name}"));
@@ -214,7 +199,7 @@ fn list(
             None => break,
         }
     }
-    if json {
+    if is_json() {
         return show(&all);
     }
     all.iter().try_for_each(|deployment| line(&summary(deployment)))
@@ -237,7 +222,7 @@ fn summary(deployment: &Deployment) -> String {
     )
 }
 
-fn show_one(client: &Client, which: &Which, stage: Option<Stage>, json: bool) -> Result<()> {
+fn show_one(client: &Client, which: &Which, stage: Option<Stage>) -> Result<()> {
     let deployment: Deployment = client.get(&which.path(""))?;
     let stage = stage.map_or(String::new(), |stage| format!("&stage={}", stage.as_str()));
     let mut all: Vec<DeviceProgress> = Vec::new();
@@ -252,7 +237,7 @@ fn show_one(client: &Client, which: &Which, stage: Option<Stage>, json: bool) ->
             None => break,
         }
     }
-    if json {
+    if is_json() {
         return show(&serde_json::json!({"deployment": deployment, "devices": all}));
     }
     line(&summary(&deployment))?;
@@ -275,8 +260,8 @@ fn device_line(name: &str, device: &DeviceProgress) -> String {
 }
 
 /// What a device runs, and how its updates went.
-pub(super) fn print_updates(updates: &DeviceUpdates, json: bool) -> Result<()> {
-    if json {
+pub(super) fn print_updates(updates: &DeviceUpdates) -> Result<()> {
+    if is_json() {
         return show(updates);
     }
     match &updates.os {

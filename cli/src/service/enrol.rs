@@ -15,8 +15,9 @@ use service_api::fleet::{Device, NewClaim};
 use service_api::{Code, DeviceId, Name};
 
 use super::client::Client;
-use super::{line, printable, show};
+use super::{line, show};
 use crate::bus::{Call, Device as Port, Place};
+use crate::output::printable;
 
 /// Between two questions.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -6,7 +6,8 @@ use service_api::deployments::Wave;
 use service_api::feeds::{Feed, FeedEntry, Follow, Follows, NewFeed, NewFeedEntry};
 use service_api::{Few, Name, Text};
 
-use super::{line, printable, session, show, told};
+use super::{line, session, show, told};
+use crate::output::{is_json, printable};
 
 /// What `gabion feed` does.
 #[derive(Subcommand)]
@@ -15,9 +16,6 @@ pub(crate) enum FeedAsked {
     List {
         #[command(flatten)]
         of: Of,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Make a feed.
     Add {
@@ -57,9 +55,6 @@ pub(crate) enum FeedAsked {
         of: Of,
         /// The feed.
         feed: Name,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Have a group follow a feed: it gets the newest entry, and those that come.
     Follow {
@@ -113,9 +108,9 @@ pub(crate) fn run(asked: FeedAsked) -> Result<bool> {
 fn act(asked: FeedAsked) -> Result<()> {
     let client = session::resume()?;
     match asked {
-        FeedAsked::List { of, json } => {
+        FeedAsked::List { of } => {
             let feeds: Vec<Feed> = client.get(&of.path("feeds"))?;
-            if json { show(&feeds) } else { feeds.iter().try_for_each(|feed| line(&text(feed))) }
+            if is_json() { show(&feeds) } else { feeds.iter().try_for_each(|feed| line(&text(feed))) }
         }
         FeedAsked::Add { of, feed, waves, success, errors, approval } => {
             let wave = |percent| Wave { percent, success_percent: success, error_percent: errors, approval };
@@ -131,9 +126,13 @@ fn act(asked: FeedAsked) -> Result<()> {
             let entry: FeedEntry = client.post(&of.path(&format!("feeds/{feed}/entries")), Some(&new))?;
             line(&entry_text(&entry))
         }
-        FeedAsked::Show { of, feed, json } => {
+        FeedAsked::Show { of, feed } => {
             let entries: Vec<FeedEntry> = client.get(&of.path(&format!("feeds/{feed}/entries")))?;
-            if json { show(&entries) } else { entries.iter().try_for_each(|entry| line(&entry_text(entry))) }
+            if is_json() {
+                show(&entries)
+            } else {
+                entries.iter().try_for_each(|entry| line(&entry_text(entry)))
+            }
         }
         FeedAsked::Follow { of, group, feed } => follow(&client, &of, &group, &Follow { feed, pinned: None }),
         FeedAsked::Pin { of, group, feed, entry } => {

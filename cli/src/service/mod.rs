@@ -17,9 +17,11 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use service_api::fleet::{Device, EscrowedKey, NewClaim, Page, Placement, Transfer};
 use service_api::people::Me;
-use service_api::problem::Problem;
 use service_api::records::Verdict;
 use service_api::{Code, DeviceId, Name};
+
+pub(crate) use crate::output::printable;
+use crate::output::{answer, is_json};
 
 /// What `gabion service` does.
 #[derive(Subcommand)]
@@ -63,17 +65,11 @@ pub(crate) enum DeviceAsked {
     List {
         /// The catalog.
         catalog: Name,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Show a device.
     Show {
         #[command(flatten)]
         which: Which,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Claim a developer's device, on whose port this machine is: id and code come from there. Waits until it has them.
     Enrol(enrol::Asked),
@@ -106,9 +102,6 @@ pub(crate) enum DeviceAsked {
     Transfer {
         #[command(flatten)]
         which: Which,
-        /// As JSON, with how long it is good for.
-        #[arg(long)]
-        json: bool,
     },
     /// Give a device up; whoever it shows its next code may claim it.
     Release(Which),
@@ -122,17 +115,11 @@ pub(crate) enum DeviceAsked {
     Updates {
         #[command(flatten)]
         which: Which,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Show the recovery key of a device's data disk, which its group's policy asked for. That you did is noted.
     RecoveryKey {
         #[command(flatten)]
         which: Which,
-        /// As JSON, with since when the service has it.
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -143,9 +130,6 @@ pub(crate) enum AttestAsked {
     Show {
         #[command(flatten)]
         which: Which,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -188,25 +172,16 @@ pub(crate) fn device(asked: DeviceAsked) -> Result<bool> {
 
 /// `gabion attest`. False too if the device did not pass.
 pub(crate) fn attest(asked: AttestAsked) -> Result<bool> {
-    let AttestAsked::Show { which, json } = asked;
+    let AttestAsked::Show { which } = asked;
     let verdict = session::resume().and_then(|client| client.get::<Verdict>(&which.path("/attestation")));
     let passed = verdict.as_ref().is_ok_and(|verdict| verdict.passed);
-    let print = |verdict: Verdict| if json { show(&verdict) } else { print_verdict(&verdict) };
+    let print = |verdict: Verdict| if is_json() { show(&verdict) } else { print_verdict(&verdict) };
     Ok(told(verdict.and_then(print))? && passed)
 }
 
-/// A refusal is an answer, said on standard error; everything else that went wrong is an error.
+/// Done.
 pub(crate) fn told(done: Result<()>) -> Result<bool> {
-    match done {
-        Ok(()) => Ok(true),
-        Err(error) => match error.downcast_ref::<Problem>() {
-            Some(problem) => {
-                eprintln!("{problem}");
-                Ok(false)
-            }
-            None => Err(error),
-        },
-    }
+    done.map(|()| true)
 }
 
 fn login(url: &str, root: &std::path::Path, code: Option<Code>) -> Result<()> {
@@ -222,18 +197,20 @@ fn login(url: &str, root: &std::path::Path, code: Option<Code>) -> Result<()> {
             ))
         })?,
     };
-    println!("signed in as {}", session.subject);
-    Ok(())
+    answer(&serde_json::json!({ "subject": session.subject }), || {
+        format!("signed in as {}\n", session.subject)
+    })
+    .map(drop)
 }
 
 fn device_act(asked: DeviceAsked) -> Result<()> {
     let client = session::resume()?;
     let act = |method: &str, path: &str| client.act(method, path, None::<&()>);
     match asked {
-        DeviceAsked::List { catalog, json } => list(&client, &catalog, json),
-        DeviceAsked::Show { which, json } => {
+        DeviceAsked::List { catalog } => list(&client, &catalog),
+        DeviceAsked::Show { which } => {
             let device: Device = client.get(&which.path(""))?;
-            if json { show(&device) } else { print_device(&device) }
+            if is_json() { show(&device) } else { print_device(&device) }
         }
         DeviceAsked::Enrol(asked) => enrol::run(&client, asked),
         DeviceAsked::Claim { which: Which { catalog, device }, proof, product, group } => {
@@ -243,25 +220,24 @@ fn device_act(asked: DeviceAsked) -> Result<()> {
         DeviceAsked::Move { which, product, group } => {
             client.act("PUT", &which.path("/placement"), Some(&Placement { product, group }))
         }
-        DeviceAsked::Transfer { which, json } => {
+        DeviceAsked::Transfer { which } => {
             let transfer: Transfer = client.post(&which.path("/transfer"), None::<&()>)?;
-            if json { show(&transfer) } else { line(transfer.token.as_str()) }
+            if is_json() { show(&transfer) } else { line(transfer.token.as_str()) }
         }
-        DeviceAsked::RecoveryKey { which, json } => {
+        DeviceAsked::RecoveryKey { which } => {
             let key: EscrowedKey = client.post(&which.path("/recovery-key"), None::<&()>)?;
-            if json { show(&key) } else { line(key.recovery_key.as_str()) }
+            if is_json() { show(&key) } else { line(key.recovery_key.as_str()) }
         }
         DeviceAsked::UpdateNow(which) => act("POST", &which.path("/update-check")),
-        DeviceAsked::Updates { which, json } => {
-            deployment::print_updates(&client.get(&which.path("/updates"))?, json)
-        }
+        DeviceAsked::Updates { which } => deployment::print_updates(&client.get(&which.path("/updates"))?),
         DeviceAsked::Release(which) => act("DELETE", &which.path("/claim")),
         DeviceAsked::Revoke(which) => act("PUT", &which.path("/revocation")),
         DeviceAsked::Reinstate(which) => act("DELETE", &which.path("/revocation")),
     }
 }
 
-fn list(client: &client::Client, catalog: &Name, json: bool) -> Result<()> {
+fn list(client: &client::Client, catalog: &Name) -> Result<()> {
+    let json = is_json();
     let mut all = Vec::new();
     let mut after = String::new();
     loop {
@@ -326,9 +302,4 @@ fn print_verdict(verdict: &Verdict) -> Result<()> {
         line(&format!("        seen     {}", printable(&measured.seen)))?;
     }
     Ok(())
-}
-
-/// A device has a say in what was measured, and the terminal is not its own.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

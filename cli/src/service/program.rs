@@ -8,8 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
+
+use crate::exit::{Exit, Failure};
 
 const PROGRAM: &str = "gabion-service";
 
@@ -34,8 +36,10 @@ fn found() -> Result<PathBuf> {
     let mut places = beside.into_iter().chain(env::split_paths(&path).map(|folder| folder.join(PROGRAM)));
     match places.find(|place| place.is_file()) {
         Some(program) => Ok(program),
-        None => bail!(
-            "{PROGRAM} is neither beside gabion nor in PATH; `cargo build --profile service -p gabion-service` makes it"
-        ),
+        None => {
+            let message = format!("{PROGRAM} is neither beside gabion nor in PATH");
+            let help = "`cargo build --profile service -p gabion-service` makes it";
+            Err(Failure::new(Exit::NotFound, message).help(help).into())
+        }
     }
 }

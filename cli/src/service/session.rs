@@ -13,6 +13,7 @@ use service_api::Code;
 use service_api::people::{Flow, FlowStep, NewSession, Refresh, Session, SignIn};
 
 use super::client::Client;
+use crate::exit::{Exit, Failure};
 
 /// The longest file that is read.
 const FILE_MAX: u64 = 64 << 10;
@@ -97,7 +98,9 @@ fn path() -> Result<PathBuf> {
 }
 
 fn read() -> Result<Kept> {
-    let file = File::open(path()?).context("not signed in; see `gabion service login`")?;
+    let file = File::open(path()?).map_err(|_| {
+        Failure::new(Exit::Refused, "not signed in").help("`gabion service login` signs you in")
+    })?;
     let mut text = String::new();
     file.take(FILE_MAX).read_to_string(&mut text)?;
     serde_json::from_str(&text).context("the session's file")

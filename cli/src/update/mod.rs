@@ -5,16 +5,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bus::{Call, Device, Place, print};
+use crate::bus::{Call, Device, Place};
+use crate::output::{answer, print, printable};
 
 /// Arguments of `gabion update`.
 #[derive(Args)]
 pub(crate) struct Asked {
     #[command(flatten)]
     place: Place,
-    /// As JSON.
-    #[arg(long, global = true)]
-    json: bool,
     #[command(subcommand)]
     what: What,
 }
@@ -82,27 +80,27 @@ struct Status {
 /// `gabion update`. False: refused, or an error reply, which was said.
 pub(crate) fn run(asked: Asked) -> Result<bool> {
     let device = Device::find(asked.place)?;
-    let as_json = asked.json;
     let call = |method: &str, parameters: Value, more: bool| {
         let parameters = parameters.as_object().cloned().unwrap_or_default();
         Call::new(&format!("os.gabion.Update.{method}"), parameters, more)
     };
-    let plain = |parameters: &Value| Ok(print(&format!("{parameters:#}\n")));
     match asked.what {
-        What::Check => device.one(&call("CheckNow", json!({}), false)?, |reply| shown(reply, as_json)),
-        What::Status => device.one(&call("GetStatus", json!({}), false)?, |reply| shown(reply, as_json)),
+        What::Check => device.one(&call("CheckNow", json!({}), false)?, shown),
+        What::Status => device.one(&call("GetStatus", json!({}), false)?, shown),
         What::Defer { target, minutes, app } => {
             let parameters = with_app(json!({"target": target.word(), "minutes": minutes}), app);
-            device.one(&call("Defer", parameters, false)?, |reply| {
-                if as_json { plain(reply) } else { Ok(print(&until(reply))) }
-            })
+            device.one(&call("Defer", parameters, false)?, |reply| answer(reply, || until(reply)))
         }
         What::Resume { target, app } => {
             let parameters = with_app(json!({"target": target.word()}), app);
-            device.one(&call("Resume", parameters, false)?, |_| Ok(true))
+            device.one(&call("Resume", parameters, false)?, |_| {
+                answer(&json!({ "done": "resume" }), String::new)
+            })
         }
         What::Rollback => device.one(&call("Rollback", json!({}), false)?, |_| {
-            Ok(print("the device boots into the system that ran before\n"))
+            answer(&json!({ "done": "rollback" }), || {
+                "the device boots into the system that ran before\n".to_owned()
+            })
         }),
         What::Watch => device.one(&call("Watch", json!({}), true)?, |reply| Ok(print(&format!("{reply}\n")))),
     }
@@ -120,12 +118,9 @@ fn until(reply: &Value) -> String {
     format!("put off until {} seconds since 1970\n", us / 1_000_000)
 }
 
-fn shown(reply: &Value, as_json: bool) -> Result<bool> {
-    if as_json {
-        return Ok(print(&format!("{reply:#}\n")));
-    }
+fn shown(reply: &Value) -> Result<bool> {
     let updates = Vec::<Status>::deserialize(reply.get("updates").unwrap_or(&Value::Null))?;
-    Ok(print(&updates.iter().map(text).collect::<String>()))
+    answer(reply, || updates.iter().map(text).collect())
 }
 
 fn text(update: &Status) -> String {
@@ -134,7 +129,7 @@ fn text(update: &Status) -> String {
     let failure = update.failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
     let line = format!("{name} {}{coming} {}{failure}", update.running_version, update.state);
     // The device has a say in it, and the terminal is not its own.
-    line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).chain(['\n']).collect()
+    printable(&line) + "\n"
 }
 
 #[cfg(test)]
