@@ -25,7 +25,7 @@ pub(crate) struct Faulty {
 
 impl Faulty {
     pub(crate) fn new(file: &Path, text: String, problems: Vec<Problem>) -> Self {
-        Self { file: file.to_owned(), text, problems }
+        Self { file: file.strip_prefix("./").unwrap_or(file).to_owned(), text, problems }
     }
 
     /// How many there are, in words.

@@ -17,11 +17,12 @@ mod policy_command;
 mod project;
 mod repository;
 mod service;
+mod shell;
 mod update;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use exit::Exit;
 use serde_json::json;
 
@@ -116,6 +117,10 @@ enum Command {
     /// What a device showed of itself, and what it should be.
     #[command(subcommand)]
     Attest(service::AttestAsked),
+    /// Print what completes the command line in a shell.
+    Completions(shell::CompletionsAsked),
+    /// Write manual pages, one for each command.
+    Man(shell::ManAsked),
     /// List what the exit codes say.
     #[command(name = "exit-codes", after_help = exit::table())]
     ExitCodes,
@@ -193,6 +198,8 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Feed(asked) => service::feed::run(asked),
         Command::Update(asked) => update::run(asked),
         Command::Attest(asked) => service::attest(asked),
+        Command::Completions(asked) => shell::completions(&asked, Cli::command()),
+        Command::Man(asked) => shell::man(&asked, Cli::command()),
         Command::ExitCodes => output::answer(&exit::json(), exit::table),
     }
 }
@@ -200,7 +207,6 @@ fn run(command: Command) -> anyhow::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn command_line_holds_together() {

@@ -84,14 +84,19 @@ pub(crate) fn rooted(source: &Path) -> Result<PathBuf> {
     }
     let list = source.join("app.list");
     let text = diagnostic::read(&list)?;
-    Recipe::parse(&text).map_err(|Faults(problems)| Faulty::new(&list, text, problems))?;
+    let faulty = |Faults(problems): Faults| Faulty::new(&list, text.clone(), problems);
+    Recipe::parse(&text).map_err(faulty)?;
     let to = place(source)?.join("app");
     let program = |name: &str| -> Result<PathBuf> {
         bail!(
             "`cargo {name}` is for the apps of Gabion's own tree; write `build cargo build --release` and `file`"
         )
     };
-    app::root(source, &to, &Sources { debian: &debian_cache()?, program: &program })?;
+    let made = app::root(source, &to, &Sources { debian: &debian_cache()?, program: &program });
+    // What only following a line brought to light is shown in that line, too.
+    made.map_err(|error| {
+        error.downcast::<Faults>().map_or_else(|other| other, |faults| faulty(faults).into())
+    })?;
     Ok(to)
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::diagnostic::{self, Faulty};
+use crate::exit::{Exit, Failure};
 use crate::output::{answer, is_json};
 use crate::project::fresh;
 
@@ -38,7 +39,10 @@ pub(crate) fn import(asked: Asked) -> Result<bool> {
     if imported.is_err() {
         fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
     }
-    let translated = imported.with_context(|| image.display().to_string())?;
+    let translated = imported.map_err(|error| {
+        let (help, message) = (error.help(), format!("{}: {error}", image.display()));
+        Failure::new(Exit::of(&error.into()), message).help(help)
+    })?;
     fs::write(partial.join("manifest.toml"), &translated.manifest)?;
     fs::rename(&partial, &app).with_context(|| format!("making {}", app.display()))?;
     let checked = diagnostic::manifest(&app);

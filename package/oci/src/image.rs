@@ -125,13 +125,15 @@ impl Image {
     /// There is none, or it is damaged.
     pub fn find(store: &Store) -> Result<Self, Error> {
         let (config, layers) = if store.has("index.json") {
-            let index: Index = json(&store.text("index.json")?)?;
+            let index: Index = json("index.json", &store.text("index.json")?)?;
             let manifest = Self::manifest(store, index.manifests, 0)?;
-            let config = manifest.config.ok_or_else(|| Error::Damaged("no configuration".to_owned()))?;
+            let config = manifest
+                .config
+                .ok_or_else(|| Error::Damaged("the manifest names no configuration".to_owned()))?;
             let layers = manifest.layers.iter().map(|layer| blob(&layer.digest)).collect::<Result<_, _>>()?;
             (blob_text(store, &config.digest)?, layers)
         } else if store.has("manifest.json") {
-            let saved: Vec<Saved> = json(&store.text("manifest.json")?)?;
+            let saved: Vec<Saved> = json("manifest.json", &store.text("manifest.json")?)?;
             let [saved] = <[Saved; 1]>::try_from(saved)
                 .map_err(|all| Error::NotAnImage(format!("{} images in one file; save one", all.len())))?;
             (store.text(&saved.config)?, saved.layers)
@@ -142,12 +144,14 @@ impl Image {
     }
 
     fn of(config: &[u8], layers: Vec<String>) -> Result<Self, Error> {
-        let config: Config = json(config)?;
+        let config: Config = json("the configuration", config)?;
         if (config.os.as_str(), config.architecture.as_str()) != ("linux", here()) {
             return Err(Error::Platform(format!("{}/{}", config.os, config.architecture)));
         }
         if layers.len() != config.rootfs.diff_ids.len() || layers.len() > LAYERS_MAX {
-            return Err(Error::Damaged("its layers are not those of its configuration".to_owned()));
+            return Err(Error::Damaged(
+                "the manifest has other layers than the configuration (rootfs.diff_ids)".to_owned(),
+            ));
         }
         let digests = config.rootfs.diff_ids.iter().cloned();
         let layers = layers.into_iter().zip(digests).map(|(name, digest)| Layer { name, digest }).collect();
@@ -159,7 +163,7 @@ impl Image {
         let one = of.len() == 1;
         let found = of.into_iter().find(|one_of| one_of.platform.as_ref().map_or(one, ours));
         let found = found.ok_or_else(|| Error::Platform("other machines, or several images".to_owned()))?;
-        let manifest: Manifest = json(&blob_text(store, &found.digest)?)?;
+        let manifest: Manifest = json("the manifest", &blob_text(store, &found.digest)?)?;
         if manifest.manifests.is_empty() {
             return Ok(manifest);
         }
@@ -189,8 +193,8 @@ fn here() -> &'static str {
     }
 }
 
-fn json<T: for<'a> Deserialize<'a>>(text: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(text).map_err(|e| Error::Damaged(e.to_string()))
+fn json<T: for<'a> Deserialize<'a>>(part: &str, text: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(text).map_err(|e| Error::Damaged(format!("{part}: {e}")))
 }
 
 /// Where a blob is, by its digest.
@@ -207,7 +211,7 @@ fn is_hex(text: &str) -> bool {
 fn blob_text(store: &Store, of: &str) -> Result<Vec<u8>, Error> {
     let text = store.text(&blob(of)?)?;
     if format!("sha256:{}", hex(digest(&SHA256, &text).as_ref())) != of {
-        return Err(Error::Damaged(format!("{of} is another")));
+        return Err(Error::Damaged(format!("the blob {of} is not what its name says")));
     }
     Ok(text)
 }

@@ -33,8 +33,9 @@ pub fn import(source: &Path, root: &Path, id: &str) -> Result<Translated, Error>
     let store = store::Store::open(source, place.path())?;
     let image = image::Image::find(&store)?;
     let mut tree = flatten::Tree::new(place.path());
-    for layer in &image.layers {
-        tree.apply(image.layer(&store, layer)?)?;
+    for (number, layer) in (1..).zip(&image.layers) {
+        let applied = image.layer(&store, layer).and_then(|file| tree.apply(file));
+        applied.map_err(|error| error.within(&format!("layer {number}")))?;
     }
     tree.under_mounts();
     let translated = translate::translate(&image.config, &tree, id);

@@ -116,7 +116,12 @@ fn plain(source: &Path, place: &Path) -> Result<PathBuf, Error> {
     let Some(unpacked) = unpacked else { return Ok(source.to_owned()) };
     let path = place.join("archive");
     let mut to = File::create(&path).map_err(failed)?;
-    let copied = io::copy(&mut unpacked.take(ARCHIVE_MAX), &mut to).map_err(failed)?;
+    let copied = io::copy(&mut unpacked.take(ARCHIVE_MAX), &mut to).map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            Error::NotAnImage(format!("it does not decompress: {e}"))
+        }
+        _ => failed(e),
+    })?;
     if copied == ARCHIVE_MAX {
         return Err(Error::TooLarge("an archive that is too long"));
     }

@@ -39,8 +39,11 @@ pub fn root(source: &Path, app: &Path, sources: &Sources<'_>) -> Result<Recipe> 
     let recipe = Recipe::parse(&fs::read_to_string(source.join("app.list"))?)?;
     let program = checked_program(&source.join("manifest.toml"))?;
     for command in &recipe.commands {
-        visibly(tool("sh").current_dir(source).args(["-c", command]))
-            .context("a `build` line of app.list")?;
+        visibly(tool("sh").current_dir(source).args(["-c", command])).map_err(|error| {
+            let word = command.split(' ').next_back().unwrap_or_default();
+            let help = format!("run it in {} until it goes well; what it said is above", source.display());
+            recipe.fault(word, format!("a `build` line: {error:#}"), help)
+        })?;
     }
     // What a build leaves behind besides does not matter: only what the recipe takes.
     let mut stamp = Stamp::new("pack 4");
@@ -50,6 +53,12 @@ pub fn root(source: &Path, app: &Path, sources: &Sources<'_>) -> Result<Recipe> 
         }
     }
     for (from, _) in &recipe.files {
+        if source.join(from).symlink_metadata().is_err() {
+            let message = format!("{from} is not there, below {}", source.display());
+            return Err(recipe
+                .fault(from, message, "name a file that is, or have a `build` line make it")
+                .into());
+        }
         stamp = stamp.text(from).path(&source.join(from))?;
     }
     let mut programs = Vec::new();
@@ -70,7 +79,9 @@ pub fn root(source: &Path, app: &Path, sources: &Sources<'_>) -> Result<Recipe> 
     }
     fill(sources.debian, source, &recipe, &root)?;
     if inside(&root, &program).symlink_metadata().is_err() {
-        bail!("app.exec names {program}, which nothing in app.list or files/ provides");
+        let help = "copy it from a package (`copy`), from the app's directory (`file`), or correct app.exec";
+        let message = format!("app.exec names {program}, which nothing in app.list or files/ provides");
+        return Err(recipe.fault(&program, message, help).into());
     }
     stage::normalise(&root)?;
     stage::copy(&source.join("manifest.toml"), &app.join("manifest.toml"))?;
@@ -81,8 +92,12 @@ pub fn root(source: &Path, app: &Path, sources: &Sources<'_>) -> Result<Recipe> 
 fn fill(cache: &Path, source: &Path, recipe: &Recipe, root: &Path) -> Result<()> {
     let packages = debian::extracted(cache, &recipe.packages)?;
     for (path, to) in &recipe.copies {
-        debian::find(&packages, path)
-            .with_context(|| format!("{path} is in none of: {}", recipe.packages.join(", ")))?;
+        if debian::find(&packages, path).is_none() {
+            let message = format!("{path} is in none of: {}", recipe.packages.join(", "));
+            let help =
+                "`apt-file search` or packages.debian.org say which package has it: add that to `package`";
+            return Err(recipe.fault(path, message, help).into());
+        }
         // A directory may be spread over several packages, as python's library is.
         for package in &packages {
             if let Some(found) = debian::find(std::slice::from_ref(package), path) {
@@ -93,7 +108,9 @@ fn fill(cache: &Path, source: &Path, recipe: &Recipe, root: &Path) -> Result<()>
     for path in &recipe.omitted {
         let at = inside(root, path);
         let removed = if at.is_dir() { fs::remove_dir_all(&at) } else { fs::remove_file(&at) };
-        removed.with_context(|| format!("omitting {path}"))?;
+        removed.map_err(|error| {
+            recipe.fault(path, format!("cannot omit {path}: {error}"), "name a path of what was copied above")
+        })?;
     }
     for path in &recipe.directories {
         stage::directories(root, &[path.trim_start_matches('/')])?;

@@ -172,7 +172,11 @@ pub struct Found {
 /// What is wrong with them.
 pub fn read(disk: &[u8]) -> Result<Vec<Found>> {
     let sectors = disk.len() as u64 / SECTOR;
-    ensure!(sectors > 2 * 34 && (disk.len() as u64).is_multiple_of(SECTOR), "{} bytes are no disk", disk.len());
+    ensure!(
+        sectors > 2 * 34 && (disk.len() as u64).is_multiple_of(SECTOR),
+        "{} bytes are no disk",
+        disk.len()
+    );
     ensure!(
         disk.get(450) == Some(&0xee) && disk.get(510..512) == Some(&[0x55, 0xaa]),
         "the protective MBR is not there"

@@ -70,6 +70,8 @@ pub struct Recipe {
     pub programs: Vec<(String, String)>,
     /// Whether the root becomes an image.
     pub image: bool,
+    /// Every word, and where it is.
+    places: Vec<(String, Problem)>,
 }
 
 impl Recipe {
@@ -82,24 +84,44 @@ impl Recipe {
         for (number, whole) in (1..).zip(text.split('\n')) {
             let line = whole.split('#').next().unwrap_or_default();
             let words = line.split_whitespace().collect::<Vec<_>>();
-            if let Err((blamed, message, help)) = recipe.line(&words) {
-                let blamed = blamed.or(words.first().copied()).unwrap_or_default();
+            let place = |word: &str, message: String, help: String| {
                 // A word of the line: it begins where its own bytes do.
-                let at = (blamed.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize).min(whole.len());
+                let at = (word.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize).min(whole.len());
                 let column = whole.get(..at).unwrap_or_default().chars().count() + 1;
-                faults.push(Problem {
-                    line: number,
-                    column: u32::try_from(column).unwrap_or(u32::MAX),
-                    start: begin + at,
-                    end: begin + at + blamed.len(),
-                    key: String::new(),
-                    message,
-                    help,
-                });
+                let column = u32::try_from(column).unwrap_or(u32::MAX);
+                let (start, end) = (begin + at, begin + at + word.len());
+                Problem { line: number, column, start, end, key: String::new(), message, help }
+            };
+            match recipe.line(&words) {
+                Err((blamed, message, help)) => {
+                    let blamed = blamed.or(words.first().copied()).unwrap_or_default();
+                    faults.push(place(blamed, message, help));
+                }
+                Ok(()) => recipe.places.extend(
+                    words.iter().map(|word| ((*word).to_owned(), place(word, String::new(), String::new()))),
+                ),
             }
             begin += whole.len() + 1;
         }
         if faults.is_empty() { Ok(recipe) } else { Err(Faults(faults)) }
+    }
+
+    /// What turned out to be wrong with a word of the list once it was followed.
+    pub fn fault(&self, word: &str, message: impl Into<String>, help: impl Into<String>) -> Faults {
+        let (message, help) = (message.into(), help.into());
+        let place =
+            self.places.iter().rev().find(|(known, _)| known == word || known.trim_end_matches('/') == word);
+        let nowhere = Problem {
+            line: 1,
+            column: 1,
+            start: 0,
+            end: 0,
+            key: String::new(),
+            message: String::new(),
+            help: String::new(),
+        };
+        let place = place.map_or(nowhere, |(_, place)| place.clone());
+        Faults(vec![Problem { message, help, ..place }])
     }
 
     fn line<'t>(&mut self, words: &[&'t str]) -> Result<(), Wrong<'t>> {

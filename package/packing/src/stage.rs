@@ -3,9 +3,10 @@
 //! What holds afterwards, whatever the umask and whoever made the source: directories are 0755, files 0644 or 0755,
 //! and there is nothing setuid, no device node, no socket. Owners and times are set by `mkfs.erofs`.
 
+use crate::check::Unfit;
 use crate::sha256;
 use crate::stamp::sorted_entries;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
@@ -117,10 +118,12 @@ fn share_with(path: &Path, known: &mut Known) -> Result<()> {
 fn refuse_privileged(path: &Path, about: &fs::Metadata) -> Result<()> {
     let kind = about.file_type();
     if !(kind.is_dir() || kind.is_file() || kind.is_symlink()) {
-        bail!("{} is a device node, socket or pipe; an image may only hold files", path.display());
+        let what = "is a device node, socket or pipe\n  help: leave it out; an app's root has only directories, files and links";
+        return Err(Unfit(format!("{} {what}", path.display())).into());
     }
     if kind.is_file() && about.permissions().mode() & 0o6000 != 0 {
-        bail!("{} is setuid or setgid; remove the bit or the file", path.display());
+        let what = "is setuid or setgid\n  help: remove the bit (chmod ug-s), or the file";
+        return Err(Unfit(format!("{} {what}", path.display())).into());
     }
     Ok(())
 }
