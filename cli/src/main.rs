@@ -7,6 +7,7 @@ mod act;
 mod apps;
 mod bus;
 mod diagnostic;
+mod doctor;
 mod exit;
 mod image;
 mod local;
@@ -117,6 +118,8 @@ enum Command {
     /// What a device showed of itself, and what it should be.
     #[command(subcommand)]
     Attest(service::AttestAsked),
+    /// Say what this machine is missing for boxes, packages and devices, and whether a device and the service answer.
+    Doctor(doctor::Asked),
     /// Print what completes the command line in a shell.
     Completions(shell::CompletionsAsked),
     /// Write manual pages, one for each command.
@@ -198,6 +201,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Feed(asked) => service::feed::run(asked),
         Command::Update(asked) => update::run(asked),
         Command::Attest(asked) => service::attest(asked),
+        Command::Doctor(asked) => doctor::run(asked),
         Command::Completions(asked) => shell::completions(&asked, Cli::command()),
         Command::Man(asked) => shell::man(&asked, Cli::command()),
         Command::ExitCodes => output::answer(&exit::json(), exit::table),

@@ -133,6 +133,30 @@ pub fn ready() -> Result<(), Error> {
 }
 
 /// The cgroup v2 mount of this machine.
+///
+/// # Errors
+/// [`Error::NoCgroup`].
+pub fn cgroup() -> Result<PathBuf, Error> {
+    cgroup_root()
+}
+
+/// Whether this machine's kernel handles every right that a box's Landlock ruleset names: one is made, and let go of.
+///
+/// # Errors
+/// [`Error::Box`] with what it does not.
+pub fn landlock() -> Result<(), Error> {
+    let text = "[app]\nid = \"com.example.a\"\nversion = \"1.0.0\"\nexec = [\"/a\"]\n";
+    let manifest = policy::check(text, &policy::Board::default())
+        .map_err(|all| Error::Manifest(all.iter().map(ToString::to_string).collect()))?;
+    // Nothing of this machine is to be reached by it: it is of an empty directory.
+    let mut rules = policy::compile(&manifest).landlock;
+    rules.fs.clear();
+    let nowhere = tempfile::tempdir().context("can not make a directory")?;
+    let root = fs::File::open(nowhere.path()).context("can not open a directory")?;
+    sandboxd::rules::ruleset(root.as_fd(), &rules).map(drop).map_err(Error::Box)
+}
+
+/// The cgroup v2 mount of this machine.
 fn cgroup_root() -> Result<PathBuf, Error> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("can not read the mounts")?;
     let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).ok_or(Error::NoCgroup)?;

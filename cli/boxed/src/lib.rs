@@ -32,7 +32,7 @@ mod task;
 mod watch;
 
 pub use app::App;
-pub use build::{Network, ready};
+pub use build::{Network, cgroup, landlock, ready};
 pub use error::Error;
 pub use learn::{Learned, learn, newly_refused};
 pub use record::Record;
