@@ -1,18 +1,33 @@
 //! The app's certificate and key for `rustls`, by `os.gabion.Certificate`.
 //!
-//! The manifest needs `[uses] "os.gabion.Certificate" = ["GetChain", "GetAuthorities", "Sign"]`. The key never leaves the
+//! The manifest needs `[uses] "os.gabion.Certificate" = ["GetChain", "GetAuthorities", "Sign"]`.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use gabion::certificate::Identity;
+//!
+//! let identity = Identity::of_app()?;
+//! let roots = identity.authorities()?.roots; // or the public ones, or the broker's own
+//! let mut config =
+//!     rustls::ClientConfig::builder().with_root_certificates(roots).with_client_cert_resolver(Arc::new(identity));
+//! config.resumption = rustls::client::Resumption::disabled();
+//! # Ok::<(), gabion::certificate::CertificateError>(())
+//! ```
+//!
+//! The key never leaves the
 //! TPM: a handshake costs one signature of it. Certificates last a day; the chain is asked for at each handshake, so that
 //! a connection made tomorrow has tomorrow's. A session that is resumed has the certificate of its first handshake, or none if
 //! there was none: turn resumption off (`ClientConfig::resumption`, `ServerConfig::send_tls13_tickets` and `session_storage`).
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bus::client::{CallError, Connection};
-use bus::interfaces::certificate::{Client, Error as Failure, INTERFACE};
+use bus::interfaces::certificate::{Attest, AttestParameters, Client, Error as Failure, INTERFACE};
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -89,7 +104,8 @@ impl Identity {
     /// # Errors
     /// The interface is not granted.
     pub fn of_app() -> Result<Self, CertificateError> {
-        let again: fn() -> io::Result<Connection> = || Connection::granted(&INTERFACE);
+        let again: fn() -> io::Result<Connection> =
+            || Connection::at(&crate::bus_folder().join(INTERFACE.name));
         let client = Mutex::new(Client(again().map_err(CertificateError::Bus)?));
         Ok(Self(Arc::new(Line { client, again: Some(again) })))
     }
@@ -99,7 +115,13 @@ impl Identity {
         Self(Arc::new(Line { client: Mutex::new(Client(connection)), again: None }))
     }
 
-    /// The certificate, and those that lead to the root.
+    /// The certificate, and those that lead to the root: `os.gabion.Certificate.GetChain`.
+    ///
+    /// ```no_run
+    /// let chain = gabion::certificate::Identity::of_app()?.chain()?;
+    /// println!("{} bytes of DER", chain[0].len());
+    /// # Ok::<(), gabion::certificate::CertificateError>(())
+    /// ```
     ///
     /// # Errors
     /// There is none now.
@@ -114,7 +136,7 @@ impl Identity {
         chain.and_then(|chain| if chain.is_empty() { Err(CertificateError::Form) } else { Ok(chain) })
     }
 
-    /// Whom to trust when another device, or an app of one, is at the other end.
+    /// Whom to trust when another device, or an app of one, is at the other end: `os.gabion.Certificate.GetAuthorities`.
     ///
     /// # Errors
     /// They are not known yet.
@@ -132,6 +154,43 @@ impl Identity {
         Ok(Authorities { roots, revoked: revoked?.map(Into::into) })
     }
 
+    /// Signs a SHA-256 digest: `os.gabion.Certificate.Sign`. ECDSA on P-256; the signature is the DER sequence of r and s.
+    /// `rustls` does that by itself.
+    ///
+    /// ```no_run
+    /// # let digest = [0; 32];
+    /// let signature = gabion::certificate::Identity::of_app()?.sign_digest(&digest)?;
+    /// # Ok::<(), gabion::certificate::CertificateError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is no certificate now, or the TPM has more to do than this app may add to.
+    pub fn sign_digest(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CertificateError> {
+        let digest = STANDARD.encode(digest);
+        self.call(|client| Ok(decoded(&client.sign(&digest, ALGORITHM)?.signature)))?
+    }
+
+    /// Proves to somebody else what this device booted and which app is calling: `os.gabion.Certificate.Attest`, which says what is
+    /// in it. `nonce` is theirs, 8 to 32 bytes. The manifest needs `[uses] "os.gabion.Certificate" = ["Attest"]`.
+    ///
+    /// ```no_run
+    /// # let nonce = [0; 32];
+    /// let evidence = gabion::certificate::Identity::of_app()?.attest(&nonce)?;
+    /// println!("{} bytes of JSON", evidence.metadata().map_or(0, |file| file.len()));
+    /// # Ok::<(), gabion::certificate::CertificateError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is no certificate now, the nonce has no good length, or the TPM has more to do than this app may add to.
+    pub fn attest(&self, nonce: &[u8]) -> Result<File, CertificateError> {
+        let nonce = AttestParameters { nonce: STANDARD.encode(nonce).into() };
+        self.call(|client| {
+            let (reply, fds) = client.0.call_with_descriptors::<Attest>(&nonce, &[])?;
+            let index = usize::try_from(reply.evidence).unwrap_or(usize::MAX);
+            Ok(fds.into_iter().nth(index).map(File::from).ok_or(CertificateError::Form))
+        })?
+    }
+
     fn certified(&self) -> Option<Arc<CertifiedKey>> {
         // Without one the handshake goes on without, and the other end says that it wants one.
         let chain = self.chain().ok()?;
@@ -139,8 +198,8 @@ impl Identity {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CertificateError> {
-        let digest = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, message));
-        self.call(|client| Ok(decoded(&client.sign(&digest, ALGORITHM)?.signature)))?
+        let digest = ring::digest::digest(&ring::digest::SHA256, message);
+        self.sign_digest(digest.as_ref().try_into().map_err(|_| CertificateError::Form)?)
     }
 
     fn call<R>(
