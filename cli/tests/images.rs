@@ -243,6 +243,43 @@ fn mosquitto_of_a_container_image_runs_boxed() {
     });
 }
 
+/// The entry point does what that of the well-known image does for a user whom `/etc/passwd` does not name: it gives him a line.
+#[test]
+fn postgresql_of_a_container_image_runs_boxed() {
+    runs(&Image {
+        name: "postgres",
+        list: List::Text(
+            "package postgresql-15 postgresql-client-15 libpq5 libc6 libxml2 libicu72 liblzma5 libzstd1 liblz4-1 libssl3 libgssapi-krb5-2 \
+             libldap-2.5-0 libpam0g libsystemd0 libuuid1 libxslt1.1 zlib1g libstdc++6 libgcc-s1 libkrb5-3 libk5crypto3 libcom-err2 \
+             libkrb5support0 libkeyutils1 libsasl2-2 libaudit1 libcap2 libcap-ng0 libgcrypt20 libgpg-error0 libselinux1 libpcre2-8-0 \
+             libreadline8 libtinfo6 libgnutls30 libp11-kit0 libidn2-0 libunistring2 libtasn1-6 libnettle8 libhogweed6 libgmp10 libffi8 \
+             libdb5.3 liblz4-1 busybox-static\n\
+             copy /usr/lib/postgresql/15/bin/postgres\ncopy /usr/lib/postgresql/15/bin/initdb\ncopy /usr/lib/postgresql/15/bin/psql\n\
+             copy /usr/lib/postgresql/15/lib\nomit /usr/lib/postgresql/15/lib/bitcode\nomit /usr/lib/postgresql/15/lib/llvmjit.so\n\
+             copy /usr/share/postgresql/15\ncopy /bin/busybox\n\
+             link /bin/sh busybox\nlink /bin/mkdir busybox\nlink /bin/id busybox\nlink /bin/sleep busybox\nlink /etc/passwd /tmp/passwd\n",
+        ),
+        files: &[(
+            "entry.sh",
+            "set -e\n\
+             PATH=/usr/lib/postgresql/15/bin:$PATH\n\
+             echo \"app:x:$(id -u):$(id -g)::/data:/bin/sh\" > /tmp/passwd\n\
+             test -e /data/db || initdb -D /data/db -U postgres -A trust -N -E UTF8 --locale=C --no-instructions > /dev/null\n\
+             postgres -D /data/db -h 127.0.0.1 -k '' -c shared_buffers=8MB -c fsync=off &\n\
+             until psql -q -h 127.0.0.1 -U postgres -c 'select 1' > /dev/null 2>&1; do sleep 0.2; done\n\
+             psql -h 127.0.0.1 -U postgres -At -c 'drop table if exists t' -c 'create table t as select generate_series(1, 100000) a; checkpoint' \\\n\
+             -c \"select 'rows: ' || count(*) from t\"\n\
+             kill -INT $!\n\
+             wait $!\n",
+        )],
+        run: json!({ "Entrypoint": ["/bin/sh", "/entry.sh"], "Env": ["PATH=/usr/bin:/bin"], "ExposedPorts": { "5432/tcp": {} },
+            "Volumes": { "/data": {} }, "User": "postgres", "StopSignal": "SIGINT" }),
+        says: "rows: 100000",
+        // It ends by itself.
+        time: "60s",
+    });
+}
+
 #[test]
 fn static_program_in_rust_of_a_container_image_runs_boxed() {
     let place = tempfile::tempdir().unwrap();

@@ -100,6 +100,9 @@ pub(crate) struct ClaimedProcess {
     /// true lifts W^X for this app alone; false by default.
     #[cfg_attr(feature = "schema", schemars(with = "bool"))]
     pub(crate) jit: Option<Spanned<bool>>,
+    /// true lets its processes share memory by System V calls (shmget), which PostgreSQL needs; false by default.
+    #[cfg_attr(feature = "schema", schemars(with = "bool"))]
+    pub(crate) sysv_shm: Option<Spanned<bool>>,
     /// Environment variables; PATH, HOME and TMPDIR have defaults.
     #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, String>"))]
     pub(crate) environment: BTreeMap<Spanned<String>, Spanned<String>>,

@@ -63,6 +63,7 @@ fn facts(old: &Facts, new: &Facts, found: &mut Differences) {
         open_files,
         profile,
         jit,
+        sysv_shm,
         connect,
         listen,
         private,
@@ -113,6 +114,17 @@ fn facts(old: &Facts, new: &Facts, found: &mut Differences) {
         ),
         (true, false) => {
             found.add(Direction::Loss, "process.jit", "jit is off: W^X holds again".to_owned());
+        }
+        _ => {}
+    }
+    match (sysv_shm, new.sysv_shm) {
+        (false, true) => {
+            let text = "its processes may share memory by System V calls".to_owned();
+            found.add(Direction::Gain, "process.sysv_shm", text);
+        }
+        (true, false) => {
+            let text = "its processes may not share memory by System V calls any more".to_owned();
+            found.add(Direction::Loss, "process.sysv_shm", text);
         }
         _ => {}
     }
@@ -321,7 +333,7 @@ mod tests {
     }
 
     /// One line that gives more than no line, for every key that grants something.
-    const GRANTS: [(&str, &str, &str); 12] = [
+    const GRANTS: [(&str, &str, &str); 13] = [
         ("[resources]\nmemory = \"32MiB\"", "resources.memory", "memory up from 16MiB to 32MiB"),
         ("[resources]\ncpu = \"50%\"", "resources.cpu", "CPU time up from 20% to 50%"),
         ("[resources]\ntasks = 40", "resources.tasks", "processes and threads up from 16 to 40"),
@@ -333,6 +345,7 @@ mod tests {
             "open files per process up from 256 to 512",
         ),
         ("[process]\njit = true", "process.jit", "JIT IS ON"),
+        ("[process]\nsysv_shm = true", "process.sysv_shm", "System V"),
         ("[network]\nlisten = [\"80/tcp\"]", "network.listen", "may be reached at 80/tcp"),
         ("[network]\nconnect = [\"a.example:1/tcp\"]", "network.connect", "may connect to a.example:1/tcp"),
         ("[devices]\nserial = [\"/dev/ttyS1\"]", "devices", "may hold /dev/ttyS1 (serial)"),

@@ -199,14 +199,18 @@ fn syscall(manifest: &Manifest, call: &str) -> Verdict {
         {
             yes(format!("{}, which lifts W^X", manifest.line("process.jit", true)))
         }
+        Answer::Allowed | Answer::AllowedIf(_) if facts.sysv_shm && name.starts_with("shm") => {
+            yes(manifest.line("process.sysv_shm", true))
+        }
         Answer::Allowed => yes(format!("{profile} and the lines below [network] and [uses] allow `{name}`")),
         Answer::AllowedIf(what) => {
             yes(format!("{profile} and the lines below [network] and [uses] allow `{name}` {what}"))
         }
         Answer::Killed => no(format!("`{name}` kills: no line can grant it")),
-        Answer::Absent => {
-            no(format!("`{name}` seems not to exist (ENOSYS) in any box: no line can grant it"))
-        }
+        Answer::Absent => match remedy(facts, number).as_str() {
+            "" => no(format!("`{name}` seems not to exist (ENOSYS) in any box: no line can grant it")),
+            remedy => no(format!("`{name}` seems not to exist (ENOSYS){remedy}")),
+        },
         Answer::Refused => {
             no(format!("{profile} does not allow `{name}`: it fails with EPERM{}", remedy(facts, number)))
         }
@@ -225,10 +229,13 @@ fn remedy(facts: &Facts, number: i64) -> String {
     }
     let jit = Facts { jit: true, ..facts.clone() };
     if seccomp::answer(&jit, number) == Answer::Allowed {
-        "; `[process] jit = true` would".to_owned()
-    } else {
-        String::new()
+        return "; `[process] jit = true` would".to_owned();
     }
+    let shm = Facts { sysv_shm: true, ..facts.clone() };
+    if seccomp::answer(&shm, number) != Answer::Refused {
+        return "; `[process] sysv_shm = true` would".to_owned();
+    }
+    String::new()
 }
 
 fn bus(manifest: &Manifest, interface: &InterfaceName, method: &MethodName) -> Verdict {
@@ -334,6 +341,7 @@ serial = ["/dev/ttyS1"]
         assert!(call("clone3").because.contains("ENOSYS"));
         assert!(call("sched_setaffinity").because.contains("network-server"));
         assert!(call("memfd_create").because.contains("jit = true"));
+        assert!(call("shmget").because.contains("sysv_shm = true"));
         assert!(!call("no_such_call").allowed);
         assert_eq!(call(&libc::SYS_ptrace.to_string()), call("ptrace"));
     }

@@ -129,6 +129,7 @@ pub(crate) struct Facts {
     pub(crate) open_files: u32,
     pub(crate) profile: Profile,
     pub(crate) jit: bool,
+    pub(crate) sysv_shm: bool,
     pub(crate) connect: Vec<HostPort>,
     pub(crate) listen: Vec<Listen>,
     pub(crate) private: Vec<Host>,

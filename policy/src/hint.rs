@@ -17,7 +17,7 @@ pub(crate) fn wrong_kind_help(path: &str, written: &str) -> String {
         "lifecycle.watchdog" | "lifecycle.stop_timeout" => {
             format!("write a text with a unit, as \"{written}s\"")
         }
-        "process.jit" | "lifecycle.notify" | "system.host_pids" | "system.on_demand" => {
+        "process.jit" | "process.sysv_shm" | "lifecycle.notify" | "system.host_pids" | "system.on_demand" => {
             "write true or false".to_owned()
         }
         _ => format!("write a text in quotes, as \"{}\"", written.trim_matches('"')),
@@ -28,7 +28,7 @@ const TABLES: [&str; 8] =
     ["app", "resources", "process", "network", "devices", "uses", "provides", "lifecycle"];
 
 /// Keys by their table, for the author who wrote one in the wrong place. Tests hold it against the schema.
-const KEYS: [(&str, &str); 21] = [
+const KEYS: [(&str, &str); 22] = [
     ("id", "app"),
     ("version", "app"),
     ("exec", "app"),
@@ -40,6 +40,7 @@ const KEYS: [(&str, &str); 21] = [
     ("open_files", "resources"),
     ("profile", "process"),
     ("jit", "process"),
+    ("sysv_shm", "process"),
     ("environment", "process"),
     ("working_directory", "process"),
     ("connect", "network"),

@@ -109,7 +109,7 @@ pub fn candidates(given: &Manifest) -> Vec<Plan> {
 }
 
 fn wide(given: &Manifest, profile: Profile, jit: bool) -> Plan {
-    let mut facts = Facts { profile, jit, system: None, ..given.facts.clone() };
+    let mut facts = Facts { profile, jit, sysv_shm: true, system: None, ..given.facts.clone() };
     let board = Board::default();
     facts.memory = facts.memory.max(board.memory);
     facts.tmp = facts.memory;
@@ -261,6 +261,12 @@ fn lines(given: &Manifest, learnt: &Learnt, profile: Profile, board: &Board) -> 
     if facts.jit || learnt.jit.is_some() {
         let why = learnt.jit.clone().unwrap_or_else(|| NOT_SEEN.to_owned());
         w.line("process", "jit", "true".to_owned(), format!("W^X IS LIFTED: {why}"));
+    }
+    let shared = learnt.calls.iter().find(|((_, name), _)| matches!(name.as_str(), "shmget" | "shmat"));
+    if facts.sysv_shm || shared.is_some() {
+        let why =
+            shared.map_or_else(|| NOT_SEEN.to_owned(), |((_, name), by)| format!("{name}() was called {by}"));
+        w.line("process", "sysv_shm", "true".to_owned(), why);
     }
     for (name, value) in &facts.environment {
         w.plain("process", &format!("environment.{name}"), quoted(value.as_ref()));

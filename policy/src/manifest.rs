@@ -140,6 +140,7 @@ impl Checker<'_, '_> {
                 .unwrap_or(OPEN_FILES),
             profile: self.optional("process.profile", process.profile.as_ref()).unwrap_or(Profile::Default),
             jit: process.jit.as_ref().is_some_and(|jit| *jit.get_ref()),
+            sysv_shm: process.sysv_shm.as_ref().is_some_and(|shm| *shm.get_ref()),
             environment: self.environment(&process.environment),
             working_directory: self.directory(process.working_directory.as_ref())?,
             connect: self.list("network.connect", network.connect.as_ref()),

@@ -242,6 +242,7 @@ fn read_process(s: &mut Section<'_, '_, '_>) -> ClaimedProcess {
     ClaimedProcess {
         profile: s.take("profile"),
         jit: s.take("jit"),
+        sysv_shm: s.take("sysv_shm"),
         environment,
         working_directory: s.take("working_directory"),
     }

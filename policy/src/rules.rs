@@ -79,7 +79,8 @@ fn identity(facts: &Facts, system: bool, found: &mut Vec<Broken>) {
         add(found, "system.capabilities", "a capability that no box may have", "remove it");
     }
     // What a filter has of sockets is what its program needs of them: only ports and W^X would ask for more.
-    let others = facts.profile != Profile::Strict || facts.jit || facts.ports().next().is_some();
+    let others =
+        facts.profile != Profile::Strict || facts.jit || facts.sysv_shm || facts.ports().next().is_some();
     if facts.filter().is_some() && others {
         let help = "write profile = \"strict\", and nothing below [network]";
         add(found, "system.filter", "a filter of its own leaves no room for other grants", help);

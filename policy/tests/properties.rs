@@ -32,6 +32,7 @@ impl Sketch {
 enum Grant {
     Profile(u8),
     Jit,
+    SysvShm,
     Listen(u16, bool),
     Connect(u8, u16, bool),
     Serial(u8),
@@ -50,6 +51,7 @@ fn grant() -> impl Strategy<Value = Grant> {
     prop_oneof![
         (0..3u8).prop_map(Grant::Profile),
         Just(Grant::Jit),
+        Just(Grant::SysvShm),
         (1u16.., any::<bool>()).prop_map(|(port, tcp)| Grant::Listen(port, tcp)),
         (0..4u8, 1u16.., any::<bool>()).prop_map(|(host, port, tcp)| Grant::Connect(host, port, tcp)),
         (0..4u8).prop_map(Grant::Serial),
@@ -88,6 +90,7 @@ fn sketch(grants: &[Grant]) -> Sketch {
                 sketch.set("process", "profile", format!("\"{}\"", PROFILES[usize::from(*n)]))
             }
             Grant::Jit => sketch.set("process", "jit", "true"),
+            Grant::SysvShm => sketch.set("process", "sysv_shm", "true"),
             Grant::Listen(port, tcp) => {
                 push("network", "listen".into(), format!("\"{port}/{}\"", proto(*tcp)))
             }

@@ -134,6 +134,9 @@ impl Refusal {
             Layer::Seccomp if matches!(name, "mprotect" | "mmap" | "pkey_mprotect") => {
                 Some("process.jit = true".to_owned())
             }
+            Layer::Seccomp if matches!(name, "shmget" | "shmat" | "shmctl" | "shmdt") => {
+                Some("process.sysv_shm = true".to_owned())
+            }
             Layer::Seccomp if name == "socket" => Some("network.connect or network.listen".to_owned()),
             Layer::Landlock if matches!(name, "connect" | "bind") => {
                 let (ip, port) = (self.address()?.ip(), self.address()?.port());

@@ -7,7 +7,7 @@ use crate::gabion;
 /// A table, a key, a value that is good, and some that are not; a value of another type is tried besides.
 type Key = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
-const KEYS: [Key; 22] = [
+const KEYS: [Key; 23] = [
     (
         "app",
         "id",
@@ -56,6 +56,7 @@ const KEYS: [Key; 22] = [
     ("resources", "open_files", "64", &["\"64\"", "1", "-5", "99999999"]),
     ("process", "profile", "\"default\"", &["\"\"", "\"none\"", "\"Strict\""]),
     ("process", "jit", "false", &["\"false\"", "0"]),
+    ("process", "sysv_shm", "true", &["\"true\"", "1"]),
     ("process", "working_directory", "\"/data\"", &["\"\"", "\"data\"", "\"/data/../etc\""]),
     (
         "process",

@@ -321,6 +321,30 @@ pub(super) fn device(rules: &mut Rules, class: DeviceClass) {
     rules.when(ioctl, text, &[&[one_of(1, requests)]]);
 }
 
+/// What databases need besides: they reserve room for a file before they write it, and each process is to end with the first.
+pub(super) fn network_server(rules: &mut Rules) {
+    rules.when(call!(SYS_fallocate), "reserving room", &[&[is(1, 0)]]);
+    let text = "naming itself and its memory, and the signal that it gets when its parent ends";
+    rules.when(call!(SYS_prctl), text, &[&[is(0, PR_SET_PDEATHSIG)]]);
+}
+
+const PR_SET_PDEATHSIG: u32 = 1;
+
+/// Flags of `shmget` that are refused: SHM_HUGETLB, whose pages no memory limit of a box counts.
+const SHM_HUGETLB: u32 = 0o4000;
+/// Flags of `shmat`: none, or SHM_RDONLY. Not SHM_EXEC: what one attachment writes, another would run. Not SHM_REMAP: it takes the place of
+/// what was there.
+const SHM_ATTACHED: &[u32] = &[0, 0o10_000];
+/// Commands of `shmctl`: IPC_RMID and IPC_STAT. Not IPC_SET, SHM_LOCK, nor what tells of other segments.
+const SHM_COMMANDS: &[u32] = &[0, 2];
+
+/// System V shared memory.
+pub(super) fn sysv_shm(rules: &mut Rules) {
+    rules.when(call!(SYS_shmget), "for pages that are counted", &[&[masked(2, SHM_HUGETLB, 0)]]);
+    rules.when(call!(SYS_shmat), "to read, or to read and write", &[&[one_of(2, SHM_ATTACHED)]]);
+    rules.when(call!(SYS_shmctl), "asking about a segment, and removing it", &[&[one_of(1, SHM_COMMANDS)]]);
+}
+
 /// The personality is asked for, never changed: `READ_IMPLIES_EXEC` makes every readable mapping executable.
 pub(super) fn personality_changed() -> [Check; 2] {
     [is_not(0, u32::MAX), is_not(0, 0)]

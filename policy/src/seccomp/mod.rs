@@ -78,11 +78,16 @@ fn killed(facts: &Facts) -> Rules {
 
 /// What seems not to exist and leaves no record.
 fn untraced(facts: &Facts) -> Rules {
-    let mut rules = answers::untraced();
+    let mut rules = seeming(facts);
     if facts.filter().is_none() && profiles::sockets(facts).internet() {
         arguments::asking_for_links(&mut rules);
     }
     rules
+}
+
+/// What seems not to exist whatever its arguments, in this box: what a wider profile has is there.
+fn seeming(facts: &Facts) -> Rules {
+    answers::untraced().without(&profiles::allowed(facts))
 }
 
 /// What the programs answer to a syscall by number, for `explain`.
@@ -90,7 +95,7 @@ pub(crate) fn answer(facts: &Facts, number: i64) -> Answer {
     if killed(facts).of(number) == Some(&When::Always) {
         return Answer::Killed;
     }
-    if answers::absent().of(number).is_some() || answers::untraced().of(number).is_some() {
+    if answers::absent().of(number).is_some() || seeming(facts).of(number).is_some() {
         return Answer::Absent;
     }
     match profiles::allowed(facts).of(number) {

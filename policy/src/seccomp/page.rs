@@ -56,9 +56,10 @@ pub fn profiles_page() -> String {
         if profile >= Profile::Default {
             arguments::default(&mut rules);
         }
-        if profile < Profile::NetworkServer {
-            of_arguments(&mut page, &rules, &narrower);
+        if profile >= Profile::NetworkServer {
+            arguments::network_server(&mut rules);
         }
+        of_arguments(&mut page, &rules, &narrower);
         narrower = rules;
     }
     grants(&mut page);
@@ -130,6 +131,11 @@ fn grants(page: &mut String) {
     of_arguments(page, &rules, &Rules::default());
     page.push_str("\n`jit = true`, which lifts W^X:\n\n");
     of_groups(page, profiles::JIT);
+    page.push_str("\n`sysv_shm = true`, memory that processes of the box share by System V calls:\n\n");
+    of_groups(page, profiles::SYSV_SHM);
+    let mut rules = Rules::default();
+    arguments::sysv_shm(&mut rules);
+    of_arguments(page, &rules, &Rules::default());
     page.push_str("\n`[devices]`: requests (`ioctl`) of the kind of device that is granted.\n");
 }
 

@@ -5,7 +5,7 @@
 //! without is left out there too, by name.
 //!
 //! Deliberately never allowed: `seccomp`, `execveat` (runs descriptors, which Landlock does not see on a memfd),
-//! `memfd_create` without `jit`, SysV IPC, message queues, new namespaces, `ptrace` and its kind.
+//! `memfd_create` without `jit`, SysV semaphores and messages, message queues, new namespaces, `ptrace` and its kind.
 
 use super::arguments::{self, Sockets};
 use super::daemons;
@@ -21,7 +21,8 @@ impl Profile {
     pub const fn version(self) -> u32 {
         match self {
             Self::Strict => 2,
-            Self::Default | Self::NetworkServer => 3,
+            Self::Default => 3,
+            Self::NetworkServer => 4,
         }
     }
 }
@@ -41,6 +42,7 @@ pub(crate) fn allowed(facts: &Facts) -> Rules {
     }
     if facts.profile >= Profile::NetworkServer {
         allow(&mut rules, NETWORK_SERVER);
+        arguments::network_server(&mut rules);
     }
     let sockets = sockets(facts);
     if sockets.any() {
@@ -53,7 +55,17 @@ pub(crate) fn allowed(facts: &Facts) -> Rules {
     if facts.jit {
         allow(&mut rules, JIT);
     }
+    if facts.sysv_shm {
+        sysv_shm(&mut rules);
+    }
     rules
+}
+
+/// System V shared memory, with `sysv_shm`: a segment is the box's own (its IPC namespace goes with it), and its pages are charged to
+/// the box. Never executable, `jit` or not: a segment attached twice, to write it and to run it, is memory that W^X does not see.
+fn sysv_shm(rules: &mut Rules) {
+    allow(rules, SYSV_SHM);
+    arguments::sysv_shm(rules);
 }
 
 /// Which sockets the box may make.
@@ -170,8 +182,13 @@ const MORE_FILES_BY_PATH: &[super::rule::Call] = calls![SYS_creat SYS_link SYS_s
 const MORE_FILES_BY_PATH: &[super::rule::Call] = calls![SYS_linkat SYS_symlinkat];
 
 /// What tuned servers need besides.
-pub(super) const NETWORK_SERVER: &[Group] =
-    &[Group { purpose: "placing its threads", calls: calls![SYS_sched_setaffinity SYS_setpriority] }];
+pub(super) const NETWORK_SERVER: &[Group] = &[
+    Group { purpose: "placing its threads", calls: calls![SYS_sched_setaffinity SYS_setpriority] },
+    Group {
+        purpose: "a database: signals read from a descriptor, pages of a file written, and written out, together",
+        calls: calls![SYS_signalfd4 SYS_pwritev SYS_sync_file_range],
+    },
+];
 
 /// What sockets of any family need once they exist; which exist is a matter of arguments.
 pub(super) const SOCKETS: &[Group] = &[Group {
@@ -188,6 +205,10 @@ pub(super) const JIT: &[Group] = &[Group {
     calls: calls![SYS_mmap SYS_mprotect SYS_pkey_mprotect SYS_pkey_alloc SYS_pkey_free SYS_memfd_create],
 }];
 
+/// What System V shared memory needs whatever the arguments.
+pub(super) const SYSV_SHM: &[Group] =
+    &[Group { purpose: "giving a segment of memory back", calls: calls![SYS_shmdt] }];
+
 /// Every syscall that some manifest can be allowed, for looking up names.
 pub(crate) fn everything() -> Rules {
     let mut rules = Rules::default();
@@ -196,11 +217,13 @@ pub(crate) fn everything() -> Rules {
     }
     arguments::strict(&mut rules);
     arguments::default(&mut rules);
+    arguments::network_server(&mut rules);
     arguments::sockets(&mut rules, Sockets { unix: true, tcp: true, udp: true });
     for class in DeviceClass::ALL {
         arguments::device(&mut rules, class);
     }
     daemons::every(&mut rules);
+    sysv_shm(&mut rules);
     allow(&mut rules, JIT);
     rules
 }

@@ -27,7 +27,7 @@ pub(crate) const NOT_SEEN: &[Reason] = &[
     ("sendmmsg", "glibc asks a name server for both kinds of address at once; only with UDP"),
 ];
 
-/// Seen, and left out of every profile: what the program does without it. All but `execveat`, `getgroups`, `pidfd_open`
+/// Seen, and left out of every profile, or of all but `network-server` where that is said: what the program does without it. All but `execveat`, `getgroups`, `pidfd_open`
 /// and the family of `chown` seem not to exist and leave no record (`answers::untraced`), because they are made often.
 pub(crate) const LEFT_OUT: &[Reason] = &[
     ("clone3", "its flags lie in memory, where no filter sees them: libc uses clone"),
@@ -50,7 +50,10 @@ pub(crate) const LEFT_OUT: &[Reason] = &[
     ("copy_file_range", "cp, and std of Rust, read and write"),
     ("fadvise64", "advice"),
     ("fstatfs", "what walks directories asks on what kind of file system it is, and does without an answer"),
-    ("fallocate", "posix_fallocate says that it cannot; no program of Debian's reserved space"),
+    (
+        "fallocate",
+        "posix_fallocate says that it cannot, for which programs write; PostgreSQL does not, and has it with network-server",
+    ),
     ("select", "musl's select; glibc's is pselect6, and poll and epoll do the same"),
     ("getxattr", "files of apps have no attributes: ls, cp and tar take it that there are none"),
     ("fgetxattr", "as getxattr"),

@@ -2,7 +2,7 @@
 //!
 //! One file for each program, a call on each line by its kernel name; `#` begins a comment. Files in the folder itself
 //! are of unmodified Debian programs, which must work under `default`; those in `strict` of static ones, in
-//! `jit` of those that need that besides, in `network-server` of tuned servers, in `system` of the system's own, named as their filter is in the manifest.
+//! `jit` and `sysv_shm` of those that need that besides, in `network-server` of tuned servers, in `system` of the system's own, named as their filter is in the manifest.
 
 use super::super::reasons::{DAEMON_LEFT_OUT, DAEMON_NOT_SEEN, LEFT_OUT, NOT_SEEN};
 use super::super::surface;
@@ -85,7 +85,10 @@ fn profiles() -> [(Facts, &'static [&'static str]); 4] {
         (facts_of(Profile::Strict, false, "", false), &["strict"]),
         (facts_of(Profile::Strict, false, GRANTS, true), &["strict", ""]),
         (facts_of(Profile::Default, true, GRANTS, true), &["strict", "", "jit"]),
-        (facts_of(Profile::NetworkServer, true, GRANTS, true), &["strict", "", "jit", "network-server"]),
+        (
+            Facts { sysv_shm: true, ..facts_of(Profile::NetworkServer, true, GRANTS, true) },
+            &["strict", "", "jit", "network-server", "sysv_shm"],
+        ),
     ]
 }
 
@@ -167,8 +170,9 @@ fn reason_that_evidence_makes_idle_is_refused() {
             .any(|(facts, folders)| reached(facts).contains(*call) && !all(folders).contains(*call));
         assert!(helps, "{call} is in evidence or not allowed: no reason is needed");
     }
-    let [.., (widest, _)] = &profiles;
-    let (seen, reached) = (all(&["strict", "", "jit", "network-server"]), reached(widest));
+    // What only tuned servers have is left out of what most programs have.
+    let [_, _, (widest, _), _] = &profiles;
+    let (seen, reached) = (all(&["strict", "", "jit", "network-server", "sysv_shm"]), reached(widest));
     for (call, _) in LEFT_OUT {
         assert!(seen.contains(*call), "{call} is in no evidence: it needs no reason to be left out");
         assert!(!reached.contains(*call), "{call} is allowed: it is not left out");

@@ -58,8 +58,14 @@ fn combinations() -> Vec<Facts> {
     all.extend(
         devices.map(|device| facts(Profile::Default, false, &format!("[devices]\n{device}\n"), false)),
     );
+    all.extend(Profile::ALL.iter().flat_map(|profile| [shm(*profile, false), shm(*profile, true)]));
     all.extend(SystemFilter::ALL.iter().map(|filter| daemon(*filter)));
     all
+}
+
+/// As [`facts`], with System V shared memory.
+fn shm(profile: Profile, jit: bool) -> Facts {
+    Facts { sysv_shm: true, ..facts(profile, jit, "", false) }
 }
 
 /// The facts of one of the system's programs with a filter of its own.
@@ -245,7 +251,10 @@ fn tables_dangerous_calls_are_never_allowed() {
     for facts in combinations() {
         // Tables of the firewall that it was handed; it can make none and load nothing, which is bpf's command 0 and 5.
         let net = facts.filter() == Some(SystemFilter::Net);
-        for number in never.into_iter().filter(|number| !net || *number != libc::SYS_bpf) {
+        // A segment is attached where the manifest says so, and never to run what is in it: see below.
+        let shm = facts.sysv_shm;
+        let never = never.into_iter().filter(|number| !net || *number != libc::SYS_bpf);
+        for number in never.filter(|number| !shm || *number != libc::SYS_shmat) {
             assert!(
                 !matches!(answer(&facts, number), Answer::Allowed | Answer::AllowedIf(_)),
                 "{number} {facts:?}"
@@ -336,6 +345,41 @@ fn program_nothing_becomes_executable_without_jit() {
         assert_eq!(ask(&facts, libc::SYS_pkey_mprotect as u32, [0; 6]), EPERM);
         // Not even with MFD_NOEXEC_SEAL, which keeps it from `execve` and not from `mmap`.
         assert_eq!(ask(&facts, libc::SYS_memfd_create as u32, [0, 8, 0, 0, 0, 0]), EPERM);
+    }
+}
+
+#[test]
+fn program_shared_segments_are_granted_and_never_executable() {
+    let calls = [libc::SYS_shmget, libc::SYS_shmat, libc::SYS_shmctl, libc::SYS_shmdt].map(|n| n as u32);
+    let [get, attach, control, detach] = calls;
+    for profile in Profile::ALL {
+        for jit in [false, true] {
+            let (without, with) = (facts(*profile, jit, "", true), shm(*profile, jit));
+            calls.iter().for_each(|call| assert_eq!(ask(&without, *call, [0; 6]), EPERM, "{call}"));
+            assert_eq!(
+                ask(&with, get, [0, 4096, 0o3600, 0, 0, 0]),
+                ALLOW,
+                "IPC_CREAT | IPC_EXCL, as PostgreSQL"
+            );
+            assert_eq!(ask(&with, get, [0, 4096, 0o5600, 0, 0, 0]), EPERM, "SHM_HUGETLB");
+            assert_eq!(ask(&with, attach, [0, 0, 0, 0, 0, 0]), ALLOW);
+            for flags in [0o100_000, 0o110_000, 0o40_000, 0o100_000 | 1 << 32] {
+                assert_eq!(ask(&with, attach, [0, 0, flags, 0, 0, 0]), EPERM, "{flags:o}");
+            }
+            assert_eq!(
+                (ask(&with, control, [0; 6]), ask(&with, control, [0, 2, 0, 0, 0, 0])),
+                (ALLOW, ALLOW)
+            );
+            for command in [1, 3, 11, 12, 13, 14, 15] {
+                assert_eq!(ask(&with, control, [0, command, 0, 0, 0, 0]), EPERM, "{command}");
+            }
+            assert_eq!(ask(&with, detach, [0; 6]), ALLOW);
+            for other in
+                [libc::SYS_semget, libc::SYS_semop, libc::SYS_msgget, libc::SYS_msgsnd, libc::SYS_msgrcv]
+            {
+                assert_eq!(ask(&with, other as u32, [0; 6]), EPERM, "{other}");
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::facts::Profile;
 const RULES: [(Profile, u32, u64); 3] = [
     (Profile::Strict, 2, 0xc2c50c9af6afe52a),
     (Profile::Default, 3, 0xb44813ade85d4dd2),
-    (Profile::NetworkServer, 3, 0x86e41259d6ea0b4e),
+    (Profile::NetworkServer, 4, 0xa45c8c5e920d91be),
 ];
 
 #[cfg(target_arch = "x86_64")]
