@@ -16,7 +16,7 @@ use hyper::header::{CONTENT_RANGE, HOST, LOCATION, RANGE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::name;
 use crate::pace::Pace;
@@ -28,6 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LEAST_PER_MINUTE: u64 = 8 << 10;
 /// How often a server may send us elsewhere for a file.
 const HOPS_MAX: u32 = 3;
+/// How often a server that fails is asked once more for a file, and how long it has for that, the second time twice as long. What
+/// takes many files would not come to its end otherwise: who reads begins anew where one is missing.
+const AGAIN_MAX: u32 = 2;
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A folder on a web server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +213,8 @@ impl<C: Connect> Http<C> {
             Place::Metadata(name) => self.metadata.file(name),
             Place::Target(path) => self.targets.file(&name::url_path(path)),
         };
-        for _ in 0..=HOPS_MAX {
+        let (mut hops, mut failures) = (0, 0);
+        while hops <= HOPS_MAX {
             let response = self.ask(&file, part).await?;
             let status = response.status();
             match status {
@@ -220,10 +225,15 @@ impl<C: Connect> Http<C> {
                 // Stores that hide what is not there say that it is forbidden.
                 StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
                 _ if status.is_redirection() => {
+                    hops += 1;
                     let location =
                         response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
                     let elsewhere = location.and_then(|location| file.elsewhere(location));
                     file = elsewhere.ok_or_else(|| SourceError::Form("it sends us nowhere".to_owned()))?;
+                }
+                _ if status.is_server_error() && failures < AGAIN_MAX => {
+                    failures += 1;
+                    sleep(AGAIN * failures).await;
                 }
                 _ => return Err(SourceError::Refused(status.as_u16())),
             }
