@@ -58,6 +58,8 @@ impl Connect for Way {
             match TcpStream::connect((address, to.port)).await {
                 Ok(stream) if !to.secure => return Ok(Stream::Plain(stream)),
                 Ok(stream) => {
+                    // The first request is behind the end of the handshake, and does not wait until that is acknowledged.
+                    stream.set_nodelay(true)?;
                     let tls = match self.is_service(to) {
                         true => self.tls()?,
                         false => contact::tls::config(world(), None).map_err(io::Error::other)?,

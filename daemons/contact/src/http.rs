@@ -130,7 +130,11 @@ impl Connection {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
             match TcpStream::connect((address, service.port)).await {
-                Ok(stream) => return Self::over(service, stream, tls).await,
+                Ok(stream) => {
+                    // The first request is behind the end of the handshake, and does not wait until that is acknowledged.
+                    stream.set_nodelay(true).map_err(CallError::Connect)?;
+                    return Self::over(service, stream, tls).await;
+                }
                 Err(e) => last = e,
             }
         }
