@@ -25,6 +25,9 @@ async fn bytes(world: &World, begin: impl FnOnce(&World)) -> u64 {
     begin(world);
     world.until("it comes through", 6 * 3600, |world| world.knows(&path, Stage::Complete)).await;
     assert_eq!(world.board.version(), "1.3");
+    // Nobody is slow: time would have passed while something was on its way.
+    let said = world.board.said.borrow();
+    assert!(!said.iter().any(|line| line.contains("slowly")), "{said:#?}");
     world.outcomes(&path).last().unwrap().fetched
 }
 

@@ -151,6 +151,7 @@ impl Server {
                 if this.away.get() {
                     continue;
                 }
+                stream.set_nodelay(true).unwrap();
                 let (this, cut, acceptor) = (this.clone(), this.clone(), acceptor.clone());
                 spawn_local(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };

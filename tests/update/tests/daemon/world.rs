@@ -28,8 +28,8 @@ pub(crate) struct World {
 
 /// Runs `test`, on a clock that passes when nobody has anything to do.
 pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).on_thread_park(clock::settle).build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         clock::begin();
         test().await;
