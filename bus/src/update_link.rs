@@ -8,6 +8,7 @@
 //! sandboxd starts                                  sends it unasked
 //!
 //! state = Sync · Config(fd)? · Trust(fd)? · Service · System? · App* · (Installed | Settled)? · ClockSet? · Attested? · SyncEnd
+//! and later: Disk(fd), DiskGone, by itself
 //!
 //! the system:   Slot ──▶ sandboxd leaves one kernel image ──Slot(fds)──▶ updated writes the other slot
 //!               Kernel ──▶ ──Kernel(fd)──▶                     what runs now, for patches
@@ -62,6 +63,10 @@ pub enum ToUpdated {
     ClockSet,
     /// A round with the service went well since the device booted.
     Attested,
+    /// A disk with a repository of updates was put in: for reading.
+    Disk,
+    /// It is gone.
+    DiskGone,
     /// That was the state.
     SyncEnd,
     /// The root that runs and its hash tree, for reading; the other slot's root and hash tree, for writing.

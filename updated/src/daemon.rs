@@ -11,6 +11,7 @@ use bus::update_link::{CONFIG_MAX, FromUpdated, ToUpdated};
 use contact::config::Service;
 use tokio::task::spawn_local;
 
+use crate::carried::Carried;
 use crate::connect::Identity;
 use crate::driver::Driver;
 use crate::kept::Disk;
@@ -107,6 +108,11 @@ impl State {
                     self.keep(|kept| kept.on_trial.clear());
                 }
             }
+            ToUpdated::Disk => self.carried(fds.pop()),
+            ToUpdated::DiskGone => {
+                self.facts.borrow_mut().carried = None;
+                self.interrupt.notify_one();
+            }
             ToUpdated::Settled(why) => self.facts.borrow_mut().settled.push(why),
             // Part of the state: as an answer the desk has taken it.
             ToUpdated::Installed => self.facts.borrow_mut().on_trial = true,
@@ -119,6 +125,21 @@ impl State {
             | ToUpdated::Refused(_) => {}
         }
         self.wake.notify_one();
+    }
+
+    fn carried(&self, disk: Option<OwnedFd>) {
+        let allowed = self.facts.borrow().settings.as_ref().is_some_and(|settings| settings.disks);
+        if !allowed {
+            return self.say("a disk with updates was put in, and update.toml does not say disks = true");
+        }
+        match disk.ok_or("it can not be read".to_owned()).and_then(|disk| Carried::open(File::from(disk))) {
+            Ok(carried) => {
+                self.say("a disk with updates was put in");
+                self.facts.borrow_mut().carried = Some(carried);
+                self.interrupt.notify_one();
+            }
+            Err(why) => self.say(&format!("a disk with updates is passed over: {why}")),
+        }
     }
 
     fn configure(&self, text: Option<OwnedFd>) {

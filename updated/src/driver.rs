@@ -13,7 +13,6 @@ use service_api::{Few, Text};
 use tokio::task::spawn_local;
 use tokio::time::{Duration, Instant, sleep};
 use tuf::hex;
-use tuf::http::{Base, Http};
 
 use crate::connect;
 use crate::fetch::Way;
@@ -22,6 +21,7 @@ use crate::kept::Armed;
 use crate::link::AskError;
 use crate::notices::{Coming, Target as Which};
 use crate::retry::{Retry, Throttle, portion};
+use crate::road::{Repository, Road, base};
 use crate::service;
 use crate::settings::Settings;
 use crate::state::State;
@@ -127,7 +127,9 @@ impl Driver {
         }
         self.look_back();
         let way = self.state.way();
+        let carried = self.state.facts.borrow().carried.is_some();
         match &way {
+            None if carried => {}
             None => self.say_once(&self.state.why_no_way()),
             Some(way) => {
                 let asked = self.state.check_now.take();
@@ -142,11 +144,23 @@ impl Driver {
             return self.trial(&system).await.min(check_at);
         }
         let settings = self.state.facts.borrow().settings.clone();
-        let (Some(way), Some(settings), Some(answer)) = (way, settings, self.answer.clone()) else {
-            return check_at;
-        };
+        let Some(settings) = settings else { return check_at };
+        let Some((road, answer)) = self.road(way, &settings) else { return check_at };
         self.plan(&answer, &settings);
-        self.work(&way, &settings, &answer).await.min(check_at)
+        self.work(&road, &settings, &answer).await.min(check_at)
+    }
+
+    /// Where releases come from, and which: from what was carried here as long as there is something in it for this device, else
+    /// from the service.
+    fn road(&self, way: Option<connect::Way>, settings: &Settings) -> Option<(Road, Answer)> {
+        if let Some(carried) = self.state.facts.borrow().carried.clone() {
+            let answer = carried.answer();
+            let wanted = self.wanted(&answer, settings);
+            if wanted.os.is_some() || !wanted.apps.is_empty() || way.is_none() {
+                return Some((Road::Carried(carried.archive), answer));
+            }
+        }
+        Some((Road::Service(Box::new(way?)), self.answer.clone()?))
     }
 
     fn say_once(&mut self, text: &str) {
@@ -328,7 +342,9 @@ impl Driver {
     fn plan_after_check(&mut self) {
         let settings = self.state.facts.borrow().settings.clone();
         let on_trial = self.state.facts.borrow().system.as_ref().is_some_and(|system| system.trial);
-        if let (Some(answer), Some(settings), false) = (self.answer.clone(), settings, on_trial) {
+        if let (Some(settings), false) = (settings, on_trial)
+            && let Some((_, answer)) = self.road(self.state.way(), &settings)
+        {
             self.plan(&answer, &settings);
         }
     }
@@ -417,7 +433,7 @@ impl Driver {
     }
 
     /// Fetches, waits, applies. Gives when something is due again.
-    async fn work(&mut self, way: &connect::Way, settings: &Settings, answer: &Answer) -> Instant {
+    async fn work(&mut self, road: &Road, settings: &Settings, answer: &Answer) -> Instant {
         let mut next = self.settles_at.unwrap_or_else(|| Instant::now() + FOR_EVER);
         if self.remove_at <= Instant::now() {
             self.remove(answer, settings).await;
@@ -426,7 +442,7 @@ impl Driver {
         for os in [true, false] {
             let slot = if os { &mut self.os } else { &mut self.apps };
             let Some(mut job) = slot.take() else { continue };
-            let due = self.go_on(&mut job, way, settings, answer).await;
+            let due = self.go_on(&mut job, road, settings, answer).await;
             match due {
                 // What was applied is not there any more.
                 None => next = Instant::now(),
@@ -460,7 +476,7 @@ impl Driver {
     async fn go_on(
         &mut self,
         job: &mut Job,
-        way: &connect::Way,
+        road: &Road,
         settings: &Settings,
         answer: &Answer,
     ) -> Option<Instant> {
@@ -468,7 +484,7 @@ impl Driver {
             if job.at > Instant::now() {
                 return Some(job.at);
             }
-            if settings.metered && !self.state.insists.get() {
+            if settings.metered && road.is_network() && !self.state.insists.get() {
                 self.note_once(
                     job,
                     Told::Deferred,
@@ -482,7 +498,7 @@ impl Driver {
                 self.note_once(job, Told::Fetching, "");
             }
             self.show_with(job, Stage::Fetching);
-            if let Some(at) = self.fetch(job, way, settings, answer).await {
+            if let Some(at) = self.fetch(job, road, settings, answer).await {
                 return Some(at);
             }
             let now_s = self.state.now_s();
@@ -530,7 +546,7 @@ impl Driver {
             Next::Now => {
                 let since = job.ready_at.get_or_insert_with(Instant::now);
                 if since.elapsed() > LOOK_AGAIN
-                    && let Some(at) = self.look_again(job, way, settings, answer).await
+                    && let Some(at) = self.look_again(job, road, settings, answer).await
                 {
                     return Some(at);
                 }
@@ -555,17 +571,12 @@ impl Driver {
     }
 
     /// The repository.
-    fn source(
-        &mut self,
-        way: &connect::Way,
-        settings: &Settings,
-        answer: &Answer,
-    ) -> Option<Http<connect::Way>> {
-        if self.throttle.rate() != settings.bytes_per_s {
-            self.throttle = Throttle::new(settings.bytes_per_s);
+    fn source(&mut self, road: &Road, settings: &Settings, answer: &Answer) -> Option<Repository> {
+        let rate = settings.bytes_per_s.filter(|_| road.is_network());
+        if self.throttle.rate() != rate {
+            self.throttle = Throttle::new(rate);
         }
-        let base = base(way, answer.repository.as_str())?;
-        Some(Http::new(way.clone(), base.below("metadata/"), base.below("targets/")))
+        road.repository(answer)
     }
 
     /// Looks once more at what has waited for long; gives when it is tried again, or nothing when it may be applied. What can
@@ -573,11 +584,11 @@ impl Driver {
     async fn look_again(
         &mut self,
         job: &mut Job,
-        way: &connect::Way,
+        road: &Road,
         settings: &Settings,
         answer: &Answer,
     ) -> Option<Instant> {
-        let mut source = self.source(way, settings, answer)?;
+        let mut source = self.source(road, settings, answer)?;
         let mut from = Way { source: &mut source, throttle: &mut self.throttle, began: self.began };
         let why = match job.is_still_signed(&self.state, &mut from).await {
             Ok(true) | Err(JobError::Unreachable(_)) => return None,
@@ -596,11 +607,11 @@ impl Driver {
     async fn fetch(
         &mut self,
         job: &mut Job,
-        way: &connect::Way,
+        road: &Road,
         settings: &Settings,
         answer: &Answer,
     ) -> Option<Instant> {
-        let Some(mut source) = self.source(way, settings, answer) else {
+        let Some(mut source) = self.source(road, settings, answer) else {
             self.note_once(job, Told::Failed, "the service names no repository");
             return Some(Instant::now() + FOR_EVER);
         };
@@ -901,16 +912,6 @@ fn coming(os: bool, target: &crate::want::Target, stage: Stage) -> Coming {
 
 fn which(os: bool, of: &str) -> Which {
     if os { Which::Os } else { Which::App(of.to_owned()) }
-}
-
-/// Where the repository is: on the service, if it is no URL of its own.
-fn base(way: &connect::Way, repository: &str) -> Option<Base> {
-    if repository.contains("://") {
-        return Base::parse(repository);
-    }
-    let authority = way.service.address();
-    let authority = authority.strip_suffix("/tcp")?;
-    Base::parse(&format!("https://{authority}/{}", repository.trim_start_matches('/')))
 }
 
 /// As a manifest has it.

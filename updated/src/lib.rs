@@ -17,6 +17,7 @@
 //! | `link`, `state`, `daemon` | all of it, joined |
 
 mod back;
+pub mod carried;
 pub mod connect;
 pub mod daemon;
 pub mod driver;
@@ -27,6 +28,7 @@ pub mod link;
 pub mod notices;
 pub mod place;
 pub mod retry;
+pub mod road;
 pub mod serve;
 pub mod service;
 pub mod settings;

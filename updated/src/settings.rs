@@ -8,6 +8,7 @@
 //! metered = false                     # true: fetches when the owner says so, with `gabion update check`
 //! health_s = 600                      # a new system has to be well this long after the device booted
 //! trial_s = 60                        # a new app has to run this long
+//! disks = false                       # true: takes updates of disks that are put in
 //! stores = ["cdn.example.com:443"]    # where the repository's server may send us besides itself
 //! [[windows]]                         # applied in these times alone, UTC
 //! day = "monday"
@@ -55,6 +56,8 @@ pub struct Settings {
     pub bytes_per_s: Option<u64>,
     /// Fetched is when the owner says so.
     pub metered: bool,
+    /// Updates are taken of disks that are put in.
+    pub disks: bool,
     /// How long a new system has to become well, seconds since the device booted.
     pub health_s: u32,
     /// How long a new app has to run, seconds.
@@ -86,6 +89,8 @@ struct Claimed {
     bytes_per_s: Option<u64>,
     #[serde(default)]
     metered: bool,
+    #[serde(default)]
+    disks: bool,
     health_s: Option<u32>,
     trial_s: Option<u32>,
     #[serde(default)]
@@ -122,6 +127,7 @@ impl FromStr for Settings {
                 .map(|rate| within("bytes_per_s", rate, BYTES_PER_S))
                 .transpose()?,
             metered: claimed.metered,
+            disks: claimed.disks,
             health_s: within("health_s", claimed.health_s.unwrap_or(HEALTH_DEFAULT_S), HEALTH_S)?,
             trial_s: within("trial_s", claimed.trial_s.unwrap_or(TRIAL_DEFAULT_S), TRIAL_S)?,
             stores: claimed.stores.iter().map(|text| store(text)).collect::<Result<_, _>>()?,

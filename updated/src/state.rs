@@ -10,6 +10,7 @@ use contact::config::Service;
 use contact::http::printable;
 use tokio::sync::Notify;
 
+use crate::carried::Carried;
 use crate::connect::{Identity, Way};
 use crate::kept::{Disk, Kept};
 use crate::link::Desk;
@@ -56,6 +57,8 @@ pub struct Facts {
     pub trust: Option<Vec<u8>>,
     /// Apps that were installed together are on trial, as it was when sandboxd told everything.
     pub on_trial: bool,
+    /// What was carried here, on a disk.
+    pub carried: Option<Carried>,
     /// How trials of apps ended.
     pub settled: Vec<Option<String>>,
 }
@@ -73,6 +76,7 @@ impl Default for Facts {
             settings: None,
             trust: None,
             on_trial: false,
+            carried: None,
             settled: Vec::new(),
         }
     }

@@ -17,6 +17,7 @@ mod switch;
 mod tick;
 mod trial;
 mod update;
+mod update_disk;
 mod update_system;
 mod wiping;
 mod worker_box;

@@ -66,6 +66,7 @@ impl Daemon {
             self.update_flush();
         }
         self.update_overdue(now);
+        self.update_disks(now);
         let (due, later) = self.paused.drain(..).partition(|(until, _)| *until <= now);
         self.paused = later;
         let due: Vec<_> = due;

@@ -12,6 +12,7 @@ use bus::update_link::{FromUpdated, ToUpdated};
 use policy::HostPort;
 
 use super::Daemon;
+use super::update_disk::Disks;
 use super::update_system::Running;
 use crate::outbox::Outbox;
 use crate::poller::Ready;
@@ -28,6 +29,8 @@ pub(super) struct Update {
     greeted: bool,
     /// attestd had a good round with the service.
     attested: bool,
+    /// Disks that are put in.
+    pub(super) disks: Disks,
     /// What runs, on a disk with slots.
     pub(super) running: Option<Running>,
 }
@@ -46,7 +49,13 @@ impl Update {
     /// The next time something is due.
     pub(super) fn deadline_ms(&self, safe_mode: bool) -> Option<u64> {
         let trial = self.running.as_ref().and_then(|running| running.deadline_ms(safe_mode));
-        [self.outbox_ms(), trial].into_iter().flatten().min()
+        let disks = self.greeted.then(|| self.disks.deadline_ms());
+        [self.outbox_ms(), trial, disks].into_iter().flatten().min()
+    }
+
+    /// Whoever is there has been told everything.
+    pub(super) fn is_greeted(&self) -> bool {
+        self.greeted
     }
 }
 
@@ -79,6 +88,7 @@ impl Daemon {
         self.update.outbox.clear();
         self.update.greeted = true;
         self.update.running.iter_mut().for_each(Running::anew);
+        self.update.disks.anew();
         self.update_send(&ToUpdated::Sync, Vec::new());
         if let Some(settings) = updatefiles::given(&self.config, updatefiles::SETTINGS) {
             self.update_send(&ToUpdated::Config, vec![settings]);

@@ -9,7 +9,7 @@
 //! | [`metadata`], [`date`], [`custom`] | what is signed |
 //! | [`target`] | a target's bytes, checked as they come |
 //! | [`store`] | what is kept of it, so that a power cut leaves the old or the new |
-//! | [`source`], [`http`], [`pace`] | where files come from: a folder, or a web server |
+//! | [`source`], [`archive`], [`http`], [`pace`] | where files come from: a folder, one file, or a web server |
 //! | [`client`] | all of them put together |
 //!
 //! What holds: nothing is taken that the threshold of its role's keys has not signed; no role goes back while its keys stay;
@@ -18,6 +18,7 @@
 //!
 //! Deliberately not here: choosing a release, and writing it.
 
+pub mod archive;
 pub mod canonical;
 pub mod client;
 pub mod custom;

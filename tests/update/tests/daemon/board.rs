@@ -43,6 +43,8 @@ pub(crate) struct Board {
     pub(crate) trust: RefCell<Vec<u8>>,
     pub(crate) service: RefCell<String>,
     pub(crate) clock_set: Cell<bool>,
+    /// A disk that is in it.
+    pub(crate) disk: RefCell<Option<std::path::PathBuf>>,
     pub(crate) attested: Cell<bool>,
     /// A new app crashes in its trial.
     pub(crate) crashes: RefCell<Option<String>>,
@@ -86,6 +88,7 @@ impl Board {
             trust: RefCell::default(),
             service: RefCell::default(),
             clock_set: Cell::new(true),
+            disk: RefCell::default(),
             attested: Cell::new(true),
             crashes: RefCell::default(),
             broken: RefCell::default(),
@@ -141,6 +144,19 @@ impl Board {
     pub(crate) fn app(&self, app: App) {
         self.apps.borrow_mut().insert(app.id.clone(), app.clone());
         self.tell(&ToUpdated::App(app));
+    }
+
+    /// A disk is put in, or taken out.
+    pub(crate) fn disk(&self, disk: Option<std::path::PathBuf>) {
+        match &disk {
+            Some(disk) => {
+                if let Some(link) = &*self.link.borrow() {
+                    link.send_with(&ToUpdated::Disk, vec![File::open(disk).unwrap().into()]);
+                }
+            }
+            None => self.tell(&ToUpdated::DiskGone),
+        }
+        *self.disk.borrow_mut() = disk;
     }
 
     pub(crate) fn tell(&self, message: &ToUpdated) {
@@ -375,6 +391,9 @@ impl Board {
         }
         if self.attested.get() {
             link.send(&ToUpdated::Attested);
+        }
+        if let Some(disk) = &*self.disk.borrow() {
+            link.send_with(&ToUpdated::Disk, vec![File::open(disk).unwrap().into()]);
         }
         link.send(&ToUpdated::SyncEnd);
     }

@@ -8,7 +8,7 @@
 //! | `board` | `sandboxd`, the disk and the boot loader |
 //! | `world` | all of it |
 //! | `bus` | who calls the daemon |
-//! | `system`, `apps`, `deferral`, `faults`, `kills`, `process`, `torture` | tests |
+//! | `system`, `apps`, `deferral`, `faults`, `kills`, `offline`, `process`, `torture` | tests |
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
@@ -19,6 +19,7 @@ mod clock;
 mod deferral;
 mod faults;
 mod kills;
+mod offline;
 mod process;
 mod releases;
 mod server;

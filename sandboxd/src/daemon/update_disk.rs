@@ -1,0 +1,159 @@
+//! Disks that are put in: one that begins like a repository of updates is handed to `updated`, for reading.
+//!
+//! Nothing on it is read here but whether its first sector is what an archive begins with (`tuf::archive`), byte by byte, and
+//! nothing of it is mounted: the kernel's file systems see nothing that nobody signed. A disk is looked at once.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use bus::update_link::ToUpdated;
+
+use super::Daemon;
+use crate::console;
+
+/// How often is looked for disks, milliseconds.
+const LOOK_MS: u64 = 10_000;
+/// A tar header: its length, and what it has where for one of ours.
+const HEADER: usize = 512;
+const NAME: &[u8] = b"gabion-update.json\0";
+const MAGIC: (usize, &[u8]) = (257, b"ustar\x0000");
+/// Devices that are no disks: made by the kernel or by us.
+const NONE: [&str; 4] = ["loop", "dm-", "ram", "zram"];
+
+/// What was seen of disks.
+#[derive(Debug, Default)]
+pub(super) struct Disks {
+    /// Each with the kernel's number of the disk that is in it.
+    seen: BTreeSet<(String, String)>,
+    /// The one that updated has.
+    carried: Option<(String, String)>,
+    at_ms: u64,
+}
+
+/// What became of them.
+#[derive(Debug)]
+enum Change {
+    PutIn(String, File),
+    Gone,
+}
+
+impl Disks {
+    /// When they are looked for again.
+    pub(super) fn deadline_ms(&self) -> u64 {
+        self.at_ms
+    }
+
+    /// updated knows nothing.
+    pub(super) fn anew(&mut self) {
+        *self = Self::default();
+    }
+
+    fn look(&mut self, block: &Path, devices: &Path) -> Option<Change> {
+        let names = fs::read_dir(block).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let now: BTreeSet<(String, String)> = names
+            .filter(|name| !NONE.iter().any(|none| name.starts_with(none)))
+            .map(|name| (number(block, &name), name))
+            .map(|(number, name)| (name, number))
+            .collect();
+        let new: Vec<_> = now.difference(&self.seen).cloned().collect();
+        self.seen = now;
+        if self.carried.as_ref().is_some_and(|carried| !self.seen.contains(carried)) {
+            self.carried = None;
+            // What else came meanwhile is looked at when this was told.
+            new.iter().for_each(|disk| {
+                self.seen.remove(disk);
+            });
+            return Some(Change::Gone);
+        }
+        if self.carried.is_some() {
+            return None;
+        }
+        let found = new.into_iter().find_map(|disk| Some((archive(&devices.join(&disk.0))?, disk)));
+        found.map(|(file, disk)| {
+            self.carried = Some(disk.clone());
+            Change::PutIn(disk.0, file)
+        })
+    }
+}
+
+/// The kernel's number of the disk, another for each that is put in; a partition has its disk's.
+fn number(block: &Path, name: &str) -> String {
+    let place = block.join(name);
+    let read = |path: &Path| fs::read_to_string(path.join("diskseq")).ok();
+    let of_disk = || read(&fs::canonicalize(&place).ok()?.parent()?.to_owned());
+    read(&place).or_else(of_disk).unwrap_or_default()
+}
+
+/// The disk, if it begins with an archive.
+fn archive(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    let mut header = [0; HEADER];
+    file.read_exact_at(&mut header, 0).ok()?;
+    let (at, magic) = MAGIC;
+    (header.starts_with(NAME) && header.get(at..)?.starts_with(magic)).then_some(file)
+}
+
+impl Daemon {
+    /// Looks for disks, if it is time; `updated` is told everything else already.
+    pub(super) fn update_disks(&mut self, now_ms: u64) {
+        if self.update.disks.deadline_ms() > now_ms || !self.update.is_greeted() {
+            return;
+        }
+        self.update.disks.at_ms = now_ms + LOOK_MS;
+        match self.update.disks.look(Path::new("/sys/class/block"), Path::new("/dev")) {
+            None => {}
+            Some(Change::PutIn(name, file)) => {
+                console::say(format_args!("event update-disk name={name}"));
+                self.update_send(&ToUpdated::Disk, vec![file.into()]);
+            }
+            Some(Change::Gone) => {
+                console::say("event update-disk-gone");
+                self.update_send(&ToUpdated::DiskGone, Vec::new());
+                self.update.disks.at_ms = now_ms;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(place: &Path, name: &str, number: &str, bytes: &[u8]) {
+        fs::create_dir_all(place.join("block").join(name)).unwrap();
+        fs::create_dir_all(place.join("dev")).unwrap();
+        fs::write(place.join("block").join(name).join("diskseq"), number).unwrap();
+        fs::write(place.join("dev").join(name), bytes).unwrap();
+    }
+
+    fn header() -> Vec<u8> {
+        let mut header = vec![0; 2 * HEADER];
+        header[..NAME.len()].copy_from_slice(NAME);
+        header[MAGIC.0..MAGIC.0 + MAGIC.1.len()].copy_from_slice(MAGIC.1);
+        header
+    }
+
+    #[test]
+    fn disk_with_an_archive_is_handed_over_once_and_missed_when_it_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let (block, dev) = (place.path().join("block"), place.path().join("dev"));
+        let mut disks = Disks::default();
+        put(place.path(), "vda", "1", &[7; 4096]);
+        put(place.path(), "dm-0", "2", &header());
+        put(place.path(), "vdb", "3", b"short");
+        assert!(disks.look(&block, &dev).is_none());
+        put(place.path(), "sda", "4", &header());
+        assert!(matches!(disks.look(&block, &dev), Some(Change::PutIn(name, _)) if name == "sda"));
+        assert!(disks.look(&block, &dev).is_none());
+        // Another one, in the same place.
+        put(place.path(), "sda", "5", &header());
+        assert!(matches!(disks.look(&block, &dev), Some(Change::Gone)));
+        assert!(matches!(disks.look(&block, &dev), Some(Change::PutIn(_, _))));
+        fs::remove_dir_all(block.join("sda")).unwrap();
+        assert!(matches!(disks.look(&block, &dev), Some(Change::Gone)));
+        assert!(disks.look(&block, &dev).is_none());
+    }
+}

@@ -1,0 +1,142 @@
+//! Devices without a network, whose updates come on a disk.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use service_api::updates::Stage;
+use tuf::archive::Writer;
+
+use super::releases;
+use super::world::{World, run};
+
+const DISKS: &str = "product = \"box\"\ncatalog = \"acme\"\ndisks = true\n";
+
+impl World {
+    /// A disk with the whole repository, for these releases.
+    fn carried(&self, releases: &[String]) -> PathBuf {
+        let path = self.board.folder.path().join("disk.tar");
+        let list = serde_json::to_vec(&json!({"releases": releases})).unwrap();
+        let mut writer = Writer::new(File::create(&path).unwrap(), &list).unwrap();
+        for folder in ["metadata", "targets"] {
+            add(&mut writer, self.site.path(), Path::new(folder));
+        }
+        writer.finish().unwrap();
+        path
+    }
+
+    /// The device belongs to no service, and takes updates of disks.
+    fn alone(&self) {
+        self.server.away.set(true);
+        self.board.service.borrow_mut().clear();
+        self.board.clock_set.set(false);
+        self.board.attested.set(false);
+        *self.board.settings.borrow_mut() = DISKS.to_owned();
+    }
+}
+
+fn add(writer: &mut Writer<File>, site: &Path, folder: &Path) {
+    for entry in std::fs::read_dir(site.join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let below = folder.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => add(writer, site, &below),
+            false => {
+                let file = File::open(entry.path()).unwrap();
+                let length = file.metadata().unwrap().len();
+                writer.add(below.to_str().unwrap(), length, file).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn device_without_a_network_takes_system_and_apps_of_a_disk() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a", "com.example.b"]);
+        world.alone();
+        let all: Vec<String> =
+            apps.iter().map(releases::App::path).chain([world.systems[1].path()]).collect();
+        world.board.disk(Some(world.carried(&all)));
+        let renewed = |world: &World| {
+            world.board.version() == "1.2" && !world.board.trial.get() && world.versions() == ["2.0", "2.0"]
+        };
+        world.until("it is renewed", 3600, renewed).await;
+        assert!(world.server.asked.borrow().is_empty());
+        assert_eq!((world.board.armed_times.get(), world.board.installed_times.get()), (1, 1));
+        // Later there is a network: the service hears of it.
+        world.server.away.set(false);
+        let address = std::net::Ipv4Addr::LOCALHOST;
+        *world.board.service.borrow_mut() = world.server.toml(address);
+        world.board.clock_set.set(true);
+        world.board.boot();
+        let last = world.systems[1].path();
+        world.until("the service hears of it", 3600, |world| world.knows(&last, Stage::Complete)).await;
+    });
+}
+
+#[test]
+fn disk_is_held_to_what_the_service_is_held_to() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        world.alone();
+        // Of another product, of nobody, and what runs already.
+        let none = ["os/other/9.json".to_owned(), "os/box/7.json".to_owned(), world.systems[0].path()];
+        world.board.disk(Some(world.carried(&none)));
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = tokio::time::sleep(tokio::time::Duration::from_secs(3600)) => {}
+        }
+        // Somebody changed what is signed; a whole disk that is damaged is not one.
+        let path = world.carried(&[apps[0].path()]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let signatures: Vec<usize> =
+            (0..bytes.len() - 6).filter(|at| bytes[*at..].starts_with(b"\"sig\":")).collect();
+        signatures.iter().for_each(|at| bytes[at + 8..at + 12].copy_from_slice(b"0000"));
+        std::fs::write(&path, &bytes).unwrap();
+        world.board.disk(Some(path));
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = tokio::time::sleep(tokio::time::Duration::from_secs(3600)) => {}
+        }
+        assert_eq!((world.board.version().as_str(), world.versions()), ("1.1", vec!["1.0".to_owned()]));
+        assert_eq!((world.board.armed_times.get(), world.board.installed_times.get()), (0, 0));
+        let said = world.board.said.borrow().join("\n");
+        assert!(said.contains("refused"), "{said}");
+    });
+}
+
+#[test]
+fn disk_is_nobodys_business_unless_the_owner_says_so() {
+    run(|| async {
+        let world = World::new().await;
+        world.alone();
+        *world.board.settings.borrow_mut() = DISKS.replace("disks = true\n", "");
+        world.board.disk(Some(world.carried(&[world.systems[1].path()])));
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = tokio::time::sleep(tokio::time::Duration::from_secs(3600)) => {}
+        }
+        assert_eq!(world.board.version(), "1.1");
+        assert!(world.board.said.borrow().iter().any(|line| line.contains("disks = true")));
+    });
+}
+
+#[test]
+fn disk_that_is_taken_out_is_gone_on_with_when_it_is_back() {
+    run(|| async {
+        let world = World::new().await;
+        world.alone();
+        let disk = world.carried(&[world.systems[1].path()]);
+        for polls in [30, 60, 90] {
+            world.board.disk(Some(disk.clone()));
+            world.life(polls).await;
+            world.board.disk(None);
+            world.life(20).await;
+        }
+        world.board.disk(Some(disk));
+        world.until("it is renewed", 3600, |world| world.board.version() == "1.2").await;
+    });
+}
