@@ -88,6 +88,8 @@ impl Attestd {
         spawn_local(async move { said("bus", serve::run(serving).await) });
         let rounds = self.state.clone();
         spawn_local(async move { rounds.rounds().await });
+        let developer = self.state.clone();
+        spawn_local(async move { developer.developer().await });
         self.state.link.send(&FromAttestd::Hello);
         loop {
             let (message, fds) = self.state.link.receive().await?;
@@ -100,6 +102,7 @@ impl State {
     fn take(self: &Rc<Self>, message: ToAttestd, mut fds: Vec<OwnedFd>) {
         match message {
             ToAttestd::Sync => {
+                self.developer_anew();
                 self.apps.borrow_mut().clear();
                 self.reports.borrow_mut().clear();
                 self.escrow.borrow_mut().anew();
@@ -116,11 +119,15 @@ impl State {
                 self.name_server.set(name_server);
                 self.configure(&text);
             }
-            ToAttestd::ClockSet => self.round_is_due(),
+            ToAttestd::ClockSet => {
+                self.developer_clock();
+                self.round_is_due();
+            }
             ToAttestd::SyncEnd => {
                 if self.attested.get() {
                     self.link.send(&FromAttestd::Attested);
                 }
+                self.developer_known();
                 self.round_is_due();
             }
             ToAttestd::Unlock => self.unlock(fds),
@@ -268,14 +275,14 @@ impl State {
     }
 
     /// Has sandboxd keep what we know.
-    fn keep(&self) {
+    pub(crate) fn keep(&self) {
         match bulk::seal(c"attest-kept", &self.kept.borrow().bytes()) {
             Ok(memory) => self.link.send_with(&FromAttestd::Keep, vec![memory]),
             Err(e) => self.say(&format!("what the service says can not be kept: {e}")),
         }
     }
 
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.link.send(&FromAttestd::Say(printable(text)));
     }
 
@@ -436,6 +443,7 @@ impl State {
             Some(Held { subject: certificate.subject, uid, chain, expires_s })
         });
         let certificates: Vec<Held> = certificates.collect();
+        let permit = granted.permit;
         let count = certificates.len();
         let storage_key = self.identity.with(|tpm| tpm.storage_key()).ok();
         {
@@ -449,6 +457,7 @@ impl State {
             self.say(&format!("the authorities are not known: {}", printable(&e.to_string())));
         }
         self.say(&format!("attested device={} certificates={count}", device.as_str()));
+        self.permit_offered(permit.as_ref().map(|permit| permit.as_str()));
         self.keep();
     }
 

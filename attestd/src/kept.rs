@@ -4,6 +4,7 @@
 //! without his key. What is not understood is as if it were not there: the device enrols again.
 
 use evidence::Digest;
+use permit::Book;
 use serde::{Deserialize, Serialize};
 use service_api::device::CertificateSubject;
 use service_api::{Bytes, Code, DeviceId};
@@ -30,6 +31,9 @@ pub struct Kept {
     pub authorities: Vec<Bytes<DER_MAX>>,
     /// What that authority revoked, DER.
     pub revoked: Option<Bytes<DER_MAX>>,
+    /// The permit of a developer, and what is remembered of those before.
+    #[serde(default)]
+    pub permits: Book,
 }
 
 /// A certificate that we have.

@@ -14,10 +14,12 @@
 //! | `escrow` | a recovery key of the data device, for the service |
 //! | `serve` | `os.gabion.Certificate` |
 //! | `status` | `os.gabion.Identity` |
+//! | `developer` | `os.gabion.Permit`: developer mode |
 //! | `state`, `daemon` | all of it, joined |
 
 pub mod catalog;
 pub mod daemon;
+pub mod developer;
 pub mod escrow;
 pub mod floor;
 pub mod identity;

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bus::bulk;
 use bus::interfaces::certificate::*;
-use bus::interfaces::identity;
+use bus::interfaces::{identity, permit};
 use bus::server::{Answer, Call, Server};
 use bus::session::About;
 use serde::Serialize;
@@ -28,8 +28,8 @@ const ALGORITHM: &str = "ecdsa-p256-sha256";
 const DIGEST: i64 = 32;
 /// Shortest and longest nonce, bytes.
 const NONCE: std::ops::RangeInclusive<usize> = 8..=32;
-/// The update daemon. No app can be called so: ids below `os.gabion` are the system's own.
-const UPDATED: &str = "os.gabion.update";
+/// The update daemon, and the door for developers. No app can be called so: ids below `os.gabion` are the system's own.
+const DEVICES_OWN: [&str; 2] = ["os.gabion.update", "os.gabion.door"];
 /// Apps whose buckets are remembered.
 const BUCKETS_MAX: usize = 256;
 
@@ -60,6 +60,7 @@ pub async fn run(state: Rc<State>) -> std::io::Result<()> {
     let mut server = Server::new(about)?;
     server.serve(&INTERFACE, dispatch);
     server.serve(&identity::INTERFACE, identity::dispatch);
+    server.serve(&permit::INTERFACE, permit::dispatch);
     let (_done, answers) = bus_tokio::answers();
     bus_tokio::run(server, Serve { state, buckets: RefCell::default() }, answers).await
 }
@@ -137,7 +138,7 @@ impl Handler for Serve {
 
 /// Whose certificate the caller has: its own; and the update daemon, which speaks to the service for the device, the device's.
 fn who(app: &str, uid: u32) -> (&str, u32) {
-    if app == UPDATED { (DEVICE, 0) } else { (app, uid) }
+    if DEVICES_OWN.contains(&app) { (DEVICE, 0) } else { (app, uid) }
 }
 
 impl Serve {
@@ -188,8 +189,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn update_daemon_alone_is_the_device() {
+    fn daemons_that_speak_for_the_device_alone_are_the_device() {
         assert_eq!(who("os.gabion.update", 1004), (DEVICE, 0));
+        assert_eq!(who("os.gabion.door", 1008), (DEVICE, 0));
         assert_eq!(who("com.example.update", 10_000), ("com.example.update", 10_000));
     }
 }

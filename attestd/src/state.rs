@@ -8,6 +8,7 @@ use bus::attest_link::{FromAttestd, ToAttestd};
 use bus_tokio::Link;
 use tokio::sync::Notify;
 
+use crate::developer::Mode;
 use crate::escrow::Escrow;
 use crate::identity::Identity;
 use crate::kept::Kept;
@@ -49,6 +50,8 @@ pub struct State {
     pub escrow: RefCell<Escrow>,
     /// Why the last round failed, line by line; empty when none did.
     pub failure: RefCell<Vec<String>>,
+    /// Developer mode.
+    pub mode: Mode,
     /// There is something to do.
     pub wake: Notify,
     /// And it takes a round.
@@ -76,6 +79,7 @@ impl State {
             reports: RefCell::default(),
             escrow: RefCell::default(),
             failure: RefCell::default(),
+            mode: Mode::default(),
             wake: Notify::new(),
             due: Cell::new(false),
             attested: Cell::new(false),

@@ -14,6 +14,8 @@
 //!   App(fd) ──▶ attestd ──Record──▶ sandboxd keeps it ──Recorded──▶ attestd extends the TPM ──Measured──▶ launch
 //! once the data device is open, and once the system that runs is known to be good:
 //!   ──Raised──▶      Raise(fds) ──▶ attestd counts up in the TPM ──Raised──▶
+//! whenever it changes, and once it is known after the state was told:
+//!   attestd ──Developer──▶ sandboxd
 //! for a recovery key, once the data device is open:
 //!   Header ──▶ sandboxd ──Header(fds)──▶ attestd ──Rewrite(fd)──▶ sandboxd writes it ──Rewritten──▶ attestd tells the service
 //! ```
@@ -107,6 +109,17 @@ pub struct Package {
     pub certificate: bool,
 }
 
+/// A developer whom a permit lets put apps onto the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Developer {
+    /// SHA-256 of his certificate.
+    pub certificate: [u8; 32],
+    /// His key, on P-256.
+    pub x: [u8; 32],
+    /// The other half of it.
+    pub y: [u8; 32],
+}
+
 /// Ends or refusals of one app that are alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -159,6 +172,8 @@ pub enum FromAttestd {
     Rewrite,
     /// A round with the service went well: the device is what it says it is. Said again when the state is told again.
     Attested,
+    /// Who may put apps onto the device from now on; nobody, and what developers put there is to go. Not said while it is not known.
+    Developer(Option<Developer>),
     /// What the device does not go back behind: once the data device is open, and for each `Raise`.
     Raised(u32),
 }
@@ -223,7 +238,12 @@ mod tests {
         }
         let key = FromAttestd::Unlocked([[1; 32], [2; 32]], 16 << 20, 4096);
         let raised = FromAttestd::Raised(3);
-        for message in [FromAttestd::Hello, key, raised, FromAttestd::Record("{}".to_owned())] {
+        let developer =
+            FromAttestd::Developer(Some(Developer { certificate: [1; 32], x: [2; 32], y: [3; 32] }));
+        let nobody = FromAttestd::Developer(None);
+        for message in
+            [FromAttestd::Hello, key, raised, developer, nobody, FromAttestd::Record("{}".to_owned())]
+        {
             assert_eq!(FromAttestd::decode(&message.encode()), Some(message));
         }
     }

@@ -25,6 +25,10 @@ use std::path::{Path, PathBuf};
 
 /// The box on the device, which has the grants.
 pub const APP: &str = "os.gabion.devport";
+/// The box with the grants of whoever comes through the door of a device in developer mode, where the same is said over TLS.
+pub const DOOR: &str = "os.gabion.door";
+/// The TCP port of that door.
+pub const DOOR_PORT: u16 = 4226;
 /// Ports that a developer's machine has.
 pub const PORTS: usize = 4;
 /// What the ports are called, with the number of each (from 1) at the end.

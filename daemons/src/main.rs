@@ -13,9 +13,11 @@ fn main() -> io::Result<()> {
     match Path::new(&called).file_name().and_then(|name| name.to_str()) {
         Some("netd") => netd::run(),
         Some("attestd") => attestd::run(),
+        Some("door") => door::run(),
         Some("updated") => updated::run(),
-        _ => {
-            Err(io::Error::other(format!("no daemon is called {}: netd, attestd, updated", called.display())))
-        }
+        _ => Err(io::Error::other(format!(
+            "no daemon is called {}: netd, attestd, updated, door",
+            called.display()
+        ))),
     }
 }

@@ -20,7 +20,7 @@ pub struct Binaries {
 }
 
 /// Names of daemons that are one program, which goes by its name.
-const DAEMONS: [&str; 3] = ["attestd", "netd", "updated"];
+const DAEMONS: [&str; 4] = ["attestd", "door", "netd", "updated"];
 /// The programs of which tests have a weak build.
 const WEAK: [&str; 2] = ["init", "sandboxd"];
 

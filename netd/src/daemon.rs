@@ -149,9 +149,10 @@ impl Netd {
             return Ok(());
         };
         let id = mac.unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
-        // Nothing listens for tools yet: port 0 says that there is no way in.
+        // Port 0 says that there is no way in.
         let identity = mdns::Identity { id, port: 0 };
-        mdns::run(mdns::Inputs { settings: self.told.mdns.subscribe(), net, identity }).await
+        let door = self.policies.door.subscribe();
+        mdns::run(mdns::Inputs { settings: self.told.mdns.subscribe(), net, door, identity }).await
     }
 
     /// Has sandboxd keep the time that became known.

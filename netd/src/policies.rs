@@ -11,11 +11,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bus::devport::{DOOR, DOOR_PORT};
 use bus::network_link::{Act, FromNetd, Grants, Refusal};
 use firewall::Maps;
 use firewall::tables::Direction;
 use policy::Host;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::apps::{AppPolicy, Apps};
 use crate::dns::{Event, Learn};
@@ -39,6 +40,8 @@ pub struct Policies {
     /// Which name of its manifest an app's address was learnt for.
     hosts: RefCell<BTreeMap<(u32, IpAddr), String>>,
     gathered: RefCell<BTreeMap<(u32, Act, String, String), u32>>,
+    /// Where the door for a developer listens; 0 while there is none.
+    pub door: watch::Sender<u16>,
     news: Notify,
     watched: Cell<bool>,
 }
@@ -89,13 +92,19 @@ impl Policies {
         } else {
             rules.set(&policy).map_err(|e| told(&e))?;
         }
+        if grants.id == DOOR {
+            self.door.send_replace(DOOR_PORT);
+        }
         self.apps.borrow_mut().insert(grants.uid, policy);
         Ok(())
     }
 
     /// An app has no policy any more.
     pub fn gone(&self, uid: u32) {
-        self.apps.borrow_mut().remove(&uid);
+        let gone = self.apps.borrow_mut().remove(&uid);
+        if gone.is_some_and(|gone| gone.id == DOOR) {
+            self.door.send_replace(0);
+        }
         self.hosts.borrow_mut().retain(|(other, _), _| *other != uid);
         if let Some(rules) = &mut *self.rules.borrow_mut()
             && let Err(e) = rules.remove(uid)

@@ -83,9 +83,10 @@ fn device(number: u8, settings: watch::Receiver<Settings>) -> Result<()> {
         missing: None,
     };
     let (_net, net) = watch::channel(NetState { links: vec![link], ..NetState::default() });
-    let identity = Identity { id: "0011aabbccdd".into(), port: 7000 };
+    let identity = Identity { id: "0011aabbccdd".into(), port: 0 };
+    let (_door, door) = watch::channel(7000);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(run(Inputs { settings, net, identity }))?)
+    Ok(runtime.block_on(run(Inputs { settings, net, door, identity }))?)
 }
 
 /// Hears what is told to the group, and asks.

@@ -56,6 +56,7 @@ const TABLE: &[(&str, Methods)] = &[
             ("Configure", System),
         ],
     ),
+    ("os.gabion.Permit", &[("GetStatus", System), ("Take", System), ("Leave", System)]),
     ("os.gabion.Power", &[("Reboot", Apps), ("PowerOff", Apps)]),
     ("os.gabion.Time", &[("GetStatus", Apps)]),
     (

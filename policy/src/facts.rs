@@ -93,6 +93,8 @@ choice! {
         Attest = "attest",
         /// Fetching updates, writing them to where it is let, keeping how far they are, and on the bus.
         Update = "update",
+        /// Carrying frames between the bus and a developer, over TLS on a port of the network.
+        Door = "door",
     }
 }
 

@@ -21,10 +21,12 @@ pub const NETD: &str = "os.gabion.net";
 pub const ATTESTD: &str = "os.gabion.attest";
 /// What renews the system and the apps.
 pub const UPDATED: &str = "os.gabion.update";
+/// What lets a developer in while there is a permit.
+pub const DOOR: &str = "os.gabion.door";
 /// The first uid of a box.
 pub const FIRST_UID: u32 = 1000;
 /// Uids of the system's boxes. Below the apps' ([`crate::registry::FIRST_UID`]), above a distribution's daemons.
-const UIDS: [(&str, u32); 8] = [
+const UIDS: [(&str, u32); 9] = [
     (WORKER, 1000),
     ("os.gabion.testagent", 1001),
     (ROUTER, 1002),
@@ -33,6 +35,7 @@ const UIDS: [(&str, u32); 8] = [
     (ATTESTD, 1005),
     (DESK, 1006),
     ("os.gabion.devport", 1007),
+    (DOOR, 1008),
 ];
 /// Longest plan file read, bytes.
 const PLAN_MAX: u64 = policy::PLAN_MAX as u64;

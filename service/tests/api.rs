@@ -9,12 +9,13 @@ mod scenarios {
     pub(super) mod fleet;
     pub(super) mod lifecycle;
     pub(super) mod people;
+    pub(super) mod permits;
     pub(super) mod token;
     pub(super) mod updates;
 }
 
 use anyhow::{Context as _, Result};
-use scenarios::{artefacts, bodies, escrow, fleet, lifecycle, people, token, updates};
+use scenarios::{artefacts, bodies, escrow, fleet, lifecycle, people, permits, token, updates};
 use support::postgres::Postgres;
 use support::{Site, runtime, sqlite};
 
@@ -68,6 +69,8 @@ scenarios!(
     lifecycle::revoked_certificate_is_on_the_list_and_refused,
     escrow::recovery_key_is_asked_for_until_an_administrator_has_one,
     escrow::recovery_key_is_sealed_and_the_present_owner_s,
+    permits::permit_reaches_its_device_and_no_other_until_it_is_ended,
+    permits::permit_is_issued_by_contributors_for_devices_of_theirs,
     artefacts::artefact_is_put_by_its_digest_and_had_by_range,
     updates::repository_is_served_as_it_was_signed_and_refuses_what_devices_would,
     updates::device_is_told_of_its_groups_deployment_and_its_progress_is_shown,

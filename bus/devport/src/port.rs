@@ -27,9 +27,10 @@ const STEPS: usize = 64;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Port {
-    file: File,
+pub struct Port<S = File> {
+    stream: S,
     bus: PathBuf,
+    withheld: &'static [&'static str],
     frames: Frames,
     out: Vec<u8>,
     connection: Option<Connection>,
@@ -39,15 +40,16 @@ pub struct Port {
     closed_since_ms: Option<u64>,
 }
 
-impl Port {
+impl<S: Read + Write> Port<S> {
     /// A port, opened non-blocking, whose host connects to the sockets in the folder `bus`.
-    pub fn new(file: File, bus: PathBuf) -> Self {
+    pub fn new(stream: S, bus: PathBuf) -> Self {
         let mut out = Vec::new();
         // For a host that was connected to a devport before this one. Any other passes over it.
         Frame::Closed.encode(&mut out);
         Self {
-            file,
+            stream,
             bus,
+            withheld: &[],
             frames: Frames::default(),
             out,
             connection: None,
@@ -60,6 +62,17 @@ impl Port {
     pub fn opened(&mut self) -> Option<BorrowedFd<'_>> {
         let fresh = std::mem::take(&mut self.fresh);
         self.connection.as_ref().filter(|_| fresh).map(AsFd::as_fd)
+    }
+
+    /// Without these interfaces, which its box has for its own part.
+    #[must_use]
+    pub fn without(self, withheld: &'static [&'static str]) -> Self {
+        Self { withheld, ..self }
+    }
+
+    /// What it is.
+    pub fn stream(&self) -> &S {
+        &self.stream
     }
 
     /// When it wants a turn even if nothing happens.
@@ -84,7 +97,7 @@ impl Port {
             return false;
         }
         let mut buffer = [0; PAYLOAD_MAX];
-        match self.file.read(&mut buffer) {
+        match self.stream.read(&mut buffer) {
             Ok(0) => {
                 self.closed(now_ms);
                 false
@@ -126,7 +139,11 @@ impl Port {
             Frame::Open(token, interface) => {
                 // The one before is over, also when there will be no other.
                 self.connection = None;
-                match Connection::open(&self.bus, interface) {
+                let opened = match self.withheld.contains(&interface) {
+                    true => Err("it is not for whoever comes this way".to_owned()),
+                    false => Connection::open(&self.bus, interface),
+                };
+                match opened {
                     Ok(connection) => {
                         self.connection = Some(connection);
                         self.fresh = true;
@@ -168,7 +185,7 @@ impl Port {
         if self.out.is_empty() {
             return false;
         }
-        match self.file.write(&self.out) {
+        match self.stream.write(&self.out) {
             Ok(sent) => {
                 self.out.drain(..sent);
                 sent > 0
@@ -179,8 +196,8 @@ impl Port {
     }
 }
 
-impl AsFd for Port {
+impl<S: AsFd> AsFd for Port<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.stream.as_fd()
     }
 }

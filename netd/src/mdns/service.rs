@@ -35,6 +35,8 @@ pub struct Inputs {
     pub settings: watch::Receiver<Settings>,
     /// The links.
     pub net: watch::Receiver<NetState>,
+    /// Where a developer is let in; 0 for nowhere.
+    pub door: watch::Receiver<u16>,
     /// What is told of the device.
     pub identity: Identity,
 }
@@ -57,6 +59,12 @@ pub async fn run(mut inputs: Inputs) -> io::Result<()> {
     // One for all: only what a message says outlives it.
     let mut bytes = vec![0; MOST_BYTES];
     loop {
+        let port = *inputs.door.borrow_and_update();
+        if inputs.identity.port != port {
+            // Others keep what they heard for an hour, unless they are told to forget it.
+            served.drain(..).for_each(|one| goodbye(&one));
+            inputs.identity.port = port;
+        }
         let wanted = wanted(&inputs.settings.borrow_and_update(), &inputs.net.borrow_and_update());
         let is_whole = update(&mut served, &wanted, &inputs.identity, now_ms())?;
         let retry = (!is_whole).then(|| Instant::now() + RETRY);
@@ -71,6 +79,7 @@ pub async fn run(mut inputs: Inputs) -> io::Result<()> {
             tokio::select! {
                 told = inputs.settings.changed() => break told.is_err(),
                 told = inputs.net.changed() => break told.is_err(),
+                told = inputs.door.changed() => break told.is_err(),
                 () = at(retry) => break false,
                 () = at(due) => {}
                 (index, length, from) = heard(&served, &mut bytes) => {

@@ -17,6 +17,7 @@ pub(super) fn allowed(filter: SystemFilter, rules: &mut Rules) {
         SystemFilter::Net => net(rules),
         SystemFilter::Attest => attest(rules),
         SystemFilter::Update => update(rules),
+        SystemFilter::Door => door(rules),
     }
 }
 
@@ -145,6 +146,20 @@ fn update(rules: &mut Rules) {
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| [is(0, family as u32)]);
     let families: Vec<&[_]> = families.iter().map(<[_; 1]>::as_slice).collect();
     rules.when(("SYS_socket", libc::SYS_socket), "to the bus, the service, and the name server", &families);
+}
+
+/// The door for a developer: what the developer's ports have, over sockets of the network that it accepts. It opens no file.
+fn door(rules: &mut Rules) {
+    bus(rules);
+    rules.always(calls![
+        SYS_pread64 SYS_connect SYS_sendto SYS_recvfrom SYS_writev SYS_bind SYS_listen SYS_accept4
+    ]);
+    let option = [is_not(2, libc::SO_LINGER as u32)];
+    rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "options of its sockets, but to linger", &[&option]);
+    rules.when(("SYS_ioctl", libc::SYS_ioctl), "not to wait for a socket", &[&[is(1, 0x5421)]]);
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| [is(0, family as u32)]);
+    let families: Vec<&[_]> = families.iter().map(<[_; 1]>::as_slice).collect();
+    rules.when(("SYS_socket", libc::SYS_socket), "to the bus, and to listen", &families);
 }
 
 fn unix_socket(rules: &mut Rules) {

@@ -367,6 +367,7 @@ impl Daemon {
                 Some(FromAttestd::Header) => self.attest_give_header(),
                 Some(FromAttestd::Rewrite) => self.attest_rewrite(fds.pop()),
                 Some(FromAttestd::Attested) => self.update_attested(),
+                Some(FromAttestd::Developer(developer)) => self.door_told(developer)?,
                 Some(FromAttestd::Raised(floor)) => self.attest_raised(floor),
                 Some(FromAttestd::Say(text)) => console::say(format_args!("event attest: {text}")),
                 None => console::say("event attestd-nonsense: attestd sent what is no message"),

@@ -8,6 +8,7 @@ mod attest;
 mod bus;
 mod denied;
 mod desk;
+mod door;
 mod events;
 mod intake;
 mod net;
@@ -43,6 +44,7 @@ use crate::table::Schedule;
 use attest::Attest;
 use bus::Bus;
 use desk::Desk;
+use door::Door;
 use net::Net;
 use packages::Installs;
 use update::Update;
@@ -71,6 +73,7 @@ pub struct Daemon {
     desk: Desk,
     net: Net,
     attest: Attest,
+    door: Door,
     update: Update,
     installs: Installs,
     /// The storage is not open yet: no app is known.

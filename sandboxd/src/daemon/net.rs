@@ -94,6 +94,16 @@ impl Daemon {
         Ok(())
     }
 
+    /// One of the system's own serves this port from now on; unless somebody does already, who is given.
+    pub(super) fn net_serve(&mut self, port: Port, uid: u32) -> Option<String> {
+        if let Some(holder) = self.net.ports.get(&port).filter(|holder| **holder != uid) {
+            return Some(self.apps.get(holder).map_or("another app", |app| app.id.as_str()).to_owned());
+        }
+        self.net.ports.insert(port, uid);
+        self.net_reserve();
+        None
+    }
+
     /// The box has no policy any more, and serves nothing.
     pub(super) fn net_release(&mut self, uid: u32) {
         self.net.taken.remove(&uid);

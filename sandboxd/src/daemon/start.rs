@@ -20,6 +20,7 @@ use super::Daemon;
 use super::attest::Attest;
 use super::bus::Bus;
 use super::desk::Desk;
+use super::door::Door;
 use super::net::Net;
 use super::packages::Installs;
 use super::update::Update;
@@ -79,6 +80,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         desk: Desk::default(),
         net: Net::with(tables),
         attest: Attest::default(),
+        door: Door::default(),
         update: Update::of(running),
         installs: Installs::default(),
         locked,
@@ -344,7 +346,10 @@ impl Daemon {
     fn system_box(&mut self, id: &str) -> io::Result<()> {
         let plan = match system::load(&self.config.system, id) {
             Ok(loaded) => {
-                self.bus_party(loaded.uid, &loaded.plan);
+                // The door is nobody on the bus before it is opened.
+                if id != system::DOOR || self.apps.contains_key(&loaded.uid) {
+                    self.bus_party(loaded.uid, &loaded.plan);
+                }
                 Some(loaded.plan)
             }
             // Installing it says what is wrong.

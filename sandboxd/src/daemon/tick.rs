@@ -43,6 +43,7 @@ impl Daemon {
         self.next_plan(now)?;
         self.worker_patience(now)?;
         self.packages_tick(now)?;
+        self.door_tick()?;
         if !self.locked && !self.worker.reading() && !self.bus.grants.is_complete() {
             self.net_complete();
             self.bus_complete();

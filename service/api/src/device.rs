@@ -261,6 +261,10 @@ pub struct Granted {
     /// ([`Escrow`]); until that is acknowledged it is asked again at each attestation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escrow: bool,
+    /// The permit that is in force for this device, as a JWT (`crate::permits`). Without one the device lets no developer in, and
+    /// one that it has ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<Text<4096>>,
 }
 
 /// A certificate and what it hangs on.

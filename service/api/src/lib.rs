@@ -16,6 +16,7 @@ pub mod device;
 pub mod feeds;
 pub mod fleet;
 pub mod people;
+pub mod permits;
 pub mod problem;
 pub mod publish;
 pub mod records;

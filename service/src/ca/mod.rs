@@ -11,11 +11,13 @@ mod anchor;
 mod file;
 mod key;
 mod leaf;
+mod permit;
 mod token;
 mod token_uri;
 
 pub use file::{AuthorityFile, FileError};
 pub use leaf::{Leaf, LeafRequest};
+pub use permit::PermitError;
 pub use token::TokenError;
 pub use token_uri::{TokenUri, UriError};
 

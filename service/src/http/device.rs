@@ -5,7 +5,7 @@ use super::{Access, Allowed, Service};
 use crate::ca::{self, CatalogIssuer, Leaf, LeafRequest};
 use crate::refusal::{Kind, Refusal};
 use crate::secrets;
-use crate::store::{devices, escrow, reports};
+use crate::store::{devices, escrow, permits, reports};
 use crate::verifier::{Appraisal, Question};
 use axum::Router;
 use axum::extract::State;
@@ -156,6 +156,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
     let known = devices::known(&mut read, &evidence.device).await?;
     let releases = service.published.of(&mut read, &known.catalog, &known.releases).await?;
     let escrow = known.policy.escrow && escrow::wanted(&mut read, &evidence.device).await?;
+    let permit = permits::in_force(&mut read, &known.catalog, &evidence.device, now).await?;
     drop(read);
     let policy_name = format!("{}/{}/{}", known.catalog, known.place.product, known.place.group);
     let question = Question {
@@ -215,7 +216,7 @@ async fn round(service: &Service, evidence: Evidence) -> Result<Granted, Refusal
         Ok(Certificate { subject: key.subject, chain })
     });
     let certificates = certificates.collect::<Result<_, Refusal>>()?;
-    Ok(Granted { verdict: ear, certificates, renew_after_s, lifetime_s: certificate_s, escrow })
+    Ok(Granted { verdict: ear, certificates, renew_after_s, lifetime_s: certificate_s, escrow, permit })
 }
 
 fn issue(

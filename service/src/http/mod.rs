@@ -17,6 +17,7 @@ mod oidc;
 mod openapi;
 mod owned;
 mod people;
+mod permits;
 mod records;
 mod repository;
 
@@ -189,6 +190,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .merge(fleet::paths())
         .merge(owned::paths())
         .merge(escrow::paths())
+        .merge(permits::paths())
         .merge(oidc::paths())
         .merge(artefacts::paths())
         .merge(records::paths())

@@ -2,7 +2,7 @@
 
 use super::{
     Service, artefacts, asking, deployments, device, escrow, feeds, fleet, health, oidc, owned, people,
-    records, repository,
+    permits, records, repository,
 };
 use axum::Router;
 use axum::extract::State;
@@ -73,6 +73,9 @@ async fn show(State(service): State<Arc<Service>>) -> impl IntoResponse {
         owned::certificates,
         escrow::hand_over,
         escrow::read,
+        permits::list,
+        permits::issue,
+        permits::end,
         artefacts::list,
         artefacts::put,
         artefacts::fetch,

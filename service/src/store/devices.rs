@@ -333,6 +333,7 @@ pub async fn claim(
     }
     revoke_certificates(connection, &claim.device, now).await?;
     super::escrow::forget(connection, &claim.device).await?;
+    super::permits::end(connection, &claim.device, now).await?;
     super::updates::stir_device(connection, claim.device.as_str()).await?;
     let object = format!("devices/{}", claim.device);
     let after = json!({"catalog": catalog, "product": claim.product, "group": claim.group});
@@ -431,6 +432,9 @@ pub async fn act(
     }
     if matches!(act, Act::Release) {
         super::escrow::forget(connection, device).await?;
+    }
+    if matches!(act, Act::Release | Act::Revoke) {
+        super::permits::end(connection, device, now).await?;
     }
     let object = format!("devices/{device}");
     audit::note(

@@ -24,6 +24,7 @@ pub mod feeds;
 pub mod fleet;
 pub mod machines;
 pub mod people;
+pub mod permits;
 pub mod releases;
 pub mod reports;
 pub mod updates;

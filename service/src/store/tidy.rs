@@ -7,6 +7,8 @@ use crate::refusal::Refusal;
 const REPORTS_S: i64 = 90 * 86_400;
 /// How long a certificate that ended is still listed.
 const CERTIFICATES_S: i64 = 30 * 86_400;
+/// How long a permit that expired is still listed.
+const PERMITS_S: i64 = 90 * 86_400;
 /// How long a device waits for an owner.
 const UNCLAIMED_S: i64 = 30 * 86_400;
 
@@ -24,6 +26,7 @@ impl Store {
                     ("DELETE FROM invitation WHERE expires <= $1", now),
                     ("DELETE FROM session WHERE refresh_expires <= $1", now),
                     ("DELETE FROM certificate WHERE not_after <= $1", now - CERTIFICATES_S),
+                    ("DELETE FROM permit WHERE expires <= $1", now - PERMITS_S),
                     ("DELETE FROM report WHERE heard <= $1", now - REPORTS_S),
                     ("DELETE FROM report_batch WHERE at <= $1", now - REPORTS_S),
                     ("DELETE FROM device WHERE catalog IS NULL AND enrolled <= $1", now - UNCLAIMED_S),

@@ -4,6 +4,7 @@ use std::io;
 
 use ::bus::attest_link::{FromAttestd, ToAttestd};
 use ::luks::{HEADER_BYTES, Header, MOST_TOKEN};
+use ::permit::{Book, Claimed, Developer, Ground, Refusal, Way};
 use ::tpm::{
     Error, KeyId, MOST_BYTES, PolicyKey, Sealed, SignedPolicy, Tpm, Transport, answer, pcrsig, wire,
 };
@@ -14,6 +15,26 @@ use crate::encodes_to_itself;
 pub fn attestlink(bytes: &[u8]) {
     encodes_to_itself(bytes, ToAttestd::decode, ToAttestd::encode);
     encodes_to_itself(bytes, FromAttestd::decode, FromAttestd::encode);
+}
+
+/// A permit, and a certificate: what is read says the same when it is written again; nobody's signature lets anybody in.
+pub fn permit(bytes: &[u8]) {
+    if let Ok(developer) = Developer::of(bytes) {
+        assert!(developer.is(bytes) && developer.fingerprint().len() == 64);
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(claimed) = Claimed::read(text) else { return };
+    let terms = claimed.terms();
+    let again = terms.issue(claimed.authority(), |_| Ok::<_, Refusal>([0; 64]));
+    let again = again.ok().and_then(|again| Claimed::read(&again).ok());
+    assert_eq!(again.as_ref().map(Claimed::terms), Some(terms));
+    let authority = [4; 65];
+    let ground = Ground { device: &terms.device, catalog: &terms.catalog, authority: &authority };
+    for way in [Way::Service, Way::Hand] {
+        let mut book = Book::default();
+        assert_eq!(book.take(text, ground, way, terms.issued_s), Err(Refusal::Signature));
+        assert_eq!(book, Book::default());
+    }
 }
 
 /// A TPM that answers with what the fuzzer says, one answer after another, each after its length in two bytes.

@@ -75,6 +75,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("network", net::network),
     ("netlink", net::netlink),
     ("attestlink", attest::attestlink),
+    ("permit", attest::permit),
     ("tpm", attest::tpm),
     ("sealed", attest::sealed),
     ("luks", attest::luks),

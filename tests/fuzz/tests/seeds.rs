@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bus::attest_link::{FromAttestd, Package, ToAttestd};
+use bus::attest_link::{Developer, FromAttestd, Package, ToAttestd};
 use bus::control::{Event, EventKind, FromRouter, Grant, Key, Limits, ToRouter, Verdict};
 use bus::desk::{Answer, Ask, Asked, Followed, News, Told};
 use bus::devport::Frame;
@@ -102,6 +102,24 @@ fn disk() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
+/// By nobody in particular: a signature is another each time.
+fn permit() -> Vec<u8> {
+    let mut point = [2; 65];
+    point[0] = 4;
+    let terms = permit::Terms {
+        catalog: "acme".to_owned(),
+        device: "ab".repeat(32),
+        id: "00112233445566778899aabbccddeeff".to_owned(),
+        issued_s: 1_800_000_000,
+        expires_s: 1_800_604_800,
+        developer: permit::Developer { certificate: [1; 32], point },
+    };
+    terms
+        .issue(b"an authority's certificate", |_| Ok::<_, permit::Refusal>([7; 64]))
+        .unwrap_or_default()
+        .into()
+}
+
 fn attest() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let app = Package {
         uid: 10_001,
@@ -110,6 +128,7 @@ fn attest() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         root_hash: "ab".repeat(32),
         certificate: true,
     };
+    let developer = Developer { certificate: [1; 32], x: [2; 32], y: [3; 32] };
     let mut reports = Reports::default();
     let mut report = None;
     for code in ["code=1", "code=2", "code=1"] {
@@ -118,6 +137,8 @@ fn attest() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     vec![
         ("attestlink", "app", ToAttestd::App(app).encode()),
         ("attestlink", "report", ToAttestd::Report(report.unwrap_or_default()).encode()),
+        ("permit", "good", permit()),
+        ("attestlink", "developer", FromAttestd::Developer(Some(developer)).encode()),
         ("attestlink", "record", FromAttestd::Record("{}".into()).encode()),
         ("attestlink", "unlocked", FromAttestd::Unlocked([[1; 32], [2; 32]], 2 << 20, 4096).encode()),
         ("reports", "two", reports.text().into()),

@@ -20,6 +20,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("bus/tokio", &["bus", "sys"]),
     ("bus/router", &["bus", "sys"]),
     ("bus/devport", &["bus", "sys"]),
+    ("bus/door", &["bus", "sys", "bus/devport", "sdk/rust"]),
     ("netd/firewall", &["sys"]),
     ("netd", &["policy", "sys", "bus", "bus/tokio", "netd/firewall"]),
     (
@@ -31,12 +32,13 @@ const MAY: &[(&str, &[&str])] = &[
             "attestd/evidence",
             "attestd/tpm",
             "attestd/luks",
+            "attestd/permit",
             "service/api",
             "updated/slots",
             "daemons/contact",
         ],
     ),
-    ("daemons", &["netd", "attestd", "updated", "sys"]),
+    ("daemons", &["netd", "attestd", "updated", "bus/door", "sys"]),
     ("daemons/contact", &["service/api"]),
     (
         "updated",
@@ -58,13 +60,24 @@ const MAY: &[(&str, &[&str])] = &[
     ("updated/tuf", &[]),
     ("attestd/tpm", &[]),
     ("attestd/luks", &[]),
+    ("attestd/permit", &[]),
     ("updated/delta", &[]),
     ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall", "updated/slots"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),
     ("service/repository", &["updated/tuf"]),
     ("attestd/evidence", &[]),
-    ("service", &["service/api", "service/repository", "updated/tuf", "attestd/evidence", "updated/delta"]),
+    (
+        "service",
+        &[
+            "service/api",
+            "service/repository",
+            "updated/tuf",
+            "attestd/evidence",
+            "attestd/permit",
+            "updated/delta",
+        ],
+    ),
     (
         "cli",
         &[
@@ -73,6 +86,7 @@ const MAY: &[(&str, &[&str])] = &[
             "package/oci",
             "bus",
             "cli/boxed",
+            "attestd/permit",
             "service/api",
             "service/repository",
             "updated/tuf",
@@ -82,20 +96,28 @@ const MAY: &[(&str, &[&str])] = &[
     ("cli/boxed", &["policy", "sys", "sandboxd"]),
 ];
 /// Nobody but tests, the image and [`MADE_OF`] may name these: they are daemons.
-const DAEMONS: [&str; 9] = [
+const DAEMONS: [&str; 10] = [
     "init",
     "sandboxd",
     "sandboxd/appsd",
     "bus/router",
     "bus/devport",
+    "bus/door",
     "netd",
     "attestd",
     "updated",
     "daemons",
 ];
-/// The developer's box is the device's own, so it has the builder of the one. And a program that is several daemons.
-const MADE_OF: [(&str, &str); 4] =
-    [("cli/boxed", "sandboxd"), ("daemons", "netd"), ("daemons", "attestd"), ("daemons", "updated")];
+/// The developer's box is the device's own, so it has the builder of the one. The door carries what the developer port does. And a
+/// program that is several daemons.
+const MADE_OF: [(&str, &str); 6] = [
+    ("cli/boxed", "sandboxd"),
+    ("bus/door", "bus/devport"),
+    ("daemons", "netd"),
+    ("daemons", "attestd"),
+    ("daemons", "updated"),
+    ("daemons", "bus/door"),
+];
 
 /// One of our crates.
 #[derive(Clone, Debug)]
