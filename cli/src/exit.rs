@@ -106,6 +106,11 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
                 Exit::Unreachable
             }
             DeviceError::Refused(_) => Exit::Refused,
+            // Whoever is there is another, or lets another in.
+            DeviceError::Door(why) => match Exit::of(why) {
+                Exit::Failed => Exit::Refused,
+                other => other,
+            },
             DeviceError::Closed | DeviceError::NotAReply(_) | DeviceError::Io(_) => Exit::Failed,
         });
     }

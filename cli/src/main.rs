@@ -6,6 +6,7 @@
 mod act;
 mod apps;
 mod bus;
+mod developer;
 mod diagnostic;
 mod doctor;
 mod exit;
@@ -100,6 +101,9 @@ enum Command {
     /// Devices of a catalog: list, claim, move, transfer, revoke.
     #[command(subcommand)]
     Device(service::DeviceAsked),
+    /// Your own key, the permits that you have, and developer mode on a device.
+    #[command(subcommand)]
+    Developer(developer::Asked),
     /// Make, sign and publish a repository of updates, in a folder.
     #[command(subcommand)]
     Repository(repository::Asked),
@@ -195,6 +199,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Group(asked) => service::fleet::group(asked),
         Command::Release(asked) => service::fleet::release(asked),
         Command::Device(asked) => service::device(asked),
+        Command::Developer(asked) => developer::run(asked),
         Command::Repository(asked) => repository::run(asked),
         Command::Image(asked) => image::run(asked),
         Command::Deployment(asked) => service::deployment::run(asked),

@@ -1,40 +1,153 @@
-//! Where the device is: its sockets, and one that nobody else talks on.
+//! Where the device is: its sockets, and one that nobody else talks on; or its door.
 
 use std::env;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bus::devport;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::door;
 use super::error::Error;
 
 /// Where `make run` has its device, below the tree.
 const SOCKET: &str = "target/image/device.sock";
 /// Longest path of a socket, bytes, without the zero at its end.
 const PATH_MAX: usize = 107;
+/// What the place of a door begins with.
+const DOOR: &str = "tls://";
 
-/// A port of a device that is ours until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Claimed {
-    /// Connected.
-    pub(crate) stream: UnixStream,
-    _lock: Flock<File>,
+/// A device that was looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// On the machine that it runs on, by the first of its sockets.
+    Port(PathBuf),
+    /// Behind its door, at `HOST:PORT`.
+    Door(String),
 }
 
-/// The first socket of the device: as named, as `GABION_DEVICE` says, or that of the tree that we are in.
-pub(crate) fn find(named: Option<PathBuf>) -> Result<PathBuf, Error> {
+impl Found {
+    fn at(place: PathBuf) -> Self {
+        match place.to_str().and_then(|text| text.strip_prefix(DOOR)) {
+            Some(at) => Self::Door(at.to_owned()),
+            None => Self::Port(place),
+        }
+    }
+
+    /// Who on the device asks on our behalf.
+    pub(crate) fn app(&self) -> &'static str {
+        match self {
+            Self::Port(_) => devport::APP,
+            Self::Door(_) => devport::DOOR,
+        }
+    }
+
+    /// A way in that nobody else uses.
+    pub(crate) fn claim(&self, patience: Duration) -> Result<Claimed, Error> {
+        match self {
+            Self::Port(first) => claim(first),
+            Self::Door(at) => {
+                let stream = door::connect(at, patience).map_err(Error::Door)?;
+                Ok(Claimed { stream: Stream::Door(Box::new(stream), at.clone()), _lock: None })
+            }
+        }
+    }
+}
+
+/// A connection to a device.
+pub(crate) enum Stream {
+    /// One of its ports.
+    Port(UnixStream),
+    /// Its door, and where that is.
+    Door(Box<door::Stream>, String),
+}
+
+impl Stream {
+    /// How long a read may take, and a write.
+    pub(crate) fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Port(stream) => {
+                stream.set_read_timeout(read)?;
+                stream.set_write_timeout(write)
+            }
+            Self::Door(stream, _) => {
+                stream.sock.set_read_timeout(read)?;
+                stream.sock.set_write_timeout(write)
+            }
+        }
+    }
+
+    /// What a failure of this connection means.
+    pub(crate) fn failed(&self, error: io::Error) -> Error {
+        match self {
+            Self::Door(_, at) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                Error::Door(door::explained(error, at))
+            }
+            _ => error.into(),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Port(stream) => stream.read(buffer),
+            Self::Door(stream, _) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Port(stream) => stream.write(bytes),
+            Self::Door(stream, _) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Port(stream) => stream.flush(),
+            Self::Door(stream, _) => stream.flush(),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Self::Door(stream, _) = self {
+            // That this is the end and no cut: whoever is gone need not hear it.
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+            let _ = stream.sock.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// A port of a device that is ours until this is dropped.
+pub(crate) struct Claimed {
+    /// Connected.
+    pub(crate) stream: Stream,
+    _lock: Option<Flock<File>>,
+}
+
+/// The device: as named, as `GABION_DEVICE` says, or that of the tree that we are in.
+pub(crate) fn find(named: Option<PathBuf>) -> Result<Found, Error> {
     if let Some(path) =
         named.or_else(|| env::var_os("GABION_DEVICE").filter(|v| !v.is_empty()).map(Into::into))
     {
-        return Ok(path);
+        return Ok(Found::at(path));
     }
     let here = env::current_dir().map_err(Error::Io)?;
     let found = here.ancestors().map(|folder| folder.join(SOCKET)).find(|path| path.exists());
-    found.ok_or_else(|| Error::NoDevice(format!("no {SOCKET} in {} or above it", here.display())))
+    found
+        .map(Found::Port)
+        .ok_or_else(|| Error::NoDevice(format!("no {SOCKET} in {} or above it", here.display())))
 }
 
 /// Takes the first port that nobody uses.
@@ -48,7 +161,7 @@ pub(crate) fn claim(first: &Path) -> Result<Claimed, Error> {
             }
             _ => Error::Io(e),
         })?;
-        return Ok(Claimed { stream, _lock: lock });
+        return Ok(Claimed { stream: Stream::Port(stream), _lock: Some(lock) });
     }
     Err(Error::Busy)
 }

@@ -20,6 +20,8 @@ pub(crate) enum Error {
     Closed,
     /// What came is no reply.
     NotAReply(String),
+    /// The device's door does not open, and why.
+    Door(anyhow::Error),
     /// A file, or the socket.
     Io(io::Error),
 }
@@ -41,6 +43,7 @@ impl fmt::Display for Error {
             Self::Refused(why) => f.write_str(why),
             Self::Closed => f.write_str("the connection was closed without an answer"),
             Self::NotAReply(why) => write!(f, "the device sent what is no reply: {why}"),
+            Self::Door(why) => write!(f, "{why:#}"),
             Self::Io(_) => f.write_str("the connection to the device failed"),
         }
     }

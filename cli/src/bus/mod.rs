@@ -1,9 +1,11 @@
-//! `gabion bus`: a device's bus from the developer's machine, over the ports of a virtual one.
+//! `gabion bus`: a device's bus from the developer's machine, over the ports of a virtual one, or through the door of one in developer
+//! mode.
 //!
 //! What is asked here the device's developer port asks on our behalf, so it goes through the router and its grants, and
 //! is in the audit log. The device is not believed: what it sends is bounded, and shown as the JSON that it must be.
 
 mod device;
+mod door;
 mod error;
 mod hint;
 mod session;
@@ -13,7 +15,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use bus::devport;
 use bus::interfaces::bus::{ListReply, MonitorReply, WhyReply};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -42,9 +43,9 @@ pub(crate) struct Asked {
 /// Which device, for every command that asks one.
 #[derive(Args)]
 pub(crate) struct Place {
-    /// The device's socket. If not given: GABION_DEVICE, or else target/image/device.sock in this directory or one
-    /// above it, which is where `make run` has its device.
-    #[arg(long, global = true, value_name = "PATH")]
+    /// The device: its socket, or tls://HOST:PORT for one in developer mode. If not given: GABION_DEVICE, or else
+    /// target/image/device.sock in this directory or one above it, which is where `make run` has its device.
+    #[arg(long, global = true, value_name = "PLACE")]
     device: Option<PathBuf>,
     /// Longest wait for the device to answer, in seconds.
     #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -121,7 +122,7 @@ pub(crate) fn run(asked: Asked) -> anyhow::Result<bool> {
 
 /// A device that can be asked.
 pub(crate) struct Device {
-    first: PathBuf,
+    place: device::Found,
     patience: Duration,
 }
 
@@ -150,7 +151,7 @@ impl Call {
 impl Device {
     /// As it was named, or where it is looked for.
     pub(crate) fn find(place: Place) -> Result<Self, Error> {
-        Ok(Self { patience: place.patience(), first: device::find(place.device)? })
+        Ok(Self { patience: place.patience(), place: device::find(place.device)? })
     }
 
     fn list(&self) -> anyhow::Result<bool> {
@@ -171,7 +172,7 @@ impl Device {
     fn interfaces(&self) -> anyhow::Result<bool> {
         self.one(&Call::of_bus("List", &json!({}), false), |parameters| {
             let ListReply { grants } = ListReply::deserialize(parameters)?;
-            let ours: Vec<_> = grants.iter().filter(|grant| grant.app == devport::APP).collect();
+            let ours: Vec<_> = grants.iter().filter(|grant| grant.app == self.place.app()).collect();
             let each =
                 ours.iter().map(|grant| json!({ "interface": grant.interface, "methods": grant.methods }));
             answer(&json!({ "interfaces": each.collect::<Vec<_>>() }), || {
@@ -254,7 +255,7 @@ impl Device {
         files: Files,
         mut show: impl FnMut(&Files, &Value) -> anyhow::Result<bool>,
     ) -> anyhow::Result<bool> {
-        let mut session = Session::new(device::claim(&self.first)?, self.patience, files)?;
+        let mut session = Session::new(self.place.claim(self.patience)?, self.patience, files)?;
         match session.open(&call.interface) {
             Err(Error::Refused(why)) => {
                 return Err(Failure::new(Exit::NotFound, hint::no_interface(&call.interface, &why)).into());
@@ -288,7 +289,7 @@ impl Device {
             "" => hint::known(&call.interface).and_then(|known| known.methods.first()).map_or("", |m| m.name),
             method => method,
         };
-        let asked = json!({ "app": devport::APP, "interface": call.interface, "method": method });
+        let asked = json!({ "app": self.place.app(), "interface": call.interface, "method": method });
         session.open(BUS)?;
         session.ask("os.gabion.Bus.Why", asked.as_object().unwrap_or(&Map::new()), false)?;
         if let Reply::Parameters(parameters, _) = session.reply()? {

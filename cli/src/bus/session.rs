@@ -62,8 +62,7 @@ pub(crate) struct Session {
 impl Session {
     /// A session on a port. `patience` is how long the device may take over anything but the replies of a stream.
     pub(crate) fn new(port: Claimed, patience: Duration, files: Files) -> Result<Self, Error> {
-        port.stream.set_read_timeout(Some(patience))?;
-        port.stream.set_write_timeout(Some(patience))?;
+        port.stream.set_timeouts(Some(patience), Some(patience))?;
         Ok(Self {
             port,
             frames: Frames::default(),
@@ -109,7 +108,7 @@ impl Session {
 
     /// Waits as long as it takes for what comes next: for a stream, which may be silent.
     pub(crate) fn wait_for_ever(&self) -> Result<(), Error> {
-        Ok(self.port.stream.set_read_timeout(None)?)
+        Ok(self.port.stream.set_timeouts(None, None)?)
     }
 
     /// Waits for the next reply.
@@ -139,7 +138,8 @@ impl Session {
     fn send(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
-        Ok(self.port.stream.write_all(&bytes)?)
+        let sent = self.port.stream.write_all(&bytes).and_then(|()| self.port.stream.flush());
+        sent.map_err(|e| self.port.stream.failed(e))
     }
 
     fn next(&mut self) -> Result<Came, Error> {
@@ -150,7 +150,7 @@ impl Session {
             let mut buffer = [0; 2 * PAYLOAD_MAX];
             let length = match self.port.stream.read(&mut buffer) {
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                other => other?,
+                other => other.map_err(|e| self.port.stream.failed(e))?,
             };
             if length == 0 {
                 return Err(Error::Ended);

@@ -6,6 +6,7 @@ pub(crate) mod deployment;
 mod enrol;
 pub(crate) mod feed;
 pub(crate) mod fleet;
+mod permits;
 mod program;
 pub(crate) mod session;
 
@@ -116,6 +117,12 @@ pub(crate) enum DeviceAsked {
         #[command(flatten)]
         which: Which,
     },
+    /// Let a developer put apps onto a device, by one key and for a time. The device's permit before ends.
+    Permit(permits::Issue),
+    /// List a device's permits, newest first.
+    Permits(Which),
+    /// End a device's permit: at its next attestation it lets the developer in no more, and removes what he installed.
+    PermitEnd(permits::End),
     /// Show the recovery key of a device's data disk, which its group's policy asked for. That you did is noted.
     RecoveryKey {
         #[command(flatten)]
@@ -228,6 +235,9 @@ fn device_act(asked: DeviceAsked) -> Result<()> {
             let key: EscrowedKey = client.post(&which.path("/recovery-key"), None::<&()>)?;
             if is_json() { show(&key) } else { line(key.recovery_key.as_str()) }
         }
+        DeviceAsked::Permit(issue) => issue.run(&client),
+        DeviceAsked::Permits(which) => permits::list(&client, &which),
+        DeviceAsked::PermitEnd(end) => end.run(&client),
         DeviceAsked::UpdateNow(which) => act("POST", &which.path("/update-check")),
         DeviceAsked::Updates { which } => deployment::print_updates(&client.get(&which.path("/updates"))?),
         DeviceAsked::Release(which) => act("DELETE", &which.path("/claim")),

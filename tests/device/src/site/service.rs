@@ -11,7 +11,7 @@ use image::command::{output, tool};
 use image::paths::Tree;
 use image::swtpm;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Where it is: `service.example`, and its address for those who have no name server.
@@ -108,9 +108,17 @@ impl Security {
     /// # Errors
     /// It cannot be started.
     pub fn gabion(&self, arguments: &[&str]) -> Result<Output> {
+        self.gabion_of(&self.folder, arguments)
+    }
+
+    /// The same by somebody whose things are in this folder.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn gabion_of(&self, folder: &Path, arguments: &[&str]) -> Result<Output> {
         self.site.inside(|| {
             let mut command = Command::new(&self.gabion);
-            command.args(arguments).env("XDG_CONFIG_HOME", &self.folder).stdin(Stdio::null());
+            command.args(arguments).env("XDG_CONFIG_HOME", folder).stdin(Stdio::null());
             command.env("GABION_REPOSITORY", self.folder.join("repository/repository"));
             command.env("GABION_REPOSITORY_PASSPHRASE_FILE", self.folder.join("passphrase"));
             Ok(command.output()?)

@@ -27,6 +27,7 @@
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
 //! | `peers` | an app of another device asks, by its certificate |
+//! | `permits` | its owner lets a developer in, and others want to be |
 //! | `renewed` | its owner releases other systems and apps, good ones and bad ones |
 //! | `storage` | an app leaves links where the system may write |
 //! | `returns` | it comes back: after sixty days, with an older system, as a copy of itself |
@@ -57,6 +58,7 @@ mod notify;
 mod operator;
 mod packages;
 mod peers;
+mod permits;
 mod power;
 mod programs;
 mod renewed;

@@ -1,0 +1,191 @@
+//! Developer mode on a device in production: its owner lets one developer in, and another after him; others, and what is no permit of
+//! theirs, are refused in words; leaving shuts the door.
+
+use crate::heart;
+use crate::identity::{claimed, publish};
+use device_test::site::{self, servers, service::Security};
+use device_test::{Bench, Device, PATIENCE, Site};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A person with a key, and the tool.
+struct Developer<'a> {
+    security: &'a Security,
+    folder: PathBuf,
+    door: String,
+}
+
+impl Developer<'_> {
+    /// The tool, towards the device's door, as this developer.
+    #[track_caller]
+    fn gabion(&self, words: &[&str]) -> Output {
+        self.security.gabion_of(&self.folder, words).unwrap()
+    }
+
+    /// What it says when it does what it is told.
+    #[track_caller]
+    fn done(&self, words: &[&str]) -> String {
+        let output = self.gabion(words);
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(output.status.success(), "{words:?}: {}", said.concat());
+        said[0].clone()
+    }
+
+    /// What it says when it does not.
+    #[track_caller]
+    fn refused(&self, words: &[&str]) -> String {
+        let output = self.gabion(words);
+        assert!(!output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// The same at the door.
+    #[track_caller]
+    fn at_door(&self, words: &[&str]) -> String {
+        self.done(&[words, &["--device", &self.door]].concat())
+    }
+
+    #[track_caller]
+    fn shut_out(&self, words: &[&str]) -> String {
+        self.refused(&[words, &["--device", &self.door]].concat())
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+}
+
+/// Whether somebody takes connections at the door.
+fn is_open(site: &Site) -> bool {
+    let at: SocketAddr = format!("{}:{}", site::device(0), bus::devport::DOOR_PORT).parse().unwrap();
+    site.inside(|| Ok(TcpStream::connect_timeout(&at, PATIENCE).is_ok())).unwrap()
+}
+
+/// What somebody hears there who has no key: OpenSSL's word on the handshake.
+fn stranger(site: &Site, options: &[&str]) -> String {
+    let at = format!("{}:{}", site::device(0), bus::devport::DOOR_PORT);
+    let heard = site.inside(|| {
+        let mut openssl = Command::new("timeout");
+        openssl.args(["20", "openssl", "s_client", "-connect", &at, "-ign_eof"]).args(options);
+        Ok(openssl.stdin(Stdio::null()).output()?)
+    });
+    let Output { stdout, stderr, .. } = heard.unwrap();
+    [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+}
+
+/// A file with one character of the permit's signed part changed.
+fn altered(permit: &str, to: &Path) {
+    let text = std::fs::read_to_string(permit).unwrap();
+    let at = text.find('.').unwrap() + 40;
+    let other = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
+    std::fs::write(to, format!("{}{other}{}", &text[..at], &text[at + 1..])).unwrap();
+}
+
+#[test]
+fn developer_with_a_permit_is_let_in_and_nobody_else_until_it_ends() {
+    let site = Site::new().unwrap();
+    site.serve(servers::dnsmasq(&site).unwrap());
+    site.serve(servers::chronyd(&site).unwrap());
+    let security = Security::start(&site, &[]).unwrap();
+    for words in [&["catalog", "add", "acme"][..], &["product", "add", "acme", "meter"]] {
+        security.done(words).unwrap();
+    }
+    security.done(&["group", "add", "acme", "meter", "field"]).unwrap();
+    let bench = Bench::new("permits").mostly_idle().board().memory_mib(192).beside(&site).app(heart());
+    let device = bench.service(&security.settings().unwrap()).boot().unwrap();
+    device.wait_for("event attest: no certificate: the service refuses: nobody has claimed the device");
+    publish(&security, "acme", "v1", &device, |_| {});
+    assert!(!is_open(&site));
+
+    let id = claimed(&security, &device);
+    let place = tempfile::tempdir().unwrap();
+    let developer = |name: &str| {
+        let door = format!("tls://{}:{}", site::device(0), bus::devport::DOOR_PORT);
+        let folder = place.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let one = Developer { security: &security, folder, door };
+        assert!(one.done(&["developer", "key", "--name", name]).contains("you are "));
+        one
+    };
+    let (ada, bob) = (developer("ada"), developer("bob"));
+    let permit = |of: &Developer<'_>| {
+        let (key, to) = (of.file("gabion/developer.pub"), of.file("permit.jwt"));
+        security.done(&["device", "permit", "acme", &id, "--key", &key, "--for", "1h", "-o", &to]).unwrap();
+        to
+    };
+    let first = permit(&ada);
+    device.wait_for("event attest: developer mode is on permit=");
+    device.wait_for("event door open port=4226");
+    device.wait_for("event started id=os.gabion.door");
+    let_in(&device, &ada, &first);
+    strangers(&site, &id);
+
+    // Another's permit takes its place; whoever is in may hand it over.
+    let mark = device.console().mark();
+    assert!(bob.refused(&["developer", "add", &first]).contains("another key than yours"));
+    let second = permit(&bob);
+    ada.gabion(&["developer", "enter", "--permit", &second, "--device", &ada.door]);
+    device.wait_after(mark, "event attest: developer mode is on permit=");
+    device.wait_after(mark, "event door closed");
+    device.wait_after(mark, "event started id=os.gabion.door");
+    bob.done(&["developer", "add", &second]);
+    assert!(bob.at_door(&["ps"]).contains("org.test.heart"));
+    let said = ada.shut_out(&["ps"]);
+    assert!(said.contains("its permit is for another key"), "{said}");
+    let said = bob.shut_out(&["developer", "enter", "--permit", &first]);
+    assert!(said.contains("it was used before"), "{said}");
+
+    // He leaves, by himself.
+    let mark = device.console().mark();
+    bob.at_door(&["developer", "leave"]);
+    device.wait_after(mark, "event attest: developer mode has ended: it was left");
+    device.wait_after(mark, "event door closed");
+    assert!(!is_open(&site));
+    assert!(bob.shut_out(&["ps"]).contains("nobody answers"));
+    security.done(&["device", "permit-end", "acme", &id]).unwrap();
+    let listed = security.done(&["device", "permits", "acme", &id]).unwrap();
+    assert_eq!(listed.lines().filter(|line| line.contains(" ended developer=")).count(), 2, "{listed}");
+    device.power_button();
+}
+
+/// The developer is there: what he may, what he may not, and what is no permit.
+#[track_caller]
+fn let_in(device: &Device, ada: &Developer<'_>, permit: &str) {
+    let said = ada.shut_out(&["ps"]);
+    assert!(said.contains("you have no permit"), "{said}");
+    ada.done(&["developer", "add", permit]);
+    assert!(ada.at_door(&["ps"]).contains("org.test.heart"));
+    assert!(ada.at_door(&["logs", "org.test.heart"]).contains("beat "));
+    assert!(ada.at_door(&["developer", "status"]).starts_with("on for "));
+    let listed = ada.at_door(&["bus", "interfaces"]);
+    assert!(listed.contains("os.gabion.Apps") && !listed.contains("Wipe"), "{listed}");
+    let mark = device.console().mark();
+    ada.at_door(&["restart", "org.test.heart"]);
+    device.wait_after(mark, "event started id=org.test.heart");
+    for refused in [
+        &["wipe", "org.test.heart", "--yes"][..],
+        &["bus", "call", "os.gabion.Certificate.GetChain"],
+        &["bus", "call", "os.gabion.Power.Reboot"],
+        &["bus", "monitor"],
+    ] {
+        ada.shut_out(refused);
+    }
+    let bad = ada.folder.join("bad.jwt");
+    altered(permit, &bad);
+    let mark = device.console().mark();
+    let said = ada.shut_out(&["developer", "enter", "--permit", &bad.display().to_string()]);
+    assert!(said.contains("altered") || said.contains("no permit"), "{said}");
+    device.wait_after(mark, "event attest: a permit is refused: it is");
+    // The one in force is no other.
+    assert!(ada.at_door(&["developer", "enter"]).contains("developer mode is on"));
+}
+
+/// Whoever has no key sees the device's certificate, and the end.
+#[track_caller]
+fn strangers(site: &Site, id: &str) {
+    let heard = stranger(site, &["-tls1_3"]);
+    assert!(heard.contains(id) && heard.contains("certificate required"), "{heard}");
+    let heard = stranger(site, &["-tls1_2"]);
+    assert!(!heard.contains(id), "{heard}");
+}
