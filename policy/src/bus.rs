@@ -42,6 +42,18 @@ const TABLE: &[(&str, Methods)] = &[
         &[("GetChain", Apps), ("GetAuthorities", Apps), ("Sign", Apps), ("Attest", Apps)],
     ),
     ("os.gabion.Crashes", &[("List", System), ("Follow", System)]),
+    (
+        "os.gabion.Developer",
+        &[
+            ("Begin", System),
+            ("Put", System),
+            ("Install", System),
+            ("Remove", System),
+            ("List", System),
+            ("Leave", System),
+            ("Stats", System),
+        ],
+    ),
     ("os.gabion.Device", &[("GetInfo", Apps)]),
     ("os.gabion.Identity", &[("GetStatus", System)]),
     (
