@@ -24,6 +24,8 @@ pub const APPS_AT_ONCE: usize = 16;
 pub const AUDIT_AT_ONCE: u16 = 100;
 /// Grants in one answer.
 pub const GRANTS_AT_ONCE: usize = 8;
+/// Apps of developers in one answer, and apps with what they use.
+pub const DEVELOPED_AT_ONCE: usize = 32;
 
 /// A question with its number, which is `appsd`'s to choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,22 @@ pub enum Ask {
     },
     /// Send news of this from now on, and of nothing else.
     Follow(Followed),
+    /// What apps use whose id comes after this one, sorted; [`DEVELOPED_AT_ONCE`] at most. The system's are left out.
+    Usage(String),
+    /// What one app uses.
+    UsageOf(String),
+    /// A package of so many bytes is going to be sent.
+    Begin(u64),
+    /// A part of what was begun under this number, from this byte on; with it as a sealed memfd.
+    Put(u32, u64),
+    /// What was sent under this number is to be installed; answered when its box was handed over.
+    Install(u32),
+    /// What a developer installed of this app is to go; answered when it is gone.
+    Remove(String),
+    /// All of that.
+    Leave,
+    /// What developers installed, of apps whose id comes after this one, sorted; [`DEVELOPED_AT_ONCE`] at most.
+    Developed(String),
 }
 
 /// What is followed.
@@ -138,6 +156,48 @@ pub enum Answer {
     },
     /// To `Device`.
     Device(Device),
+    /// To `Usage` and `UsageOf`.
+    Usage(Vec<Usage>),
+    /// To `Begin`: under which number.
+    Begun(u32),
+    /// To `Install`: the app, its version, the root hash of its image.
+    Installed(String, String, String),
+    /// To `Developed`.
+    Developed(Vec<Developed>),
+    /// To `Leave`: how many went.
+    Left(u32),
+}
+
+/// An app that a developer installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Developed {
+    /// The app's id.
+    pub app: String,
+    /// Its version.
+    pub version: String,
+    /// Who signed it.
+    pub who: Option<String>,
+    /// The version of what lies beneath it.
+    pub beneath: Option<String>,
+}
+
+/// What an app uses, and may; units as in `os.gabion.Developer`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The app's id.
+    pub app: String,
+    /// Processor time, and how much it may use.
+    pub cpu: (u64, Option<u64>),
+    /// Memory now, the most of it, the limit.
+    pub memory: (u64, u64, Option<u64>),
+    /// Tasks, and how many there may be.
+    pub tasks: (u64, Option<u64>),
+    /// Bytes stored, and how many may be.
+    pub storage: (u64, u64),
+    /// Starts after the first.
+    pub restarts: u32,
+    /// How long it has been running.
+    pub uptime_ms: Option<u64>,
 }
 
 /// One app.

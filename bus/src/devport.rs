@@ -9,6 +9,7 @@
 //! host                               device
 //! Open(token, interface) ──▶         ends the connection before, if there is one, and connects to the interface
 //!                        ◀── Opened(token), or Refused(token, why); the host passes over everything before
+//! File(bytes)*, FileEnd  ──▶         what is in a descriptor of the next message, at most [`FILE_MAX`] bytes
 //! Data(bytes)            ──▶
 //!                        ◀── Data(bytes)                  varlink, in pieces of any length
 //!                        ◀── File(bytes)*, FileEnd        what is in a descriptor of the next message
@@ -46,6 +47,8 @@ pub fn sockets(first: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// Most bytes in a frame, besides its kind.
 pub const PAYLOAD_MAX: usize = 4096;
+/// Most bytes of a file from the host: it is held until its message goes. What is longer goes in parts.
+pub const FILE_MAX: usize = 256 << 10;
 /// Bytes of a token.
 const TOKEN: usize = 8;
 

@@ -10,6 +10,7 @@
 //! | [`tree`] | one entry after the other: kind, mode, owner, attributes, name; and what they sum up to |
 //! | [`elf`] | the bytes of a file, if it is a program or a library |
 //! | [`erofs`] | an image: its layout, and through the other two all that is in it |
+//! | [`gab`] | a package file: where its image is, and what that hashes to |
 //! | `kept` | the word that a store keeps beside an image |
 //!
 //! Every byte of both comes from somebody who may be hostile. Nothing here follows a link, allocates more than a problem's
@@ -17,6 +18,7 @@
 
 pub mod elf;
 pub mod erofs;
+pub mod gab;
 mod kept;
 pub mod read;
 pub mod tree;

@@ -34,6 +34,17 @@ pub struct Bounds {
     pub tasks: u64,
 }
 
+/// What a box uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Processor time, microseconds; how much it may use, thousandths of one processor.
+    pub cpu: (u64, Option<u64>),
+    /// Memory now, the most of it, its limit, bytes.
+    pub memory: (u64, u64, Option<u64>),
+    /// Tasks now, and how many there may be.
+    pub tasks: (u64, Option<u64>),
+}
+
 /// One box's group.
 #[derive(Debug, Clone)]
 pub struct Group(PathBuf);
@@ -88,6 +99,23 @@ impl Group {
         fs::read_to_string(self.0.join("memory.current")).ok()?.trim().parse().ok()
     }
 
+    /// What is used, and what may be. A file that is not there counts as nothing, and no limit.
+    pub fn used(&self) -> Used {
+        let read = |file: &str| fs::read_to_string(self.0.join(file)).unwrap_or_default();
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let cpu = read("cpu.stat").lines().find_map(|line| number(line.strip_prefix("usage_usec ")?));
+        let most = read("cpu.max");
+        let permille = most
+            .split_once(' ')
+            .and_then(|(time, period)| number(time)?.saturating_mul(1000).checked_div(number(period)?));
+        let count = |file: &str| number(&read(file)).unwrap_or_default();
+        Used {
+            cpu: (cpu.unwrap_or_default(), permille),
+            memory: (count("memory.current"), count("memory.peak"), number(&read("memory.max"))),
+            tasks: (count("pids.current"), number(&read("pids.max"))),
+        }
+    }
+
     /// How often the kernel killed in this group for want of memory, since the group was made.
     pub fn oom_kills(&self) -> u64 {
         let text = fs::read_to_string(self.0.join("memory.events")).unwrap_or_default();
@@ -113,6 +141,27 @@ mod tests {
     fn oom_kills_is_read_from_its_own_line() {
         assert_eq!(oom_kills("low 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 1\n"), 3);
         assert_eq!(oom_kills(""), 0);
+    }
+
+    #[test]
+    fn used_is_read_and_what_is_not_limited_has_no_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = Group::new(dir.path(), "a");
+        assert_eq!(group.used(), Used { cpu: (0, None), memory: (0, 0, None), tasks: (0, None) });
+        fs::create_dir(dir.path().join("a")).unwrap();
+        for (file, text) in [
+            ("cpu.stat", "usage_usec 7\nuser_usec 5\n"),
+            ("cpu.max", "20000 100000\n"),
+            ("memory.current", "4096\n"),
+            ("memory.peak", "8192\n"),
+            ("memory.max", "max\n"),
+            ("pids.current", "2\n"),
+            ("pids.max", "16\n"),
+        ] {
+            fs::write(dir.path().join("a").join(file), text).unwrap();
+        }
+        let used = Used { cpu: (7, Some(200)), memory: (4096, 8192, None), tasks: (2, Some(16)) };
+        assert_eq!(group.used(), used);
     }
 
     #[test]

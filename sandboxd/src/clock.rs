@@ -19,6 +19,17 @@ pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
+/// How long the process `pid` has been there, milliseconds; `None` when it is gone.
+pub fn uptime_ms(pid: u32) -> Option<u64> {
+    // proc_pid_stat(5): the 22nd field, of which the second may have spaces; in hundredths of a second since the boot (`USER_HZ`).
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let began: u64 = text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let (seconds, rest) = text.split_whitespace().next()?.split_once('.')?;
+    let now = seconds.parse::<u64>().ok()? * 1000 + rest.parse::<u64>().ok()? * 10;
+    Some(now.saturating_sub(began * 10))
+}
+
 /// `seconds` after 1970-01-01 as RFC 3339.
 pub fn rfc3339(seconds: u64, millis: u32) -> String {
     let (year, month, day) = civil(seconds / 86_400);

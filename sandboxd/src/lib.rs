@@ -42,6 +42,7 @@ mod netfiles;
 pub mod network;
 pub mod notify;
 mod notify_socket;
+pub mod offered;
 mod outbox;
 pub mod packages;
 pub mod poller;

@@ -209,8 +209,15 @@ pub enum Quota {
     NotEnforced,
 }
 
-/// Makes (or finds) the private storage of the app `id` below `apps`, owned by `uid`, bounded to `bytes`.
-pub fn private(apps: &Path, id: &str, uid: u32, bytes: u64, quota: Quota) -> io::Result<PathBuf> {
+/// Makes (or finds) the private storage of the app `id` below `apps`, owned by `uid`, bounded to `bytes` as the project `project`.
+pub fn private(
+    apps: &Path,
+    id: &str,
+    uid: u32,
+    project: u32,
+    bytes: u64,
+    quota: Quota,
+) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o711).create(apps)?;
     let path = apps.join(id);
     match DirBuilder::new().mode(0o700).create(&path) {
@@ -224,13 +231,13 @@ pub fn private(apps: &Path, id: &str, uid: u32, bytes: u64, quota: Quota) -> io:
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     let dir = openat2(AT_FDCWD, &path, how)?;
     if quota == Quota::Enforced {
-        quota::assign(dir.as_fd(), uid)?;
+        quota::assign(dir.as_fd(), project)?;
         let inodes = ((bytes >> 20) * INODES_PER_MIB).max(INODES_LEAST);
         // What is so already is not written: that would wait for the journal, for which an app that is updated is down.
         let same =
             |now: Usage| now.limit_bytes.div_ceil(1024) == bytes.div_ceil(1024) && now.limit_inodes == inodes;
-        if !quota::usage(dir.as_fd(), uid).is_ok_and(same) {
-            quota::set_limit(dir.as_fd(), uid, bytes, inodes)?;
+        if !quota::usage(dir.as_fd(), project).is_ok_and(same) {
+            quota::set_limit(dir.as_fd(), project, bytes, inodes)?;
         }
     }
     let meta = File::from(dir.try_clone()?).metadata()?;

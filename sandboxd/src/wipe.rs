@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! DATA/apps/ID        the app's own            ─┐
-//! DATA/logs/ID        its log, its exits       ─┴─▶ DATA/wiped/NUMBER ─▶ gone
+//! DATA/developed/ID   a developer's of that id  ├─▶ DATA/wiped/NUMBER ─▶ gone
+//! DATA/logs/ID        its log, its exits       ─┘
 //! DATA/gabion/wiping  ids that are being wiped while their box is there, one a line
 //! ```
 
@@ -29,6 +30,8 @@ use crate::whole;
 
 /// Entries that are dealt with in one turn.
 const AT_ONCE: usize = 256;
+/// Where developers' apps store, each beside the storage of what lies beneath it.
+pub const DEVELOPED: &str = "developed";
 
 /// `DATA/wiped`, and what is in it.
 #[derive(Debug)]
@@ -67,6 +70,11 @@ impl Wiped {
         Ok(())
     }
 
+    /// Moves away what a developer's app of this id has stored.
+    pub fn take_developed(&mut self, id: &str) -> io::Result<()> {
+        self.take_away(DEVELOPED, id)
+    }
+
     /// Moves the app's log and records away.
     pub fn take_logs(&mut self, id: &str) -> io::Result<()> {
         self.take_away("logs", id)
@@ -85,9 +93,9 @@ impl Wiped {
         File::from(self.place.try_clone()?).sync_all()
     }
 
-    /// Takes some entries out of the storage of the app `id`, whose box has it mounted; true once it is empty.
-    pub fn empty_some(&mut self, id: &str) -> io::Result<bool> {
-        let storage = match directory(AT_FDCWD, &self.data.join("apps"))
+    /// Takes some entries out of the storage of the app `id` below `kind`, whose box has it mounted; true once it is empty.
+    pub fn empty_some(&mut self, kind: &str, id: &str) -> io::Result<bool> {
+        let storage = match directory(AT_FDCWD, &self.data.join(kind))
             .and_then(|apps| directory(apps, Path::new(id)))
         {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -240,10 +248,10 @@ mod tests {
             fs::write(storage.join(number.to_string()), "x").unwrap();
         }
         let mut wiped = Wiped::open(data.path()).unwrap();
-        assert!(!wiped.empty_some("com.example.a").unwrap());
+        assert!(!wiped.empty_some("apps", "com.example.a").unwrap());
         // A power cut: who comes next goes on, under fresh numbers.
         let mut wiped = Wiped::open(data.path()).unwrap();
-        while !wiped.empty_some("com.example.a").unwrap() {}
+        while !wiped.empty_some("apps", "com.example.a").unwrap() {}
         assert!(storage.exists() && fs::read_dir(&storage).unwrap().next().is_none());
         let mut wiped = Wiped::open(data.path()).unwrap();
         assert!(wiped.has_work());

@@ -8,7 +8,9 @@
 //! ```text
 //! to the worker    u32 number (little-endian), u8 0, manifest text (at most 64 KiB)
 //!                  u32 number, u8 1, u64 length of the image; with its descriptor
+//!                  u32 number, u8 2, u64 length of the package file; with its descriptor
 //! from the worker  u32 number, u8 0 = encoded plan follows | 1 = text for people follows | 2 = the image is good
+//!                              | 3 = what is in the package file follows
 //! ```
 //! The number pairs them: an answer to a question asked before a crash is recognised and dropped.
 
@@ -18,6 +20,8 @@ use std::os::unix::fs::FileExt;
 
 use package::elf::Machine;
 use package::read::{ReadAt, Unreadable};
+
+use crate::offered::Offered;
 
 /// Longest message either way.
 pub const MESSAGE_MAX: usize = 160 * 1024;
@@ -37,6 +41,8 @@ pub enum What {
     Manifest,
     /// An image.
     Image,
+    /// A package file, for where its parts lie and its manifest.
+    Package,
 }
 
 /// What the worker says.
@@ -46,6 +52,8 @@ pub enum Verdict {
     Plan(Vec<u8>),
     /// The image may be mounted.
     Fit,
+    /// What is in a package file, encoded ([`Offered`]), unchecked.
+    Offered(Vec<u8>),
     /// Faults, unescaped.
     Problems(Vec<u8>),
     /// It could not be read: the worker failed over it.
@@ -71,10 +79,10 @@ struct Current {
 }
 
 impl Queue {
-    /// Adds the manifest or the image of `uid`. Images come after manifests: with those every app's grants are known.
+    /// Adds the manifest, the image or the package file of `uid`. All others come after manifests: with those every app's grants are known.
     pub fn push(&mut self, uid: u32, what: What) {
-        let images = self.waiting.iter().rev().take_while(|(_, waits)| *waits == What::Image).count();
-        let at = if what == What::Image { self.waiting.len() } else { self.waiting.len() - images };
+        let images = self.waiting.iter().rev().take_while(|(_, waits)| *waits != What::Manifest).count();
+        let at = if what != What::Manifest { self.waiting.len() } else { self.waiting.len() - images };
         self.waiting.insert(at, (uid, what));
     }
 
@@ -99,7 +107,7 @@ impl Queue {
                 self.current.insert(Current { uid, what, attempts: 0, deadline_ms: None })
             }
         };
-        let patience = if current.what == What::Image { IMAGE_PATIENCE_MS } else { PATIENCE_MS };
+        let patience = if current.what != What::Manifest { IMAGE_PATIENCE_MS } else { PATIENCE_MS };
         current.deadline_ms = Some(now_ms + patience);
         self.number = self.number.wrapping_add(1);
         Some((self.number, current.uid, current.what))
@@ -132,7 +140,8 @@ impl Queue {
         let verdict = match (kind, current.what) {
             (0, What::Manifest) => Verdict::Plan(body.into()),
             (2, What::Image) => Verdict::Fit,
-            (0 | 2, _) => Verdict::GivenUp,
+            (3, What::Package) => Verdict::Offered(body.into()),
+            (0 | 2 | 3, _) => Verdict::GivenUp,
             _ => Verdict::Problems(body.into()),
         };
         Some((current.uid, verdict))
@@ -143,7 +152,7 @@ impl Queue {
         let current = self.current.as_mut().filter(|c| c.deadline_ms.is_some())?;
         current.deadline_ms = None;
         current.attempts += 1;
-        let given_up = current.attempts >= ATTEMPTS || current.what == What::Image;
+        let given_up = current.attempts >= ATTEMPTS || current.what != What::Manifest;
         given_up.then(|| self.current.take().map(|c| (c.uid, Verdict::GivenUp))).flatten()
     }
 
@@ -163,13 +172,19 @@ pub fn image_question(number: u32, length: u64) -> Vec<u8> {
     [&number.to_le_bytes(), &[1][..], &length.to_le_bytes()].concat()
 }
 
+/// The message that asks about a package file of `length` bytes, whose descriptor goes with it.
+pub fn package_question(number: u32, length: u64) -> Vec<u8> {
+    [&number.to_le_bytes(), &[2][..], &length.to_le_bytes()].concat()
+}
+
 /// What the worker does with one message and the descriptor that came with it; `None` for one that is no question.
 pub fn work(message: &[u8], image: Option<File>) -> Option<Vec<u8>> {
     let (number, rest) = message.split_first_chunk::<4>()?;
     let (kind, rest) = rest.split_first()?;
     let (kind, body) = match kind {
         0 => manifest(rest),
-        1 => self::image(Image { file: image?, size: u64::from_le_bytes(rest.try_into().ok()?) }),
+        1 => self::image(&Image { file: image?, from: 0, size: u64::from_le_bytes(rest.try_into().ok()?) }),
+        2 => offered(Image { file: image?, from: 0, size: u64::from_le_bytes(rest.try_into().ok()?) }),
         _ => return None,
     };
     let mut answer = number.to_vec();
@@ -179,28 +194,48 @@ pub fn work(message: &[u8], image: Option<File>) -> Option<Vec<u8>> {
 }
 
 fn manifest(text: &[u8]) -> (u8, Vec<u8>) {
-    match std::str::from_utf8(text) {
-        Ok(text) => match policy::check(text, &policy::Board::default()) {
-            Ok(manifest) => (0, policy::compile(&manifest).encode()),
-            Err(problems) => {
-                let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                (1, text.join("\n").into_bytes())
-            }
-        },
-        Err(_) => (1, b"manifest.toml:1: not UTF-8 text".to_vec()),
+    match plan(text) {
+        Ok(plan) => (0, plan),
+        Err(problems) => (1, problems.into_bytes()),
     }
 }
 
-fn image(image: Image) -> (u8, Vec<u8>) {
-    match package::erofs::check(&image, Machine::HERE) {
+/// The encoded plan of a manifest, or everything that is wrong with it.
+fn plan(text: &[u8]) -> Result<Vec<u8>, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "manifest.toml:1: not UTF-8 text".to_owned())?;
+    match policy::check(text, &policy::Board::default()) {
+        Ok(manifest) => Ok(policy::compile(&manifest).encode()),
+        Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn image(image: &Image) -> (u8, Vec<u8>) {
+    match package::erofs::check(image, Machine::HERE) {
         Ok(_) => (2, Vec::new()),
         Err(refusal) => (1, format!("its root.img is not fit for a package: {refusal}").into_bytes()),
     }
 }
 
-/// The bytes of an image. A block that does not fit its hash is an error of the read.
+fn offered(file: Image) -> (u8, Vec<u8>) {
+    let found = || -> Result<Offered, String> {
+        let gab = package::gab::read(&file).map_err(|fault| format!("the file is no package: it {fault}"))?;
+        let size = gab.data_blocks.saturating_mul(4096);
+        let image = Image { file: file.file, from: gab.data_at, size };
+        let text = package::gab::manifest(&image, policy::TEXT_MAX);
+        let text = text.map_err(|refusal| format!("the image in the package: {refusal}"))?;
+        let plan = plan(&text)?;
+        Ok(Offered::of(gab, text, plan))
+    };
+    match found() {
+        Ok(offered) => (3, offered.encode()),
+        Err(why) => (1, why.into_bytes()),
+    }
+}
+
+/// The bytes of an image, or of a file that one is in. A block that does not fit its hash is an error of the read.
 struct Image {
     file: File,
+    from: u64,
     size: u64,
 }
 
@@ -212,6 +247,7 @@ impl ReadAt for Image {
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> Result<(), Unreadable> {
         let end = at.checked_add(buffer.len() as u64).filter(|end| *end <= self.size);
         end.ok_or(Unreadable)?;
+        let at = at.checked_add(self.from).ok_or(Unreadable)?;
         self.file.read_exact_at(buffer, at).map_err(|_| Unreadable)
     }
 }
@@ -293,6 +329,9 @@ mod tests {
         let said = work(&image_question(3, 8192), Some(file)).unwrap();
         assert_eq!(said[..5], [3, 0, 0, 0, 1]);
         assert!(String::from_utf8_lossy(&said[5..]).contains("is no EROFS image"));
+        let file = || tempfile::tempfile().unwrap();
+        let said = work(&package_question(4, 0), Some(file())).unwrap();
+        assert_eq!(String::from_utf8_lossy(&said[5..]), "the file is no package: it is cut short");
         assert_eq!(work(&image_question(3, 8192), None), None);
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
 
+#[path = "manager/developer.rs"]
+mod developer;
 #[path = "manager/packages.rs"]
 mod packages;
 mod rig;

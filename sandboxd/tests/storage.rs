@@ -51,7 +51,8 @@ fn data_is_made_renamed_and_found_again() {
     assert!(storage::mount_data(&device.0, &image, &at, Quota::NotEnforced).unwrap(), "first boot");
     assert!(storage::is_mounted(&at));
     let mine =
-        storage::private(&at.join("apps"), "com.example.a", 10_000, 1 << 20, Quota::NotEnforced).unwrap();
+        storage::private(&at.join("apps"), "com.example.a", 10_000, 10_000, 1 << 20, Quota::NotEnforced)
+            .unwrap();
     let meta = fs::metadata(&mine).unwrap();
     assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (10_000, 10_000, 0o700));
     fs::write(mine.join("kept"), "x").unwrap();

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use bus::devport::{Frame, PAYLOAD_MAX};
+use bus::bulk;
+use bus::devport::{FILE_MAX, Frame, PAYLOAD_MAX};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use sys::stream::{self, Wait};
@@ -23,6 +24,10 @@ const NAME_MAX: usize = 128;
 pub(crate) struct Connection {
     socket: OwnedFd,
     to_bus: Vec<u8>,
+    /// A file from the host as far as it came.
+    coming: Vec<u8>,
+    /// One that goes with the byte of `to_bus` at this place.
+    goes: Option<(usize, OwnedFd)>,
     /// Files that came with the bytes in `held`, and are sent before them.
     files: VecDeque<Upload>,
     held: Vec<u8>,
@@ -42,7 +47,14 @@ impl Connection {
             return Err("that is no name of an interface".to_owned());
         }
         match connected(&bus.join(interface)) {
-            Ok(socket) => Ok(Self { socket, to_bus: Vec::new(), files: VecDeque::new(), held: Vec::new() }),
+            Ok(socket) => Ok(Self {
+                socket,
+                to_bus: Vec::new(),
+                coming: Vec::new(),
+                goes: None,
+                files: VecDeque::new(),
+                held: Vec::new(),
+            }),
             Err(Errno::ENOENT) => Err("the developer port has no grant for this interface".to_owned()),
             // The socket is non-blocking: the backlog is full.
             Err(Errno::EAGAIN) => Err("the bus is busy; try again".to_owned()),
@@ -56,15 +68,36 @@ impl Connection {
         self.to_bus.len() <= TO_BUS_MAX
     }
 
+    /// Takes bytes of a file for the server; `false` when it is longer than it may be.
+    pub(crate) fn push_file(&mut self, bytes: &[u8]) -> bool {
+        self.coming.extend_from_slice(bytes);
+        self.coming.len() <= FILE_MAX
+    }
+
+    /// The file is complete: it goes with the next byte. `false` when the one before has not gone, or memory is short.
+    pub(crate) fn end_file(&mut self) -> bool {
+        let made = bulk::seal(c"from the host", &std::mem::take(&mut self.coming));
+        match made {
+            Ok(file) if self.goes.is_none() => {
+                self.goes = Some((self.to_bus.len(), file));
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Sends what waits for the server; whether anything went. Its end is noticed when reading.
     pub(crate) fn write(&mut self) -> bool {
-        if self.to_bus.is_empty() {
-            return false;
-        }
-        let none: [BorrowedFd<'_>; 0] = [];
-        match stream::send(&self.socket, &self.to_bus, &none, Wait::No) {
+        let (before, file) = match &self.goes {
+            Some((0, file)) => (self.to_bus.len(), Some(file.as_fd())),
+            Some((at, _)) => (*at, None),
+            None => (self.to_bus.len(), None),
+        };
+        let Some(bytes) = self.to_bus.get(..before).filter(|bytes| !bytes.is_empty()) else { return false };
+        match stream::send(&self.socket, bytes, file.as_slice(), Wait::No) {
             Ok(sent) => {
                 self.to_bus.drain(..sent);
+                self.goes = self.goes.take().and_then(|(at, file)| Some((at.checked_sub(sent)?, file)));
                 sent > 0
             }
             Err(_) => false,

@@ -152,14 +152,17 @@ impl<S: Read + Write> Port<S> {
                     Err(why) => Frame::Refused(token, &why).encode(&mut self.out),
                 }
             }
-            Frame::Data(bytes) => self.data(bytes),
+            Frame::Data(bytes) => self.with_connection(|connection| connection.push(bytes)),
+            Frame::File(bytes) => self.with_connection(|connection| connection.push_file(bytes)),
+            Frame::FileEnd("") => self.with_connection(Connection::end_file),
             // Not for us.
             _ => {}
         }
     }
 
-    fn data(&mut self, bytes: &[u8]) {
-        if self.connection.as_mut().is_some_and(|connection| !connection.push(bytes)) {
+    /// Does something with the connection, if there is one, and ends it if that can not be.
+    fn with_connection(&mut self, act: impl FnOnce(&mut Connection) -> bool) {
+        if self.connection.as_mut().is_some_and(|connection| !act(connection)) {
             self.close();
         }
     }

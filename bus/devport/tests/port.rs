@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use bus::devport::{Frame, Frames, PAYLOAD_MAX, Token};
+use bus::devport::{FILE_MAX, Frame, Frames, PAYLOAD_MAX, Token};
 use devport::{GONE_MS, Port};
 use sys::stream::{self, Wait};
 use tempfile::TempDir;
@@ -107,6 +107,31 @@ fn file_of_a_reply_comes_before_it_and_a_pipe_is_refused() {
     let heard = rig.heard();
     let why = format!("{:?}", Frame::FileEnd("Illegal seek"));
     assert_eq!(heard, ["file 4096", "file 1", "FileEnd(\"\")", why.as_str(), "data reply\0"]);
+}
+
+#[test]
+fn file_of_the_host_goes_with_its_message_and_one_that_is_too_long_ends_the_connection() {
+    let mut rig = Rig::new();
+    let server = rig.open([1; 8]);
+    rig.send(Frame::Data(b"before\0"));
+    let part = vec![b'x'; FILE_MAX];
+    part.chunks(PAYLOAD_MAX).for_each(|bytes| {
+        rig.send(Frame::File(bytes));
+        rig.heard();
+    });
+    rig.send(Frame::FileEnd(""));
+    rig.send(Frame::Data(b"with\0"));
+    assert!(rig.heard().is_empty());
+    let (mut buffer, mut fds) = ([0; 64], Vec::new());
+    let mut got = 0;
+    while fds.is_empty() {
+        got += stream::receive_with(&server, &mut buffer[got..], &mut fds, Wait::Yes).unwrap().bytes;
+    }
+    assert_eq!((&buffer[..got], fds.len()), (&b"before\0with\0"[..], 1), "it came with the last message");
+    let file = bus::bulk::Sealed::open(fds.remove(0), FILE_MAX as u64).unwrap();
+    assert_eq!(file.read().unwrap(), part);
+    part.chunks(PAYLOAD_MAX).chain([&b"x"[..]]).for_each(|bytes| rig.send(Frame::File(bytes)));
+    assert_eq!(rig.heard(), ["Closed"]);
 }
 
 #[test]

@@ -34,6 +34,41 @@ pub(super) fn check<I: ReadAt + ?Sized>(image: &I, machine: Machine) -> Result<C
     walk.finish(&root)
 }
 
+pub(super) fn file<I: ReadAt + ?Sized>(image: &I, path: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
+    let superblock = superblock::read(image)?;
+    let mut here = inode::read(image, &superblock, superblock.root)?;
+    let missing =
+        |inode: &Inode| Refusal::Layout("has no manifest at usr/share/gabion/manifest.toml", inode.at);
+    for name in path.split(|byte| *byte == b'/') {
+        if here.kind != Kind::Directory {
+            return Err(missing(&here));
+        }
+        here = child(image, &superblock, &here, name)?.ok_or_else(|| missing(&here))?;
+    }
+    let Kind::File(size) = here.kind else { return Err(missing(&here)) };
+    let size = usize::try_from(size).ok().filter(|size| *size <= most);
+    let mut bytes = vec![0; size.ok_or(Refusal::Layout("has a manifest that is too long", here.at))?];
+    data::locate(image, &superblock, &here, &mut Vec::new())?.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn child<I: ReadAt + ?Sized>(
+    image: &I,
+    superblock: &Superblock,
+    directory: &Inode,
+    name: &[u8],
+) -> Result<Option<Inode>, Refusal> {
+    let data = data::locate(image, superblock, directory, &mut Vec::new())?;
+    let mut found = None;
+    directory::entries(&data, directory.at, |named| {
+        if named.name == name {
+            found = Some(named.number);
+        }
+        Ok(())
+    })?;
+    found.map(|number| inode::read(image, superblock, number)).transpose()
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Reached {
     links: u32,
@@ -190,7 +225,7 @@ impl<'a, I: ReadAt + ?Sized> Walk<'a, I> {
             if here.kind != Kind::Directory {
                 return Ok(false);
             }
-            let Some(next) = self.child(here, &name)? else { return Ok(false) };
+            let Some(next) = child(self.image, &self.superblock, here, &name)? else { return Ok(false) };
             if !matches!(next.kind, Kind::Link(_)) {
                 above.push(next);
                 continue;
@@ -207,18 +242,6 @@ impl<'a, I: ReadAt + ?Sized> Walk<'a, I> {
             rest.extend(components(&to));
         }
         Ok(above.last().is_some_and(|found| matches!(found.kind, Kind::File(_))))
-    }
-
-    fn child(&self, directory: &Inode, name: &[u8]) -> Result<Option<Inode>, Refusal> {
-        let data = data::locate(self.image, &self.superblock, directory, &mut Vec::new())?;
-        let mut found = None;
-        directory::entries(&data, directory.at, |named| {
-            if named.name == name {
-                found = Some(named.number);
-            }
-            Ok(())
-        })?;
-        found.map(|number| inode::read(self.image, &self.superblock, number)).transpose()
     }
 }
 

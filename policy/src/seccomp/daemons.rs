@@ -80,11 +80,14 @@ fn apps(rules: &mut Rules) {
     send_buffer(rules);
 }
 
-/// The developer's ports: opens them, carries bytes between them and sockets that it connects, and reads files that came
-/// over those.
+/// The developer's ports: opens them, carries bytes between them and sockets that it connects, reads files that came
+/// over those, and makes files of what comes from the host.
 fn devport(rules: &mut Rules) {
     bus(rules);
-    rules.always(calls![SYS_openat SYS_read SYS_pread64 SYS_connect SYS_sendto]);
+    rules.always(calls![
+        SYS_openat SYS_read SYS_pread64 SYS_connect SYS_sendto SYS_sendmsg SYS_memfd_create SYS_pwrite64
+    ]);
+    rules.when(("SYS_fcntl", libc::SYS_fcntl), "sealing", &[&[is(1, libc::F_ADD_SEALS as u32)]]);
     unix_socket(rules);
 }
 

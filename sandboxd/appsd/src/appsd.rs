@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use bus::desk::{Answer, Ask, News, Told};
 use bus::server::{CallId, Server};
 
+use crate::developer;
 use crate::follow::Followers;
 use crate::link::Link;
 use crate::waiting::Waiting;
@@ -24,11 +25,16 @@ impl Appsd {
 
     /// Asks the desk on behalf of a call.
     pub(crate) fn ask(&mut self, ask: Ask, waiting: Waiting) {
+        self.ask_with(ask, waiting, None);
+    }
+
+    /// The same with a file.
+    pub(crate) fn ask_with(&mut self, ask: Ask, waiting: Waiting, file: Option<OwnedFd>) {
         let number = self.link.number();
         self.waiting.insert(number, (ask.clone(), waiting));
         // What is followed is said first, so that nothing is missed between an answer and the news after it.
         self.follow();
-        self.link.ask(number, ask);
+        self.link.ask(number, ask, file);
     }
 
     /// Tells the desk what is followed now, if that has changed.
@@ -37,7 +43,7 @@ impl Appsd {
             let number = self.link.number();
             let ask = Ask::Follow(followed);
             self.waiting.insert(number, (ask.clone(), Waiting::Followed));
-            self.link.ask(number, ask);
+            self.link.ask(number, ask, None);
         }
     }
 
@@ -57,18 +63,20 @@ impl Appsd {
                         self.answered(server, waiting, answer, file);
                     }
                 }
-                Told::News(News::Again) => self.again(),
+                Told::News(News::Again) => self.again(server),
                 Told::News(news) => self.followers.news(server, &news),
             }
         }
     }
 
     /// A new sandboxd, which knows nothing of what was asked of the one before: it is asked again.
-    fn again(&mut self) {
+    fn again(&mut self, server: &mut Server<Self>) {
         self.followers.untold();
         let waiting = std::mem::take(&mut self.waiting);
         for (ask, waiting) in waiting.into_values() {
-            if waiting.call().is_some() {
+            if !developer::is_asked_again(&ask) {
+                self.answered(server, waiting, developer::lost(), None);
+            } else if waiting.call().is_some() {
                 self.ask(ask, waiting);
             }
         }
@@ -101,6 +109,14 @@ impl Appsd {
             Waiting::Reboot(pending) => Self::power(server, pending, &answer),
             Waiting::PowerOff(pending) => Self::power(server, pending, &answer),
             Waiting::Crashes(whom, gathering) => self.crashes(server, whom, gathering, answer),
+            Waiting::Begin(pending) => Self::begun(server, pending, answer),
+            Waiting::Put(pending) => Self::put(server, pending, answer),
+            Waiting::Install(pending) => Self::installed(server, pending, answer),
+            Waiting::Remove(pending, app) => Self::removed(server, pending, app, answer),
+            Waiting::Leave(pending) => Self::left(server, pending, answer),
+            Waiting::Developed(pending, known) => self.developed_page(server, pending, known, answer),
+            Waiting::Usage(pending, known) => self.usage_page(server, pending, known, answer),
+            Waiting::UsageOf(pending, app) => Self::usage_of(server, pending, app, answer),
             Waiting::Followed => {}
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Stdin, stdin};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use bus::desk::{Ask, Asked, Told};
 use sys::channel;
@@ -14,7 +14,7 @@ use sys::channel;
 pub(crate) struct Link {
     socket: Stdin,
     next: u32,
-    unsent: VecDeque<Asked>,
+    unsent: VecDeque<(Asked, Option<OwnedFd>)>,
 }
 
 impl Link {
@@ -28,16 +28,17 @@ impl Link {
         self.next
     }
 
-    /// Asks under this number.
-    pub(crate) fn ask(&mut self, number: u32, ask: Ask) {
-        self.unsent.push_back(Asked { number, ask });
+    /// Asks under this number, with a file if there is one.
+    pub(crate) fn ask(&mut self, number: u32, ask: Ask, file: Option<OwnedFd>) {
+        self.unsent.push_back((Asked { number, ask }, file));
         self.flush();
     }
 
     /// Sends as much as goes.
     pub(crate) fn flush(&mut self) {
-        while let Some(asked) = self.unsent.front() {
-            match channel::send(&self.socket, &asked.encode(), &[]) {
+        while let Some((asked, file)) = self.unsent.front() {
+            let files: Vec<_> = file.iter().map(AsRawFd::as_raw_fd).collect();
+            match channel::send(&self.socket, &asked.encode(), &files) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 // `init` keeps the other end, so it is never gone; a message that can not be sent is not sent again.
                 _ => self.unsent.pop_front(),

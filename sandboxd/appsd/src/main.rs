@@ -10,6 +10,7 @@ mod appsd;
 mod audit;
 mod bus_interface;
 mod crashes;
+mod developer;
 mod device;
 mod follow;
 mod link;
@@ -37,6 +38,7 @@ fn main() -> std::io::Result<()> {
     server.serve(&on_bus::audit::INTERFACE, on_bus::audit::dispatch);
     server.serve(&on_bus::bus::INTERFACE, on_bus::bus::dispatch);
     server.serve(&on_bus::crashes::INTERFACE, on_bus::crashes::dispatch);
+    server.serve(&on_bus::developer::INTERFACE, on_bus::developer::dispatch);
     server.serve(&on_bus::device::INTERFACE, on_bus::device::dispatch);
     server.serve(&on_bus::power::INTERFACE, on_bus::power::dispatch);
     let mut events = Vec::new();

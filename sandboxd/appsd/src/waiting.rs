@@ -1,7 +1,7 @@
 //! Calls that wait for an answer of the desk, each with what is known for it so far.
 
 use bus::desk::{self, Exit};
-use bus::interfaces::{apps, audit, bus as bus_interface, crashes, device, power};
+use bus::interfaces::{apps, audit, bus as bus_interface, crashes, developer, device, power};
 use bus::server::{CallId, Pending};
 
 /// A call, and what has been gathered.
@@ -43,6 +43,22 @@ pub(crate) enum Waiting {
     PowerOff(Pending<power::PowerOff>),
     /// The crashes of every app, one after the other.
     Crashes(CrashesFor, Gathering),
+    /// A package is going to be sent.
+    Begin(Pending<developer::Begin>),
+    /// A part of it.
+    Put(Pending<developer::Put>),
+    /// It is being installed.
+    Install(Pending<developer::Install>),
+    /// A developer's app is being removed.
+    Remove(Pending<developer::Remove>, String),
+    /// All of them are.
+    Leave(Pending<developer::Leave>),
+    /// Developers' apps, page by page.
+    Developed(Pending<developer::List>, Vec<desk::Developed>),
+    /// What apps use, page by page.
+    Usage(Pending<developer::Stats>, Vec<desk::Usage>),
+    /// What one uses.
+    UsageOf(Pending<developer::Stats>, String),
     /// Nobody: what is followed has been said.
     Followed,
 }
@@ -90,6 +106,14 @@ impl Waiting {
             Self::PowerOff(p) => p.id(),
             Self::Crashes(CrashesFor::List(p), _) => p.id(),
             Self::Crashes(CrashesFor::Follow(p, _), _) => p.id(),
+            Self::Begin(p) => p.id(),
+            Self::Put(p) => p.id(),
+            Self::Install(p) => p.id(),
+            Self::Remove(p, _) => p.id(),
+            Self::Leave(p) => p.id(),
+            Self::Developed(p, _) => p.id(),
+            Self::Usage(p, _) => p.id(),
+            Self::UsageOf(p, _) => p.id(),
             Self::Followed => return None,
         })
     }

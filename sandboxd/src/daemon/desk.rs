@@ -78,17 +78,18 @@ impl Daemon {
                 return Ok(());
             }
             let Some(received) = self.desk.socket.as_ref().map(channel::receive) else { return Ok(()) };
-            let Ok(Some((bytes, _))) = received else { return Ok(()) };
+            let Ok(Some((bytes, fds))) = received else { return Ok(()) };
             let Some(Asked { number, ask }) = Asked::decode(&bytes) else {
                 console::say("event desk-nonsense: appsd sent what is no question");
                 continue;
             };
-            self.desk_question(number, ask)?;
+            let file = fds.ok().and_then(|fds| fds.into_iter().next());
+            self.desk_question(number, ask, file)?;
         }
         Ok(())
     }
 
-    fn desk_question(&mut self, number: u32, ask: Ask) -> io::Result<()> {
+    fn desk_question(&mut self, number: u32, ask: Ask, file: Option<OwnedFd>) -> io::Result<()> {
         let answer = match ask {
             Ask::Apps(after) => self.desk_apps(&after),
             Ask::App(id) => self.with_app(&id, |app| Answer::Apps(vec![app.told()])),
@@ -115,9 +116,31 @@ impl Daemon {
             Ask::Device => Answer::Device(self.desk_device()),
             Ask::Power { off, reason } => self.desk_power(off, &reason),
             Ask::Follow(followed) => self.desk_follow(followed),
+            Ask::Usage(after) => self.developer_usage(&after),
+            Ask::UsageOf(id) => self.developer_usage_of(&id),
+            Ask::Begin(length) => self.developer_begin(length),
+            Ask::Put(upload, at) => self.developer_put(upload, at, file),
+            Ask::Developed(after) => self.developer_list(&after),
+            Ask::Install(upload) => match self.developer_install(number, upload)? {
+                Some(answer) => answer,
+                None => return Ok(()),
+            },
+            Ask::Remove(id) => match self.developer_remove(number, &id)? {
+                Some(answer) => answer,
+                None => return Ok(()),
+            },
+            Ask::Leave => match self.developer_leave_all(Some(number))? {
+                Some(answer) => answer,
+                None => return Ok(()),
+            },
         };
         self.desk.send(Told::Answer(number, answer), None);
         Ok(())
+    }
+
+    /// Answers what was asked under this number.
+    pub(super) fn desk_answer(&mut self, number: u32, answer: Answer) {
+        self.desk.send(Told::Answer(number, answer), None);
     }
 
     fn with_app(&self, id: &str, answer: impl FnOnce(&App) -> Answer) -> Answer {

@@ -8,6 +8,7 @@ use policy::{Board, Plan};
 use sys::bundle::{Next, Request};
 
 use super::Daemon;
+use super::developer::storage_of;
 use crate::app::{App, State};
 use crate::builder::{Built, Networks, Place, build_box, limit, run_dir};
 use crate::cgroup::{Group, Limits};
@@ -198,7 +199,7 @@ impl Daemon {
         let devices = devices(plan, uid)?;
         self.holders.take(&devices)?;
         let app = self.apps.get(&uid).ok_or_else(|| BoxError::step(Step::Root, io::ErrorKind::NotFound))?;
-        let storage = self.private_storage(&app.id, uid, plan)?;
+        let storage = self.private_storage(&app.id, uid, plan, self.is_developed(&app.id))?;
         let number = if app.system { None } else { self.package_number(&app.id) };
         let Wiring { stdin, kept } = wiring;
         let place =
@@ -216,14 +217,15 @@ impl Daemon {
         plan: &Plan,
         root: &Path,
         number: u64,
+        developed: bool,
     ) -> Result<Built, BoxError> {
         let devices = devices(plan, uid)?;
         let id = plan.id.as_str();
-        let there = self.config.data.join("apps").join(id);
+        let there = self.config.data.join(storage_of(developed, uid).0).join(id);
         let storage = match plan.limits.storage_bytes {
             0 => None,
             _ if there.symlink_metadata().is_ok() => Some(there),
-            _ => self.private_storage(id, uid, plan)?,
+            _ => self.private_storage(id, uid, plan, developed)?,
         };
         let group = Group::new(&self.config.cgroups.join("apps"), id);
         let parts = Parts {
@@ -247,7 +249,7 @@ impl Daemon {
         let ready = devices(plan, uid)
             .and_then(|devices| self.holders.take(&devices))
             .and_then(|()| limit(plan, &app.group, self.config.limits))
-            .and_then(|()| self.private_storage(&app.id, uid, plan));
+            .and_then(|()| self.private_storage(&app.id, uid, plan, self.is_developed(&app.id)));
         if let Err(e) = ready {
             self.problem(uid, &e.to_string(), &e.help());
             return Ok(());
@@ -297,13 +299,20 @@ impl Daemon {
         run_dir(&self.config.runtime, uid, number)
     }
 
-    fn private_storage(&self, id: &str, uid: u32, plan: &Plan) -> Result<Option<PathBuf>, BoxError> {
+    fn private_storage(
+        &self,
+        id: &str,
+        uid: u32,
+        plan: &Plan,
+        developed: bool,
+    ) -> Result<Option<PathBuf>, BoxError> {
         let bytes = plan.limits.storage_bytes;
         if bytes == 0 {
             return Ok(None);
         }
-        let apps = self.config.data.join("apps");
-        let made = storage::private(&apps, id, uid, bytes, self.config.quota);
+        let (place, project) = storage_of(developed, uid);
+        let made =
+            storage::private(&self.config.data.join(place), id, uid, project, bytes, self.config.quota);
         made.map(Some).map_err(|e| BoxError::step(Step::Quota, e))
     }
 

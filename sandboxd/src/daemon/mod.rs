@@ -9,6 +9,7 @@ mod bus;
 mod denied;
 mod desk;
 mod door;
+mod developer;
 mod events;
 mod intake;
 mod net;
@@ -45,6 +46,7 @@ use attest::Attest;
 use bus::Bus;
 use desk::Desk;
 use door::Door;
+use developer::Developer;
 use net::Net;
 use packages::Installs;
 use update::Update;
@@ -76,6 +78,7 @@ pub struct Daemon {
     door: Door,
     update: Update,
     installs: Installs,
+    developer: Developer,
     /// The storage is not open yet: no app is known.
     locked: bool,
     /// Boxes that are ready, and are not launched before something is known.

@@ -62,6 +62,11 @@ impl Installs {
         switch.into_iter().chain(trial).min()
     }
 
+    /// An installation is under way, on trial, or on its way back; or an app is removed.
+    pub(super) fn is_busy(&self) -> bool {
+        self.switch.is_some() || self.trial.is_some() || self.back.is_some() || !self.leaving.is_empty()
+    }
+
     /// The ledger, if there is one to go by.
     pub(super) fn ledger(&self) -> Option<&Ledger> {
         self.packages.as_ref().map(Packages::ledger)
@@ -255,6 +260,10 @@ impl Daemon {
                 self.leave(uid, &id)?;
             }
         }
+        let gone: Vec<u32> = self.developer.leaving().filter(|uid| !self.installs.is_ending(*uid)).collect();
+        for uid in gone {
+            self.developer_gone(uid)?;
+        }
         if std::mem::take(&mut self.installs.news) {
             self.packages_tell();
         }
@@ -280,6 +289,7 @@ impl Daemon {
         installs.ending.contains(&uid)
             || installs.again.contains(&uid)
             || installs.leaving.contains_key(&uid)
+            || self.developer.is_leaving(uid)
             || installs.back.as_ref().is_some_and(|back| back.is_of(uid))
             || installs.switch.as_ref().is_some_and(|switch| switch.is_of_box(uid))
     }
@@ -311,7 +321,8 @@ impl Daemon {
             uid: app.uid,
             version: self.version_of(app),
             root_hash: app.root_hash.clone(),
-            installed: self.package_number(&app.id).is_some(),
+            // What a developer has installed is none of its business.
+            installed: self.package_number(&app.id).is_some() && !self.is_developed(&app.id),
             running: app.pid().is_some(),
         });
         let now: BTreeMap<u32, update_link::App> = apps.map(|app| (app.uid, app)).collect();
@@ -382,8 +393,16 @@ impl Daemon {
         if self.config.safe_mode {
             return Err("the device is in safe mode".to_owned());
         }
-        if self.installs.switch.is_some() || self.installs.trial.is_some() || self.installs.back.is_some() {
+        let installs = &self.installs;
+        if installs.switch.is_some()
+            || installs.trial.is_some()
+            || installs.back.is_some()
+            || self.developer.is_busy()
+        {
             return Err("an installation is under way".to_owned());
+        }
+        if ledger.is_developed(id) {
+            return Err(format!("a developer has installed {id}: `gabion rm` removes it"));
         }
         let of_image = self.config.apps.join(id).symlink_metadata().is_ok();
         match ledger.removed(id) {

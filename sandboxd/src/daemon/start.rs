@@ -21,6 +21,7 @@ use super::attest::Attest;
 use super::bus::Bus;
 use super::desk::Desk;
 use super::door::Door;
+use super::developer::Developer;
 use super::net::Net;
 use super::packages::Installs;
 use super::update::Update;
@@ -83,6 +84,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         door: Door::default(),
         update: Update::of(running),
         installs: Installs::default(),
+        developer: Developer::default(),
         locked,
         waiting: BTreeSet::new(),
         wiping: Wiping::default(),
@@ -280,6 +282,7 @@ impl Daemon {
         }
         self.installs.identity = Some(registry);
         self.packages_erase_left();
+        self.developer_begins();
         Ok(())
     }
 

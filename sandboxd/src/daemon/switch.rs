@@ -64,6 +64,8 @@ pub(super) struct Switch {
     serial: u32,
     phase: Phase,
     latest_ms: u64,
+    /// It is one app, which a developer installs; whose key signed it, where that was asked.
+    developer: Option<Option<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,25 @@ struct Coming {
     /// What was to be measured under its uid before.
     measured_before: Option<(attest_link::Package, PathBuf)>,
     built: Option<Built>,
+}
+
+impl Coming {
+    fn new(id: AppId, version: Version, number: u64, dir: PathBuf) -> Self {
+        Self {
+            id,
+            version,
+            number,
+            dir,
+            plan: None,
+            image: None,
+            whole: None,
+            read: 0,
+            checked: false,
+            uid: None,
+            measured_before: None,
+            built: None,
+        }
+    }
 }
 
 impl Switch {
@@ -147,7 +168,7 @@ impl Daemon {
         if self.config.safe_mode {
             return Err("the device is in safe mode".to_owned());
         }
-        if installs.switch.is_some() || installs.trial.is_some() || installs.back.is_some() {
+        if installs.is_busy() || self.developer.is_busy() {
             return Err("another installation is under way or on trial".to_owned());
         }
         if packages.len() != manifests.len() || packages.is_empty() || packages.len() > TOGETHER_MAX {
@@ -172,20 +193,7 @@ impl Daemon {
             let manifest = manifest.map_err(|e| says(&e))?;
             let dir = place.lay(number, &image, &manifest, &package.verity);
             let dir = dir.map_err(|e| says(&format_args!("it can not be laid on the disk: {e}")))?;
-            coming.push(Coming {
-                id,
-                version,
-                number,
-                dir,
-                plan: None,
-                image: None,
-                whole: None,
-                read: 0,
-                checked: false,
-                uid: None,
-                measured_before: None,
-                built: None,
-            });
+            coming.push(Coming::new(id, version, number, dir));
         }
         let new = coming.iter().filter(|coming| self.uid_of(coming.id.as_str()).is_none()).count();
         if self.apps.values().filter(|app| !app.system).count() + new > APPS_MAX {
@@ -198,13 +206,38 @@ impl Daemon {
             serial: self.installs.serial,
             phase: Phase::Waiting,
             latest_ms: sys::process::now_ms() + PATIENCE_MS,
+            developer: None,
         })
+    }
+
+    /// The same for what a developer installs, whose manifest was read and whose files are in `dir`.
+    pub(super) fn switch_of_developer(
+        &mut self,
+        plan: Plan,
+        number: u64,
+        dir: PathBuf,
+        who: Option<String>,
+    ) -> Switch {
+        self.installs.serial = self.installs.serial.wrapping_add(1);
+        let mut coming = Coming::new(plan.id.clone(), plan.version, number, dir);
+        coming.plan = Some(plan);
+        Switch {
+            coming: vec![coming],
+            seconds: 0,
+            serial: self.installs.serial,
+            phase: Phase::Waiting,
+            latest_ms: sys::process::now_ms() + PATIENCE_MS,
+            developer: Some(who),
+        }
     }
 
     /// Versions do not go down, whatever the reason that it does not run.
     fn switch_may_replace(&self, id: &AppId, version: Version) -> Result<(), String> {
         if id.as_str().starts_with("os.gabion.") {
             return Err("it has the name of a part of the system".to_owned());
+        }
+        if self.is_developed(id.as_str()) {
+            return Err("a developer has installed one of his own, which has to be removed first".to_owned());
         }
         let app = self.uid_of(id.as_str()).and_then(|uid| self.apps.get(&uid));
         if app.is_some_and(|app| self.packages_hold(app.uid)) {
@@ -255,6 +288,7 @@ impl Daemon {
                 coming.checked = true;
                 None
             }
+            Verdict::Offered(_) => Some("the worker failed over it".to_owned()),
             Verdict::Problems(text) => {
                 Some(text.split(|b| *b == b'\n').map(crate::line::escape).collect::<Vec<_>>().join("; "))
             }
@@ -302,7 +336,11 @@ impl Daemon {
                 self.attest_restore(uid, coming.measured_before.take());
             }
         }
+        let developer = switch.developer.is_some();
         drop(switch);
+        if developer {
+            return self.developer_refused(why);
+        }
         if let Some((packages, (id, version))) = self.installs.packages.as_ref().zip(bad)
             && let Err(e) = packages.drop_arrived(&id, version)
         {
@@ -336,6 +374,7 @@ impl Daemon {
         let done = match phase {
             // Who stays is known once every manifest was read.
             Phase::Waiting if self.worker.reading() => Ok(()),
+            Phase::Waiting if all(|coming| coming.plan.is_some()) => self.switch_fits(),
             Phase::Waiting => return self.switch_ask(Phase::Manifests, What::Manifest),
             Phase::Manifests if all(|coming| coming.plan.is_some()) => self.switch_fits(),
             Phase::Reading => return self.switch_read(),
@@ -487,11 +526,15 @@ impl Daemon {
     /// Builds everything, and switches. After this there is no way but on, to the trial.
     fn switch_commit(&mut self) -> io::Result<Result<(), String>> {
         let Some(mut switch) = self.installs.switch.take() else { return Ok(Ok(())) };
-        let built = switch.coming.iter_mut().try_for_each(|coming| self.switch_build(coming));
+        let developed = switch.developer.is_some();
+        let built = switch.coming.iter_mut().try_for_each(|coming| self.switch_build(coming, developed));
         let switched = built.and_then(|()| {
             let together: Vec<(&str, Version)> =
                 switch.coming.iter().map(|coming| (coming.id.as_str(), coming.version)).collect();
-            let after = self.installs.ledger().and_then(|ledger| ledger.switched(&together, switch.seconds));
+            let after = self.installs.ledger().and_then(|ledger| match (&switch.developer, &*together) {
+                (Some(who), [(id, version)]) => ledger.with_developed(id, *version, who.clone()),
+                _ => ledger.switched(&together, switch.seconds),
+            });
             let after = after.ok_or("the ledger has no room for it")?;
             self.installs.change(after).map_err(|e| format!("the ledger can not be written: {e}"))
         });
@@ -511,12 +554,13 @@ impl Daemon {
         Ok(switched)
     }
 
-    fn switch_build(&self, coming: &mut Coming) -> Result<(), String> {
+    fn switch_build(&self, coming: &mut Coming, developed: bool) -> Result<(), String> {
         let (Some(plan), Some(uid), Some(image)) = (&coming.plan, coming.uid, coming.image.take()) else {
             return Err(format!("{}: it is not ready", coming.id));
         };
         let at = self.image_place(coming.id.as_str(), Some(coming.number));
-        let built = image.mount(&at).and_then(|()| self.build_ahead(uid, plan, &at, coming.number));
+        let built =
+            image.mount(&at).and_then(|()| self.build_ahead(uid, plan, &at, coming.number, developed));
         coming.built = Some(built.map_err(|e| format!("{}: {e}", coming.id))?);
         Ok(())
     }
@@ -531,8 +575,11 @@ impl Daemon {
     fn switch_start(&mut self) -> io::Result<()> {
         let Some(switch) = self.installs.switch.take() else { return Ok(()) };
         let logs = self.config.data.join("logs");
-        let ids = switch.coming.iter().map(|coming| coming.id.to_string());
-        self.installs.trial = Some(Trial::new(ids, switch.seconds, sys::process::now_ms()));
+        let developed = switch.developer.is_some();
+        if !developed {
+            let ids = switch.coming.iter().map(|coming| coming.id.to_string());
+            self.installs.trial = Some(Trial::new(ids, switch.seconds, sys::process::now_ms()));
+        }
         for coming in &switch.coming {
             let Some(uid) = coming.uid else { continue };
             self.detach(uid);
@@ -542,6 +589,8 @@ impl Daemon {
             let app = || App::new(uid, coming.id.as_str(), false, cgroups, Some(&logs));
             let app = self.apps.entry(uid).or_insert_with(app);
             app.problem = None;
+            // Who deploys wants to see it run.
+            app.held &= !developed;
             app.root_hash = verity::root_hash(&coming.dir).unwrap_or_default();
         }
         for coming in switch.coming {
@@ -552,7 +601,11 @@ impl Daemon {
         self.bus_start_used();
         self.packages_clean();
         self.packages_changed();
-        self.update_send(&ToUpdated::Installed, Vec::new());
+        if developed {
+            self.developer_installed();
+        } else {
+            self.update_send(&ToUpdated::Installed, Vec::new());
+        }
         Ok(())
     }
 }

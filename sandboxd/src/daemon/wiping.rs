@@ -9,6 +9,7 @@ use sys::bundle::{Next, Request};
 use sys::quota;
 
 use super::Daemon;
+use super::developer::storage_of;
 use crate::app::State;
 use crate::console::{problem, say};
 use crate::registry::Registry;
@@ -129,6 +130,20 @@ impl Daemon {
         Some(done)
     }
 
+    /// Erases what a developer's app of this id has stored, bounded by the quota of `project`.
+    pub(super) fn wipe_developed(&mut self, id: &str, project: Option<u32>) -> io::Result<()> {
+        let wiped = self.wiping.wiped.as_mut().ok_or_else(|| io::Error::other("there is no storage"))?;
+        wiped.take_developed(id)?;
+        project.map_or(Ok(()), |project| self.forget_quota(project))
+    }
+
+    /// Erases the log of an app that is gone. What can not be is told, and stays.
+    pub(super) fn wipe_log(&mut self, id: &str) {
+        if let Some(Err(e)) = self.wiping.wiped.as_mut().map(|wiped| wiped.take_logs(id)) {
+            say(format_args!("can not erase the log of {id}: {e}"));
+        }
+    }
+
     /// The limit of a project that nobody fills any more.
     fn forget_quota(&self, uid: u32) -> io::Result<()> {
         match self.config.quota {
@@ -146,6 +161,8 @@ impl Daemon {
 
     /// Erases some more.
     pub(super) fn wipe_some(&mut self) -> io::Result<()> {
+        let developed = self.installs.ledger().map(|ledger| ledger.developed().map(|(id, _)| id.to_owned()));
+        let developed: std::collections::BTreeSet<String> = developed.into_iter().flatten().collect();
         let Some(wiped) = &mut self.wiping.wiped else { return Ok(()) };
         let next = self.wiping.under_way.iter().find(|(_, (_, ended))| *ended);
         let Some((uid, id)) = next.map(|(uid, (id, _))| (*uid, id.clone())) else {
@@ -157,7 +174,7 @@ impl Daemon {
             }
             return Ok(());
         };
-        let done = match wiped.empty_some(&id) {
+        let done = match wiped.empty_some(storage_of(developed.contains(&id), uid).0, &id) {
             Ok(false) => return Ok(()),
             Ok(true) => wiped.take_logs(&id),
             Err(e) => Err(e),

@@ -12,11 +12,12 @@ use sys::bundle::{Next, Request};
 use sys::channel;
 
 use super::Daemon;
+use super::developer::is_of_developer;
 use super::switch::is_of_switch;
 use crate::app::{App, State};
 use crate::poller::Ready;
 use crate::verity::Prepared;
-use crate::worker::{MESSAGE_MAX, Queue, Verdict, What, image_question, question};
+use crate::worker::{MESSAGE_MAX, Queue, Verdict, What, image_question, package_question, question};
 use crate::{store, system};
 
 /// The worker, and what it has to read.
@@ -113,11 +114,12 @@ impl Daemon {
             let sent = match what {
                 What::Manifest => self.send_manifest(number, uid),
                 What::Image => self.send_image(number, uid),
+                What::Package => self.send_package(number, uid),
             };
             let Err(text) = sent else { return Ok(()) };
             self.worker.queue.skip();
             self.worker.images.remove(&uid);
-            if self.switch_fault(uid, &text) {
+            if self.switch_fault(uid, &text) || self.developer_fault(uid, &text) {
                 continue;
             }
             self.problem(
@@ -144,6 +146,13 @@ impl Daemon {
         let socket = self.worker.socket.as_ref().ok_or("there is no manifest worker")?;
         let sent = channel::send(socket, &image_question(number, length), &[file.as_raw_fd()]);
         sent.map_err(|e| format!("can not send its image to the worker: {e}"))
+    }
+
+    fn send_package(&self, number: u32, key: u32) -> Result<(), String> {
+        let (file, length) = self.developer_file(key).ok_or("it is gone")?;
+        let socket = self.worker.socket.as_ref().ok_or("there is no manifest worker")?;
+        let sent = channel::send(socket, &package_question(number, length), &[file.as_raw_fd()]);
+        sent.map_err(|e| format!("can not send the package to the worker: {e}"))
     }
 
     pub(super) fn worker_answers(&mut self, now: u64) -> io::Result<()> {
@@ -204,7 +213,7 @@ impl Daemon {
             for uid in self.worker.queue.give_up() {
                 let what = if self.worker.images.remove(&uid).is_some() { "image" } else { "manifest" };
                 let text = format!("its {what} can not be read");
-                if self.switch_fault(uid, &text) {
+                if self.switch_fault(uid, &text) || self.developer_fault(uid, &text) {
                     continue;
                 }
                 self.problem(uid, &text, "see the problem of os.gabion.worker");
@@ -228,9 +237,14 @@ impl Daemon {
             self.switch_verdict(uid, verdict);
             return Ok(());
         }
+        if is_of_developer(uid) {
+            return self.developer_verdict(uid, verdict);
+        }
         match verdict {
             Verdict::Plan(bytes) => self.install_app(uid, &bytes),
             Verdict::Fit => self.image_checked(uid),
+            // Nobody has asked this of a box.
+            Verdict::Offered(_) => Ok(()),
             Verdict::Problems(text) => {
                 let of_image = self.worker.images.remove(&uid).is_some();
                 let help = if of_image {

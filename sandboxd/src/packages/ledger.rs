@@ -17,6 +17,7 @@
 //! next 12
 //! app com.example.display 1.4.0 11
 //! app com.example.thermostat 2.0.1 7
+//! developer com.example.display - 1.3.9 9    the one above is a developer's: whose, and what lies beneath it, or -
 //! gone com.example.old                       removed; its data is still to be erased
 //! trial 60 1                                 seconds; how often it was begun
 //! before com.example.display 1.3.9 9         or: before com.example.display -
@@ -66,6 +67,15 @@ pub struct Trial {
     pub before: BTreeMap<String, Option<Package>>,
 }
 
+/// What a developer has installed. It counts until it is removed; then what lies beneath it does again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Developed {
+    /// Whose key signed it, SHA-256 of the certificate in lower-case hex; `None` where nobody was asked.
+    pub who: Option<String>,
+    /// The package that lies beneath it; `None` for the image's own app or none.
+    pub beneath: Option<Package>,
+}
+
 /// How the last trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -80,6 +90,7 @@ pub enum Outcome {
 pub struct Ledger {
     next: u64,
     current: BTreeMap<String, Package>,
+    developed: BTreeMap<String, Developed>,
     gone: BTreeSet<String>,
     trial: Option<Trial>,
     outcome: Option<Outcome>,
@@ -94,6 +105,16 @@ impl Ledger {
     /// Apps of which a package counts.
     pub fn apps(&self) -> impl Iterator<Item = (&str, Package)> {
         self.current.iter().map(|(id, package)| (id.as_str(), *package))
+    }
+
+    /// Apps whose package that counts is a developer's.
+    pub fn developed(&self) -> impl Iterator<Item = (&str, &Developed)> {
+        self.developed.iter().map(|(id, developed)| (id.as_str(), developed))
+    }
+
+    /// Whether the package of the app `id` that counts is a developer's.
+    pub fn is_developed(&self, id: &str) -> bool {
+        self.developed.contains_key(id)
     }
 
     /// Apps that were removed and whose data is still to be erased.
@@ -119,7 +140,36 @@ impl Ledger {
     /// Whether the directory `number` of the app `id` has to stay: it counts, or is what a trial goes back to.
     pub fn names(&self, id: &str, number: u64) -> bool {
         let before = self.trial.iter().filter_map(|trial| trial.before.get(id)?.as_ref());
-        self.current.get(id).into_iter().chain(before).any(|package| package.number == number)
+        let beneath = self.developed.get(id).and_then(|developed| developed.beneath.as_ref());
+        let all = self.current.get(id).into_iter().chain(before).chain(beneath);
+        all.into_iter().any(|package| package.number == number)
+    }
+
+    /// With a developer's package of the app `id`, which gets the number [`next`](Self::next), above what was there before. `None`
+    /// while that is on trial, and for more than there can be.
+    pub fn with_developed(&self, id: &str, version: Version, who: Option<String>) -> Option<Self> {
+        let mut after = self.clone();
+        let package = Package { number: after.next, version };
+        after.next = after.next.checked_add(1)?;
+        let was = after.current.insert(id.to_owned(), package);
+        let beneath = match after.developed.get(id) {
+            Some(developed) => developed.beneath,
+            None => was,
+        };
+        after.developed.insert(id.to_owned(), Developed { who, beneath });
+        after.gone.remove(id);
+        let on_trial = self.trial.as_ref().is_some_and(|trial| trial.before.contains_key(id));
+        (!on_trial && after.fault().is_none()).then_some(after)
+    }
+
+    /// Without what a developer has installed of the app `id`. `None` when that is nothing.
+    pub fn without_developed(&self, id: &str) -> Option<Self> {
+        let mut after = self.clone();
+        match after.developed.remove(id)?.beneath {
+            Some(package) => after.current.insert(id.to_owned(), package),
+            None => after.current.remove(id),
+        };
+        Some(after)
     }
 
     /// With these packages, which get the numbers from [`next`](Self::next) on, installed together and on trial. `None`
@@ -128,6 +178,9 @@ impl Ledger {
         let mut after = self.clone();
         let mut before = BTreeMap::new();
         for (id, version) in packages {
+            if self.is_developed(id) {
+                return None;
+            }
             let package = Package { number: after.next, version: *version };
             after.next = after.next.checked_add(1)?;
             let was = after.current.insert((*id).to_owned(), package);
@@ -172,10 +225,10 @@ impl Ledger {
         self.outcome.is_some().then(|| Self { outcome: None, ..self.clone() })
     }
 
-    /// Without the app `id`, whose data is to be erased. `None` for one that has no package, or is on trial.
+    /// Without the app `id`, whose data is to be erased. `None` for one that has no package, a developer's, or one on trial.
     pub fn removed(&self, id: &str) -> Option<Self> {
         let mut after = self.clone();
-        after.current.remove(id)?;
+        after.current.remove(id).filter(|_| !self.is_developed(id))?;
         after.gone.insert(id.to_owned());
         let on_trial = self.trial.as_ref().is_some_and(|trial| trial.before.contains_key(id));
         (!on_trial && after.fault().is_none()).then_some(after)
@@ -215,6 +268,12 @@ impl Ledger {
                 let id = id(words.next()?)?;
                 self.current.insert(id, package(words)?);
             }
+            "developer" => {
+                let id = id(words.next()?)?;
+                let who = whose(words.next()?)?;
+                let beneath = if line.ends_with(" -") { None } else { Some(package(words)?) };
+                self.developed.insert(id, Developed { who, beneath });
+            }
             "gone" => {
                 self.gone.insert(id(words.next()?)?);
             }
@@ -239,7 +298,9 @@ impl Ledger {
     /// What can not be, however it came about.
     fn fault(&self) -> Option<&'static str> {
         let before = self.trial.iter().flat_map(|trial| trial.before.values().flatten());
-        let numbers: Vec<u64> = self.current.values().chain(before).map(|package| package.number).collect();
+        let beneath = self.developed.values().filter_map(|developed| developed.beneath.as_ref());
+        let all = self.current.values().chain(before).chain(beneath);
+        let numbers: Vec<u64> = all.map(|package| package.number).collect();
         if numbers.iter().any(|number| *number >= self.next) {
             return Some("a package has a number that was never given");
         }
@@ -252,6 +313,9 @@ impl Ledger {
         if self.gone.iter().any(|id| self.current.contains_key(id)) {
             return Some("an app is both installed and removed");
         }
+        if self.developed.keys().any(|id| !self.current.contains_key(id)) {
+            return Some("a developer's app that is not there");
+        }
         if let Some(Outcome::Back(why)) = &self.outcome
             && plain(why) != *why
         {
@@ -263,6 +327,9 @@ impl Ledger {
         {
             return Some("a trial of apps that are not there");
         }
+        if trial.before.keys().any(|id| self.is_developed(id)) {
+            return Some("a trial of a developer's app");
+        }
         if !(1..=TRIAL_MAX_S).contains(&trial.seconds) || !(1..=TRIES_MAX).contains(&trial.tries) {
             return Some("a trial that takes too long");
         }
@@ -272,6 +339,15 @@ impl Ledger {
 
 fn id(word: &str) -> Option<String> {
     word.parse::<AppId>().ok().map(|id| id.to_string())
+}
+
+/// The SHA-256 of a certificate, or nobody.
+fn whose(word: &str) -> Option<Option<String>> {
+    let digits = word.len() == 64 && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match word {
+        "-" => Some(None),
+        word => digits.then(|| Some(word.to_owned())),
+    }
 }
 
 fn package(mut words: SplitWhitespace<'_>) -> Option<Package> {
@@ -292,6 +368,13 @@ impl fmt::Display for Ledger {
         let mut body = format!("{HEADER}\nnext {}\n", self.next);
         for (id, Package { version, number }) in &self.current {
             body.push_str(&format!("app {id} {version} {number}\n"));
+        }
+        for (id, Developed { who, beneath }) in &self.developed {
+            let who = who.as_deref().unwrap_or("-");
+            body.push_str(&match beneath {
+                Some(Package { version, number }) => format!("developer {id} {who} {version} {number}\n"),
+                None => format!("developer {id} {who} -\n"),
+            });
         }
         for id in &self.gone {
             body.push_str(&format!("gone {id}\n"));
@@ -373,6 +456,27 @@ mod tests {
     }
 
     #[test]
+    fn developers_app_lies_above_what_was_there_and_gives_it_back() {
+        let first = Ledger::default().switched(&[(A, version(2))], 60).unwrap();
+        assert!(first.with_developed(A, version(1), None).is_none(), "while it is on trial");
+        let first = first.kept();
+        let key = Some("ab".repeat(32));
+        let one = read(&first.with_developed(A, version(1), key.clone()).unwrap());
+        let two = read(
+            &one.with_developed(A, version(1), key).unwrap().with_developed(B, version(9), None).unwrap(),
+        );
+        assert_eq!(two.package(A).unwrap().number, 2);
+        assert!(two.names(A, 0) && !two.names(A, 1) && two.names(A, 2));
+        assert!(two.switched(&[(A, version(3))], 60).is_none() && two.removed(A).is_none());
+        // Others are updated meanwhile.
+        let two = read(&two.switched(&[("com.example.c", version(1))], 60).unwrap().kept());
+        let left = read(&two.without_developed(A).unwrap().without_developed(B).unwrap());
+        assert_eq!((left.package(A), left.package(B)), (first.package(A), None));
+        assert_eq!(left.developed().count(), 0);
+        assert!(left.without_developed(A).is_none());
+    }
+
+    #[test]
     fn ledger_hostile_is_refused() {
         let why = |body: &str| Ledger::parse(&with_sum(body)).unwrap_err();
         let head = "gabion-packages 1\nnext 5\n";
@@ -386,6 +490,11 @@ mod tests {
         assert!(why(&format!("{head}app {A} 1.0.0 4 \n")).contains("as it is written"));
         assert!(why(&format!("{head}app {A} 1.0.0 4\ngone {A}\n")).contains("both"));
         assert!(why(&format!("{head}trial 60 1\n")).contains("not there"));
+        assert!(why(&format!("{head}developer {A} - -\n")).contains("not there"));
+        assert!(why(&format!("{head}app {A} 1.0.0 4\ndeveloper {A} ../x -\n")).contains("no entry"));
+        assert!(why(&format!("{head}app {A} 1.0.0 4\ndeveloper {A} - 1.0.0 4\n")).contains("one number"));
+        let trial = format!("{head}app {A} 1.0.0 4\ndeveloper {A} - -\ntrial 60 1\nbefore {A} -\n");
+        assert!(why(&trial).contains("developer's"));
         assert!(why(&format!("{head}trial 60 1\nbefore {A} -\n")).contains("not there"));
         assert!(why(&format!("{head}before {A} -\n")).contains("no entry"));
         assert!(why(&format!("{head}app {A} 1.0.0 4\ntrial 60 4\nbefore {A} -\n")).contains("too long"));
@@ -396,7 +505,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_history_can_be_read_again_and_keeps_what_it_may_go_back_to(
-            steps in proptest::collection::vec((0_u8..6, proptest::collection::btree_set(0_usize..5, 1..4)), 0..30)
+            steps in proptest::collection::vec((0_u8..8, proptest::collection::btree_set(0_usize..5, 1..4)), 0..30)
         ) {
             let ids: Vec<String> = (0..5).map(|n| format!("com.example.a{n}")).collect();
             let mut ledger = Ledger::default();
@@ -409,6 +518,8 @@ mod tests {
                     2 => ledger.begun_again(),
                     3 => Some(ledger.kept()),
                     4 => Some(ledger.back("why")),
+                    5 => ledger.with_developed(first, version(patch), None),
+                    6 => ledger.without_developed(first),
                     _ => ledger.removed(first),
                 };
                 let Some(next) = next else { continue };

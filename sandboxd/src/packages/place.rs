@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use policy::{AppId, Version};
 use sys::quota;
 
 use super::ledger::{self, Ledger, Package, TOGETHER_MAX};
+use crate::offered::Offered;
 use crate::storage::Quota;
 use crate::whole;
 
@@ -150,7 +151,7 @@ impl Packages {
 
     /// Makes the place for packages, bounded together to three quarters of the file system.
     pub fn ready(&self, bounded: Quota) -> io::Result<()> {
-        for dir in [&self.dir, &self.dir.join("incoming")] {
+        for dir in [&self.dir, &self.dir.join("incoming"), &self.uploads()] {
             match DirBuilder::new().mode(0o700).create(dir) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
                 _ => {}
@@ -211,6 +212,40 @@ impl Packages {
         fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length).map_err(|e| words(e.into()))
     }
 
+    fn uploads(&self) -> PathBuf {
+        self.dir.join("uploads")
+    }
+
+    /// A file for a package of `length` bytes that a developer is going to send, with its room taken. Another one of this number
+    /// is gone. The error is for people.
+    pub fn upload(&self, number: u32, length: u64) -> Result<File, String> {
+        if length == 0 || length > IMAGE_MAX {
+            return Err(format!("a package of {length} bytes is none"));
+        }
+        let path = self.uploads().join(number.to_string());
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| format!("no file for the package: {e}"))?;
+        let reserved = self.reserve(&file, length);
+        if reserved.is_err() {
+            self.drop_upload(number);
+        }
+        reserved.map(|()| file)
+    }
+
+    /// Removes what was sent, or a part of it. What can not be removed goes at the next start.
+    pub fn drop_upload(&self, number: u32) {
+        let _ = fs::remove_file(self.uploads().join(number.to_string()));
+    }
+
+    /// Removes all that was sent.
+    pub fn drop_uploads(&self) -> io::Result<()> {
+        for name in names(&self.uploads())? {
+            fs::remove_file(self.uploads().join(name))?;
+        }
+        Ok(())
+    }
+
     fn incoming_path(&self, incoming: &Incoming) -> PathBuf {
         self.dir.join("incoming").join(incoming.name())
     }
@@ -243,21 +278,47 @@ impl Packages {
     /// Makes the directory `number` of an app: the image that arrived, its hashes, its manifest. On the disk for good, and
     /// named by nobody yet.
     pub fn lay(&self, number: u64, image: &Incoming, manifest: &[u8], verity: &str) -> io::Result<PathBuf> {
-        let app = self.dir.join(image.id.as_str());
-        let dir = self.numbered(image.id.as_str(), number);
-        // What an attempt before this one left.
-        remove_tree(&dir)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let dir = self.fresh(image.id.as_str(), number)?;
         let arrived = self.incoming_path(image);
         File::open(&arrived)?.sync_all()?;
         fs::hard_link(&arrived, dir.join("root.img"))?;
+        self.lay_beside(&image.id, &dir, manifest, verity)
+    }
+
+    /// The same of what is in a package file: its image with the hash tree right behind it.
+    pub fn lay_offered(
+        &self,
+        number: u64,
+        id: &AppId,
+        file: &File,
+        offered: &Offered,
+    ) -> io::Result<PathBuf> {
+        let dir = self.fresh(id.as_str(), number)?;
+        let image = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join("root.img"))?;
+        for (at, blocks) in offered.parts {
+            copy(file, at, &image, blocks.saturating_mul(4096))?;
+        }
+        image.sync_all()?;
+        self.lay_beside(id, &dir, &offered.manifest, &offered.verity())
+    }
+
+    /// An empty directory for the package `number` of the app `id`, in place of what an attempt before this one left.
+    fn fresh(&self, id: &str, number: u64) -> io::Result<PathBuf> {
+        let dir = self.numbered(id, number);
+        remove_tree(&dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        Ok(dir)
+    }
+
+    fn lay_beside(&self, id: &AppId, dir: &Path, manifest: &[u8], verity: &str) -> io::Result<PathBuf> {
         for (name, bytes) in [("manifest.toml", manifest), ("root.verity", verity.as_bytes())] {
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join(name))?;
             file.write_all(bytes).and_then(|()| file.sync_all())?;
         }
-        [&dir, &app, &self.dir].into_iter().try_for_each(|dir| File::open(dir)?.sync_all())?;
-        Ok(dir)
+        let app = self.dir.join(id.as_str());
+        [dir, &app, &self.dir].into_iter().try_for_each(|dir| File::open(dir)?.sync_all())?;
+        Ok(dir.to_owned())
     }
 
     /// Removes all that the ledger does not name: packages, and incoming images of what is installed by now.
@@ -276,6 +337,16 @@ impl Packages {
             }
         }
         Ok(())
+    }
+}
+
+/// Appends `bytes` of `from`, from `at` on, to `to`.
+fn copy(from: &File, at: u64, mut to: &File, bytes: u64) -> io::Result<()> {
+    let mut from = from;
+    from.seek(io::SeekFrom::Start(at))?;
+    match io::copy(&mut from.take(bytes), &mut to)? {
+        copied if copied == bytes => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 

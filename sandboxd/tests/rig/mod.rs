@@ -25,8 +25,9 @@ use sys::bundle::{Event, Next, Request, Restart};
 use sys::channel;
 use sys::launch::{Launched, Prepared, outcome};
 
-/// The uid of the system's box of updates.
+/// The uid of the system's box of updates, and of the one that serves its interfaces.
 const UPDATED: u32 = 1004;
+pub(crate) const DESK: u32 = 1006;
 const RIG: &str = "SANDBOXD_TEST_RIG";
 
 /// The body of the test that is the manager's process; does nothing in an ordinary run.
@@ -92,8 +93,8 @@ pub(crate) struct Rig {
     manager: Option<(Pid, OwnedFd)>,
     seen: usize,
     greeted: bool,
-    /// The standard input of the box of `updated`: its end of the link.
-    link: Option<OwnedFd>,
+    /// The standard inputs of boxes of the system: their ends of links.
+    links: BTreeMap<u32, OwnedFd>,
     /// What the stand-in says to `Hello`.
     pub(crate) safe_mode: bool,
 }
@@ -114,7 +115,7 @@ impl Rig {
             manager: None,
             seen: 0,
             greeted: false,
-            link: None,
+            links: BTreeMap::new(),
             safe_mode: false,
         };
         for sub in ["apps", "data", "run"] {
@@ -247,12 +248,17 @@ impl Rig {
 
     /// The end of the link that is updated's, once its box is put.
     pub(crate) fn link(&mut self) -> &OwnedFd {
+        self.link_of(UPDATED)
+    }
+
+    /// The same of another box of the system.
+    pub(crate) fn link_of(&mut self, uid: u32) -> &OwnedFd {
         let began = Instant::now();
-        while self.link.is_none() {
+        while !self.links.contains_key(&uid) {
             self.step();
-            assert!(began.elapsed() < Duration::from_secs(20), "no box of updated:\n{}", self.console());
+            assert!(began.elapsed() < Duration::from_secs(20), "no box {uid}:\n{}", self.console());
         }
-        self.link.as_ref().unwrap()
+        &self.links[&uid]
     }
 
     /// As if the device had gone down and come up: no box is kept.
@@ -264,7 +270,7 @@ impl Rig {
                 waitpid(Pid::from_raw(launched.pid as i32), None).unwrap();
             }
         }
-        self.link = None;
+        self.links.clear();
         fs::remove_dir_all(self.path("run/boxes")).unwrap();
         self.start_manager();
     }
@@ -322,8 +328,8 @@ impl Rig {
                 let id = spec.id;
                 assert!(self.boxes.get(&id).is_none_or(|b| b.running.is_none()), "put over a running box");
                 let starts = self.boxes.get(&id).map_or(0, |b| b.starts);
-                if id == UPDATED {
-                    self.link = Some(fds[5].try_clone().unwrap());
+                if [UPDATED, DESK].contains(&id) {
+                    self.links.insert(id, fds[5].try_clone().unwrap());
                 }
                 let prepared = Prepared::new(spec, fds).unwrap();
                 let new = Box_ { prepared, running: None, starts, stopping: false, unheard: vec![], more: 0 };

@@ -62,7 +62,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("attestd/luks", &[]),
     ("attestd/permit", &[]),
     ("updated/delta", &[]),
-    ("sandboxd", &["policy", "package", "sys", "bus", "netd/firewall", "updated/slots"]),
+    ("sandboxd", &["policy", "package", "package/packing", "sys", "bus", "netd/firewall", "updated/slots"]),
     ("sandboxd/appsd", &["bus", "sys"]),
     ("service/api", &[]),
     ("service/repository", &["updated/tuf"]),
