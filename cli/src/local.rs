@@ -9,6 +9,7 @@ use anyhow::Context;
 use boxed::{Answers, App, End, Network, Show, Watch, Wish};
 
 use crate::exit::{Exit, Failure};
+use crate::bus::Place;
 use crate::project;
 
 /// Run an app on this machine, as root, in the box that a device would give it: root, uid, capabilities, namespaces, W^X,
@@ -21,6 +22,11 @@ pub(crate) struct Asked {
     /// The app's directory: `manifest.toml`, and either `app.list`, by which it is built first, or `root/`.
     #[arg(default_value = ".")]
     app: PathBuf,
+    /// On a developer's device instead of this machine: it is deployed, its log followed until Ctrl-C, and removed. PLACE is the
+    /// device's socket, and found as for `gabion ps` if it is not given.
+    #[arg(long, value_name = "PLACE", num_args = 0..=1, require_equals = true,
+          conflicts_with_all = ["time", "data", "answers", "offline", "arguments"])]
+    device: Option<Option<PathBuf>>,
     /// End it after this time, as "30s" or "5m", as a device would end it. By default it ends when it likes, or by Ctrl-C.
     #[arg(long = "for", value_name = "TIME")]
     time: Option<policy::Duration>,
@@ -41,6 +47,9 @@ pub(crate) struct Asked {
 
 /// Whether it ended well.
 pub(crate) fn run(asked: Asked) -> anyhow::Result<bool> {
+    if let Some(place) = asked.device {
+        return crate::deploy::run_there(Place::at(place), asked.app);
+    }
     explained(boxed::ready())?;
     let app = project::rooted(&asked.app)?;
     let app = App { arguments: asked.arguments, ..explained(App::open(&app))? };

@@ -10,6 +10,7 @@ mod developer;
 mod diagnostic;
 mod doctor;
 mod exit;
+mod deploy;
 mod image;
 mod local;
 mod manifest;
@@ -56,6 +57,13 @@ enum Command {
     /// Run an app on this machine, in the box that a device would give it.
     #[command(after_help = EXIT_CODES)]
     Run(local::Asked),
+    /// Build an app and run it on a developer's device, in place of the one before.
+    #[command(after_help = EXIT_CODES)]
+    Deploy(deploy::Asked),
+    /// Remove an app that was deployed, with all that it has stored; what lay beneath it comes back.
+    Rm(deploy::RemoveAsked),
+    /// Show what apps use: processor, memory, tasks, storage, network.
+    Stats(deploy::StatsAsked),
     /// List the apps of a developer's device, and how each is doing.
     Ps(apps::Listed),
     /// Show what an app wrote.
@@ -182,6 +190,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Import(asked) => project::import(asked),
         Command::Build(asked) => project::build(asked),
         Command::Run(asked) => local::run(asked),
+        Command::Deploy(asked) => deploy::deploy(asked),
+        Command::Rm(asked) => deploy::remove(asked),
+        Command::Stats(asked) => deploy::stats(asked),
         Command::Ps(asked) => apps::ps(asked),
         Command::Logs(asked) => apps::logs(asked),
         Command::Start(told) => apps::tell("Start", "started", told),

@@ -10,6 +10,7 @@ mod error;
 mod hint;
 mod session;
 mod table;
+mod talk;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use error::Error;
 use session::{Files, Reply, Session};
 pub(crate) use table::table;
+pub(crate) use talk::{Next, Talk};
 
 use crate::exit::{Exit, Failure};
 pub(crate) use crate::output::print;
@@ -53,6 +55,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// This one; `None`: where it is looked for.
+    pub(crate) fn at(device: Option<PathBuf>) -> Self {
+        Self { device, timeout: 30 }
+    }
+
     /// Longest wait for the device.
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.timeout)

@@ -106,6 +106,19 @@ impl Session {
         message.chunks(PAYLOAD_MAX).try_for_each(|piece| self.send(&Frame::Data(piece)))
     }
 
+    /// Sends what is in a descriptor of the next question, of at most [`FILE_MAX`](bus::devport::FILE_MAX) bytes.
+    pub(crate) fn file(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let mut frames = Vec::with_capacity(bytes.len() + bytes.len() / 16);
+        bytes.chunks(PAYLOAD_MAX).for_each(|piece| Frame::File(piece).encode(&mut frames));
+        Frame::FileEnd("").encode(&mut frames);
+        Ok(self.port.stream.write_all(&frames)?)
+    }
+
+    /// Waits no longer than this for what comes next; [`Error::Silent`] then, and nothing is lost.
+    pub(crate) fn wait_for(&self, patience: Duration) -> Result<(), Error> {
+        Ok(self.port.stream.set_read_timeout(Some(patience))?)
+    }
+
     /// Waits as long as it takes for what comes next: for a stream, which may be silent.
     pub(crate) fn wait_for_ever(&self) -> Result<(), Error> {
         Ok(self.port.stream.set_timeouts(None, None)?)

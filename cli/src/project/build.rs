@@ -43,32 +43,53 @@ app.list says what the app's root is made of, one thing per line; # starts a com
   link PATH TARGET    a symbolic link at PATH
 and what is in files/ beside it is copied as it is.";
 
+/// A package that was made.
+pub(crate) struct Made {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    app: String,
+    version: String,
+    /// Its length.
+    bytes: u64,
+    /// Its root hash, hex.
+    pub(crate) root_hash: String,
+}
+
 /// Makes the package, and says where it is.
 pub(crate) fn build(asked: Asked) -> Result<bool> {
-    let Asked { app: source, output, key, certificate } = asked;
+    let signer = asked.key.zip(asked.certificate).map(|(key, certificate)| Signer { key, certificate });
+    let made = package(&asked.app, asked.output, signer.as_ref())?;
+    let Made { path, app, version, bytes, root_hash } = &made;
+    let signed = signer.is_some();
+    let all = json!({
+        "package": path, "app": app, "version": version, "bytes": bytes, "root_hash": root_hash, "signed": signed,
+    });
+    answer(&all, || format!("{}: {bytes} bytes, root hash {root_hash}\n", path.display()))
+}
+
+/// Makes the package of the app in `source`.
+///
+/// # Errors
+/// Its manifest has problems; it cannot be built; it may not be packed.
+pub(crate) fn package(source: &Path, output: Option<PathBuf>, signer: Option<&Signer>) -> Result<Made> {
     let manifest = source.join("manifest.toml");
     let plan = policy::compile(&diagnostic::manifest(&manifest)?);
-    let packed = rooted(&source)?;
-    let image = place(&source)?.join("image");
+    let packed = rooted(source)?;
+    let image = place(source)?.join("image");
     stage::fresh(&image)?;
     stage::copy(&packed.join("root"), &image.join("root"))?;
     stage::copy(&manifest, &image.join("manifest.toml"))?;
     stage::copy(&manifest, &image.join("root").join(gab::MANIFEST))?;
     let (id, version) = (plan.id.to_string(), plan.version.to_string());
-    let parts = sbom::of(&debian_cache()?, &source, (&id, &version))?;
+    let parts = sbom::of(&debian_cache()?, source, (&id, &version))?;
     stage::write(&image.join("root").join(sbom::PLACE), parts)?;
     app::root_to_image(&image)?;
     let words = fs::read_to_string(image.join("root.verity"))?;
     let verified = Verified::from_text(&image.join("root.img"), &words).context("the image's own words")?;
-    let to = output.map_or_else(|| Ok(place(&source)?.join(format!("{id}-{version}.gab"))), anyhow::Ok)?;
-    let signer = key.zip(certificate).map(|(key, certificate)| Signer { key, certificate });
-    gab::write(&verified, signer.as_ref(), &to)?;
-    let (bytes, root_hash) = (to.metadata()?.len(), &verified.root_hash);
-    let signed = signer.is_some();
-    let made = json!({
-        "package": to, "app": id, "version": version, "bytes": bytes, "root_hash": root_hash, "signed": signed,
-    });
-    answer(&made, || format!("{}: {bytes} bytes, root hash {root_hash}\n", to.display()))
+    let path = output.map_or_else(|| Ok(place(source)?.join(format!("{id}-{version}.gab"))), anyhow::Ok)?;
+    gab::write(&verified, signer, &path)?;
+    let bytes = path.metadata()?.len();
+    Ok(Made { path, app: id.to_string(), version: version.to_string(), bytes, root_hash: verified.root_hash })
 }
 
 /// Whether there is something to build: a directory that has its `root/` is taken as it is.

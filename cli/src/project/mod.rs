@@ -5,7 +5,7 @@ mod build;
 mod import;
 mod new;
 
-pub(crate) use build::{Asked as BuildAsked, build, rooted};
+pub(crate) use build::{Asked as BuildAsked, build, package, rooted};
 pub(crate) use import::{Asked as ImportAsked, import};
 pub(crate) use new::{Asked as NewAsked, new};
 
