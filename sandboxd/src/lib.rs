@@ -57,6 +57,7 @@ mod resolver;
 pub mod router_link;
 pub mod rules;
 mod sealed;
+pub mod signed;
 pub mod storage;
 pub mod store;
 mod summed;

@@ -8,7 +8,8 @@
 //! ```text
 //! to the worker    u32 number (little-endian), u8 0, manifest text (at most 64 KiB)
 //!                  u32 number, u8 1, u64 length of the image; with its descriptor
-//!                  u32 number, u8 2, u64 length of the package file; with its descriptor
+//!                  u32 number, u8 2, u64 length of the package file; with its descriptor. [u8; 64] behind it: the key on P-256
+//!                              that must have signed it
 //! from the worker  u32 number, u8 0 = encoded plan follows | 1 = text for people follows | 2 = the image is good
 //!                              | 3 = what is in the package file follows
 //! ```
@@ -21,7 +22,8 @@ use std::os::unix::fs::FileExt;
 use package::elf::Machine;
 use package::read::{ReadAt, Unreadable};
 
-use crate::offered::Offered;
+use crate::offered::{Offered, hex};
+use crate::signed::{self, Key};
 
 /// Longest message either way.
 pub const MESSAGE_MAX: usize = 160 * 1024;
@@ -172,9 +174,11 @@ pub fn image_question(number: u32, length: u64) -> Vec<u8> {
     [&number.to_le_bytes(), &[1][..], &length.to_le_bytes()].concat()
 }
 
-/// The message that asks about a package file of `length` bytes, whose descriptor goes with it.
-pub fn package_question(number: u32, length: u64) -> Vec<u8> {
-    [&number.to_le_bytes(), &[2][..], &length.to_le_bytes()].concat()
+/// The message that asks about a package file of `length` bytes, whose descriptor goes with it; and which must be signed by a key,
+/// if there is one.
+pub fn package_question(number: u32, length: u64, key: Option<&Key>) -> Vec<u8> {
+    let key = key.map_or(&[][..], |key| key);
+    [&number.to_le_bytes(), &[2][..], &length.to_le_bytes(), key].concat()
 }
 
 /// What the worker does with one message and the descriptor that came with it; `None` for one that is no question.
@@ -184,7 +188,11 @@ pub fn work(message: &[u8], image: Option<File>) -> Option<Vec<u8>> {
     let (kind, body) = match kind {
         0 => manifest(rest),
         1 => self::image(&Image { file: image?, from: 0, size: u64::from_le_bytes(rest.try_into().ok()?) }),
-        2 => offered(Image { file: image?, from: 0, size: u64::from_le_bytes(rest.try_into().ok()?) }),
+        2 => {
+            let (size, key) = rest.split_first_chunk()?;
+            let key = if key.is_empty() { None } else { Some(key.try_into().ok()?) };
+            offered(Image { file: image?, from: 0, size: u64::from_le_bytes(*size) }, key)
+        }
         _ => return None,
     };
     let mut answer = number.to_vec();
@@ -216,9 +224,17 @@ fn image(image: &Image) -> (u8, Vec<u8>) {
     }
 }
 
-fn offered(file: Image) -> (u8, Vec<u8>) {
+fn offered(file: Image, key: Option<&Key>) -> (u8, Vec<u8>) {
     let found = || -> Result<Offered, String> {
         let gab = package::gab::read(&file).map_err(|fault| format!("the file is no package: it {fault}"))?;
+        if let Some(key) = key {
+            let nobody =
+                "nobody has signed it; `gabion deploy --key` does, with the key of this device's permit";
+            let (at, bytes) = gab.signature.ok_or(nobody)?;
+            let mut content = vec![0; usize::try_from(bytes).map_err(|e| e.to_string())?];
+            file.read_at(at, &mut content).map_err(|e| format!("its signature {e}"))?;
+            signed::check(&content, &hex(&gab.root_hash), key)?;
+        }
         let size = gab.data_blocks.saturating_mul(4096);
         let image = Image { file: file.file, from: gab.data_at, size };
         let text = package::gab::manifest(&image, policy::TEXT_MAX);
@@ -330,7 +346,7 @@ mod tests {
         assert_eq!(said[..5], [3, 0, 0, 0, 1]);
         assert!(String::from_utf8_lossy(&said[5..]).contains("is no EROFS image"));
         let file = || tempfile::tempfile().unwrap();
-        let said = work(&package_question(4, 0), Some(file())).unwrap();
+        let said = work(&package_question(4, 0, None), Some(file())).unwrap();
         assert_eq!(String::from_utf8_lossy(&said[5..]), "the file is no package: it is cut short");
         assert_eq!(work(&image_question(3, 8192), None), None);
     }

@@ -29,8 +29,9 @@ use policy::{AppId, Board, Plan};
 use super::Daemon;
 use super::switch::Switch;
 use crate::console::{problem, say};
-use crate::offered::Offered;
+use crate::offered::{Offered, hex};
 use crate::packages::ledger::{Developed, Ledger};
+use crate::signed::Key;
 use crate::storage::Quota;
 use crate::worker::{Verdict, What};
 
@@ -46,13 +47,28 @@ const UPLOADS_MAX: usize = 4;
 pub(super) enum Trust {
     /// Anybody's, signed or not: this is a developer's image.
     Anybody,
+    /// What this one has signed: a permit names him.
+    Signer(Signer),
     /// Nobody's, and why.
     Nobody(&'static str),
+}
+
+/// Who signs, as a permit names him.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signer {
+    /// SHA-256 of his certificate.
+    pub(super) certificate: [u8; 32],
+    /// His key on P-256, both halves.
+    pub(super) key: Key,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Developer {
+    /// Whom a permit names, on a device that is no developer's image.
+    signer: Option<Signer>,
+    /// All that was installed is to go, as soon as nothing else is under way.
+    must_leave: bool,
     uploads: VecDeque<Upload>,
     next: u32,
     /// What is being installed.
@@ -118,10 +134,64 @@ pub(super) fn storage_of(developed: bool, uid: u32) -> (&'static str, u32) {
 impl Daemon {
     /// Whose packages are taken at this moment.
     pub(super) fn developer_trust(&self) -> Trust {
+        match &self.developer.signer {
+            _ if self.config.developer => Trust::Anybody,
+            _ if self.developer.must_leave => {
+                Trust::Nobody("what was deployed before is being removed; try again")
+            }
+            Some(signer) => Trust::Signer(signer.clone()),
+            None => Trust::Nobody("this is no developer's device, and no permit is in force"),
+        }
+    }
+
+    /// It is known whom a permit lets install: nobody, and what was installed is to go; or this one, and what others did is.
+    #[expect(dead_code, reason = "attestd has no word for it yet")]
+    pub(super) fn developer_permit(&mut self, signer: Option<Signer>) -> io::Result<()> {
         if self.config.developer {
-            Trust::Anybody
-        } else {
-            Trust::Nobody("this is no developer's device, and no permit is in force")
+            return Ok(());
+        }
+        let who = signer.as_ref().map(|signer| hex(&signer.certificate));
+        let mut developed = self.installs.ledger().into_iter().flat_map(Ledger::developed);
+        self.developer.must_leave |= developed.any(|(_, developed)| who.is_none() || developed.who != who);
+        drop(developed);
+        // What is being sent is another's.
+        if self.developer.signer != signer {
+            self.developer.uploads.clear();
+            self.developer_drop_uploads();
+        }
+        self.developer.signer = signer;
+        self.developer_tick()
+    }
+
+    /// Does what is due.
+    pub(super) fn developer_tick(&mut self) -> io::Result<()> {
+        let gone: Vec<u32> = self.developer.leaving().filter(|uid| !self.installs.is_ending(*uid)).collect();
+        for uid in gone {
+            self.developer_gone(uid)?;
+        }
+        if self.developer.must_leave && !self.installs.is_busy() && !self.developer.is_busy() {
+            self.developer.must_leave = false;
+            if let Some(Answer::Refused(why)) = self.developer_leave_all(None)? {
+                problem("device", &format!("developers' apps can not be removed: {why}"), "check the disk");
+            }
+        }
+        Ok(())
+    }
+
+    /// There is something to do at once.
+    pub(super) fn developer_deadline_ms(&self) -> Option<u64> {
+        let gone = self.developer.leaving().any(|uid| !self.installs.is_ending(uid));
+        let leave = self.developer.must_leave && !self.installs.is_busy() && !self.developer.is_busy();
+        (gone || leave).then_some(0)
+    }
+
+    /// The key by which a package must be signed.
+    pub(super) fn developer_key(&self) -> Option<Key> {
+        match self.developer_trust() {
+            Trust::Signer(signer) => Some(signer.key),
+            // On a developer's image. What nobody may send was refused before it was to be read.
+            Trust::Anybody => None,
+            Trust::Nobody(_) => Some([0; 64]),
         }
     }
 
@@ -244,7 +314,12 @@ impl Daemon {
         if let Some(job) = &mut self.developer.job {
             job.installs = Some(told);
         }
-        Ok(self.switch_of_developer(plan, number, dir, None))
+        let who = match self.developer_trust() {
+            Trust::Anybody => None,
+            Trust::Signer(signer) => Some(hex(&signer.certificate)),
+            Trust::Nobody(why) => return Err(why.to_owned()),
+        };
+        Ok(self.switch_of_developer(plan, number, dir, who))
     }
 
     fn developer_may_replace(&self, id: &AppId) -> Result<(), String> {

@@ -260,10 +260,7 @@ impl Daemon {
                 self.leave(uid, &id)?;
             }
         }
-        let gone: Vec<u32> = self.developer.leaving().filter(|uid| !self.installs.is_ending(*uid)).collect();
-        for uid in gone {
-            self.developer_gone(uid)?;
-        }
+        self.developer_tick()?;
         if std::mem::take(&mut self.installs.news) {
             self.packages_tell();
         }

@@ -33,7 +33,7 @@ impl Daemon {
             self.attest.deadline_ms(),
             self.update.deadline_ms(self.config.safe_mode),
             self.installs.deadline_ms(),
-            self.developer.leaving().any(|uid| !self.installs.is_ending(uid)).then_some(0),
+            self.developer_deadline_ms(),
         ];
         all.into_iter().flatten().min()
     }

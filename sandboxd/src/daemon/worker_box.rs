@@ -150,8 +150,10 @@ impl Daemon {
 
     fn send_package(&self, number: u32, key: u32) -> Result<(), String> {
         let (file, length) = self.developer_file(key).ok_or("it is gone")?;
+        let signer = self.developer_key();
         let socket = self.worker.socket.as_ref().ok_or("there is no manifest worker")?;
-        let sent = channel::send(socket, &package_question(number, length), &[file.as_raw_fd()]);
+        let sent =
+            channel::send(socket, &package_question(number, length, signer.as_ref()), &[file.as_raw_fd()]);
         sent.map_err(|e| format!("can not send the package to the worker: {e}"))
     }
 

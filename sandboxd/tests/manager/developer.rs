@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bus::bulk;
 use bus::desk::{Answer, Ask, Asked, Told};
 use bus::devport::FILE_MAX;
+use packing::gab::Signer;
 use packing::verity::Verified;
 use packing::{app, gab};
+use sandboxd::worker::{package_question, work};
 use sys::channel;
 
 use crate::rig::{DESK, Rig, make_app};
@@ -46,6 +50,10 @@ fn ask(rig: &mut Rig, ask: Ask, file: Option<OwnedFd>) -> Answer {
 
 /// The package of an app.
 fn package(id: &str, version: &str, script: &str, more: &str) -> Vec<u8> {
+    signed_package(None, id, version, script, more)
+}
+
+fn signed_package(signer: Option<&Signer>, id: &str, version: &str, script: &str, more: &str) -> Vec<u8> {
     let made = tempfile::tempdir().unwrap();
     make_app(made.path(), id, version, script, more);
     let inside = made.path().join("root").join(gab::MANIFEST);
@@ -55,7 +63,7 @@ fn package(id: &str, version: &str, script: &str, more: &str) -> Vec<u8> {
     let words = fs::read_to_string(made.path().join("root.verity")).unwrap();
     let verified = Verified::from_text(&made.path().join("root.img"), &words).unwrap();
     let to = made.path().join("a.gab");
-    gab::write(&verified, None, &to).unwrap();
+    gab::write(&verified, signer, &to).unwrap();
     fs::read(to).unwrap()
 }
 
@@ -203,4 +211,50 @@ fn package_that_is_not_good_is_refused_with_the_reason_and_changes_nothing() {
     assert_eq!(entries(rig.path("data/gabion/packages/uploads")), 0);
     installed(&mut rig, &good);
     rig.until("[com.example.a] other");
+}
+
+/// A key on P-256 with its certificate; and the key as a permit has it.
+fn key(place: &Path, name: &str) -> (Signer, [u8; 64]) {
+    let signer = Signer { key: place.join(name), certificate: place.join(name).with_extension("crt") };
+    let openssl = |arguments: &[&str]| {
+        let done = Command::new("openssl").current_dir(place).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    };
+    let (key, certificate) = (signer.key.to_str().unwrap(), signer.certificate.to_str().unwrap());
+    openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key]);
+    openssl(&["req", "-x509", "-key", key, "-subj", "/CN=a developer", "-out", certificate]);
+    let public = openssl(&["ec", "-in", key, "-pubout", "-outform", "DER"]);
+    let point = public[public.len() - 64..].try_into().unwrap();
+    (signer, point)
+}
+
+/// What the worker says of a package that must be signed by `key`: the kind of its answer, and the text.
+fn asked(bytes: &[u8], key: &[u8; 64]) -> (u8, String) {
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    let said = work(&package_question(1, bytes.len() as u64, Some(key)), Some(file)).unwrap();
+    (said[4], String::from_utf8_lossy(&said[5..]).into_owned())
+}
+
+#[test]
+fn package_is_taken_behind_a_permit_if_its_key_has_signed_it_and_no_other() {
+    let place = tempfile::tempdir().unwrap();
+    let ((ours, our_key), (theirs, their_key)) = (key(place.path(), "ours"), key(place.path(), "theirs"));
+    let signed = |signer| signed_package(signer, A, "1.0.0", "exec sleep 1000", "");
+    let good = signed(Some(&ours));
+    assert_eq!(asked(&good, &our_key).0, 3);
+    assert!(asked(&good, &their_key).1.contains("signed by another key"));
+    assert!(asked(&signed(Some(&theirs)), &our_key).1.contains("signed by another key"));
+    assert!(asked(&signed(None), &our_key).1.contains("nobody has signed it"));
+    // A signature of another package of the same developer.
+    let other = signed_package(Some(&ours), B, "1.0.0", "exec sleep 1000", "");
+    let at = |bytes: &[u8]| bytes.windows(10).position(|part| part == b"{\"certific").unwrap();
+    let (from, to) = (at(&other), at(&good));
+    let mut swapped = good.clone();
+    swapped[to..to + 2000].copy_from_slice(&other[from..from + 2000]);
+    assert!(asked(&swapped, &our_key).1.contains("for another image"));
+    let mut flipped = good;
+    flipped[to + 300] ^= 1;
+    assert_eq!(asked(&flipped, &our_key).0, 1);
 }

@@ -14,6 +14,7 @@ mod boxes;
 mod bus;
 mod calls;
 mod demo;
+mod dev;
 mod identity;
 mod identity_device;
 mod keeper;
@@ -39,7 +40,7 @@ use nix::unistd::geteuid;
 use programs::Programs;
 
 /// What `docs/specification.md` calls `PART`.
-const PARTS: [&str; 6] = ["box", "boot", "bus", "net", "identity", "update"];
+const PARTS: [&str; 7] = ["box", "boot", "bus", "net", "identity", "update", "dev"];
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -79,6 +80,9 @@ fn measure(part: &str, rounds: Option<usize>) -> Result<()> {
         return identity_device::run();
     }
     let dir = tempfile::Builder::new().prefix("gabion-bench").tempdir()?;
+    if part == "dev" {
+        return dev::run(dir.path(), rounds.unwrap_or(5));
+    }
     if part == "net" {
         return net::run(dir.path(), rounds.unwrap_or(50));
     }

@@ -12,6 +12,7 @@
 //! | `first` | it is one of many that boot for the first time |
 //! | `foreign` | a varlink client that others wrote calls every interface |
 //! | `developer` | its host talks to it, and to one in production |
+//! | `deployed` | an app's developer deploys to it, and takes it all away |
 //! | `denied` | apps do what they may not, and it is said who refused it |
 //! | `clock` | its battery is empty, and a time server lies |
 //! | `configured` | its network is configured, well and badly |
@@ -44,6 +45,7 @@ mod configured;
 mod crash;
 mod demo;
 mod denied;
+mod deployed;
 mod developer;
 mod ends;
 mod first;
