@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use boxed::{Answers, App, End, Network, Show, Watch, Wish};
 
-use crate::exit::{Exit, Failure};
 use crate::bus::Place;
+use crate::exit::{Exit, Failure};
 use crate::project;
 
 /// Run an app on this machine, as root, in the box that a device would give it: root, uid, capabilities, namespaces, W^X,

@@ -6,11 +6,11 @@
 mod act;
 mod apps;
 mod bus;
+mod deploy;
 mod developer;
 mod diagnostic;
 mod doctor;
 mod exit;
-mod deploy;
 mod image;
 mod local;
 mod manifest;

@@ -117,12 +117,13 @@ pub fn read(file: &(impl ReadAt + ?Sized)) -> Result<Gab, Fault> {
     })
 }
 
-/// The text of the manifest in the image, of at most `most` bytes. The image need not have been checked.
+/// The text of the manifest in the image, of at most `most` bytes; none if there is none, or if it is longer. The image need not
+/// have been checked.
 ///
 /// # Errors
-/// It has none, or can not be read.
-pub fn manifest(image: &(impl ReadAt + ?Sized), most: usize) -> Result<Vec<u8>, Refusal> {
-    erofs::file(image, MANIFEST.as_bytes(), most)
+/// It can not be read.
+pub fn manifest(image: &(impl ReadAt + ?Sized), most: usize) -> Result<Option<Vec<u8>>, Refusal> {
+    erofs::file(image, MANIFEST, most)
 }
 
 #[derive(Debug)]

@@ -239,6 +239,9 @@ fn offered(file: Image, key: Option<&Key>) -> (u8, Vec<u8>) {
         let image = Image { file: file.file, from: gab.data_at, size };
         let text = package::gab::manifest(&image, policy::TEXT_MAX);
         let text = text.map_err(|refusal| format!("the image in the package: {refusal}"))?;
+        let text = text.ok_or_else(|| {
+            format!("the image in the package has no {}, or a longer one than may be", package::gab::MANIFEST)
+        })?;
         let plan = plan(&text)?;
         Ok(Offered::of(gab, text, plan))
     };

@@ -116,7 +116,7 @@ impl Session {
 
     /// Waits no longer than this for what comes next; [`Error::Silent`] then, and nothing is lost.
     pub(crate) fn wait_for(&self, patience: Duration) -> Result<(), Error> {
-        Ok(self.port.stream.set_read_timeout(Some(patience))?)
+        Ok(self.port.stream.set_timeouts(Some(patience), Some(patience))?)
     }
 
     /// Waits as long as it takes for what comes next: for a stream, which may be silent.

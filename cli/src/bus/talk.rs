@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::device;
 use super::error::Error;
 use super::session::{Files, Reply, Session};
 use super::{Device, hint};
@@ -29,7 +28,7 @@ pub(crate) enum Next {
 impl Device {
     /// Connects to an interface for several calls.
     pub(crate) fn talk(&self, interface: &'static str) -> anyhow::Result<Talk> {
-        let mut session = Session::new(device::claim(&self.first)?, self.patience, Files::default())?;
+        let mut session = Session::new(self.place.claim(self.patience)?, self.patience, Files::default())?;
         match session.open(interface) {
             Err(Error::Refused(why)) => anyhow::bail!(hint::no_interface(interface, &why)),
             other => other?,

@@ -10,16 +10,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bus::devport::FILE_MAX;
 use bus::interfaces::developer::InstallReply;
 use packing::gab::Signer;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bus::{Device, Place, Talk, print};
+use crate::bus::{Device, Next, Place, Talk};
+use crate::exit::{Exit, Failure};
+use crate::output::{answer, event, printable};
 use crate::project;
-use crate::service::printable;
 use outcome::{Mark, Seen};
 
 /// The interface that installs.
@@ -47,9 +48,6 @@ pub(crate) struct Asked {
     /// The key's certificate, PEM.
     #[arg(long, requires = "key", value_name = "FILE")]
     certificate: Option<PathBuf>,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Remove an app that was deployed.
@@ -75,24 +73,19 @@ pub(crate) struct StatsAsked {
     /// Again every second, until Ctrl-C.
     #[arg(long)]
     watch: bool,
-    /// As JSON; with --watch one line each.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Whether it runs.
 pub(crate) fn deploy(asked: Asked) -> Result<bool> {
     let enough = crate::local::until_interrupted()?;
     let signer = asked.key.zip(asked.certificate).map(|(key, certificate)| Signer { key, certificate });
-    let Some(package) = packed(asked.app, signer.as_ref())? else { return Ok(false) };
+    let package = packed(asked.app, signer.as_ref())?;
     let device = Device::find(asked.place)?;
     let mut talk = device.talk(DEVELOPER)?;
-    let Some(seen) = deployed(&mut talk, &package, Duration::from_secs(asked.wait))? else {
-        return Ok(false);
-    };
-    let shown = print(&if asked.json { seen.json()? } else { seen.text() });
+    let seen = deployed(&mut talk, &package, Duration::from_secs(asked.wait))?;
+    let shown = answer(&seen.json(), || seen.text())?;
     if asked.follow && shown {
-        follow(&mut talk, &seen, asked.json, &enough)?;
+        follow(&mut talk, &seen, &enough)?;
     }
     Ok(seen.is_good())
 }
@@ -100,11 +93,14 @@ pub(crate) fn deploy(asked: Asked) -> Result<bool> {
 /// Deploys the app in a directory, follows it until somebody interrupts, and removes it.
 pub(crate) fn run_there(place: Place, app: PathBuf) -> Result<bool> {
     let enough = crate::local::until_interrupted()?;
-    let Some(package) = packed(app, None)? else { return Ok(false) };
+    let package = packed(app, None)?;
     let device = Device::find(place)?;
     let mut talk = device.talk(DEVELOPER)?;
-    let Some(seen) = deployed(&mut talk, &package, Duration::from_millis(200))? else { return Ok(false) };
-    let followed = if print(&seen.text()) { follow(&mut talk, &seen, false, &enough) } else { Ok(()) };
+    let seen = deployed(&mut talk, &package, Duration::from_millis(200))?;
+    let followed = match answer(&seen.json(), || seen.text())? {
+        true => follow(&mut talk, &seen, &enough),
+        false => Ok(()),
+    };
     // Whatever became of the log: what was put there is taken away.
     device.talk(DEVELOPER)?.call("Remove", &json!({ "app": seen.app }))?.map_err(refused)?;
     eprintln!("gabion: {} is removed from the device", seen.app);
@@ -116,91 +112,66 @@ pub(crate) fn remove(asked: RemoveAsked) -> Result<bool> {
     let device = Device::find(asked.place)?;
     let mut talk = device.talk(DEVELOPER)?;
     let Some(app) = asked.app else {
-        let answer = talk.call("Leave", &json!({}))?;
-        return answered(answer, |reply| {
-            format!("{} apps removed\n", reply.get("removed").and_then(Value::as_i64).unwrap_or_default())
-        });
+        let reply = talk.call("Leave", &json!({}))?.map_err(refused)?;
+        let removed = reply.get("removed").and_then(Value::as_i64).unwrap_or_default();
+        return answer(&json!({ "removed": removed }), || format!("{removed} apps removed\n"));
     };
-    let answer = talk.call("Remove", &json!({ "app": app }))?;
-    if let Err((name, _)) = &answer
-        && name == "NotInstalled"
-    {
-        eprintln!(
-            "gabion: {app} was not deployed here; `gabion bus call {DEVELOPER}.List` lists what was, `gabion wipe` erases what an \
-             app has stored"
-        );
-        return Ok(false);
+    match talk.call("Remove", &json!({ "app": app }))? {
+        Ok(_) => answer(&json!({ "app": app, "removed": 1 }), || format!("{app}: removed\n")),
+        Err((name, _)) if name == "NotInstalled" => Err(Failure::new(
+            Exit::NotFound,
+            format!("{app} was not deployed here"),
+        )
+        .help(format!(
+            "`gabion bus call {DEVELOPER}.List` lists what was; `gabion wipe` erases what an app has stored"
+        ))
+        .into()),
+        Err(error) => Err(refused(error)),
     }
-    answered(answer, |_| format!("{app}: removed\n"))
 }
 
 /// What apps use.
 pub(crate) fn stats(asked: StatsAsked) -> Result<bool> {
     let device = Device::find(asked.place)?;
     let enough = crate::local::until_interrupted()?;
-    stats::run(&device, asked.app.as_deref(), asked.watch, asked.json, &enough)
+    stats::run(&device, asked.app.as_deref(), asked.watch, &enough)
 }
 
-/// The package's bytes; `None` after the problems of a manifest were printed.
-fn packed(app: PathBuf, signer: Option<&Signer>) -> Result<Option<Vec<u8>>> {
+/// The package's bytes.
+fn packed(app: PathBuf, signer: Option<&Signer>) -> Result<Vec<u8>> {
     let path = if app.is_dir() {
-        match project::package(&app, None, signer)? {
-            Some(made) => made.path,
-            None => return Ok(None),
-        }
+        project::package(&app, None, signer)?.path
     } else if signer.is_some() {
-        bail!("{} is a package already; `gabion build --key` signs what it makes", app.display())
+        return Err(Failure::new(Exit::Usage, format!("{} is a package already", app.display()))
+            .help("`gabion build --key` signs what it makes")
+            .into());
     } else {
         app
     };
-    fs::read(&path).with_context(|| format!("reading {}", path.display())).map(Some)
+    fs::read(&path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Installs the package, and waits for what becomes of it; `None` after it was said why it was refused.
-fn deployed(talk: &mut Talk, package: &[u8], wait: Duration) -> Result<Option<Seen>> {
-    let upload = match send(talk, package)? {
-        Ok(upload) => upload,
-        Err(error) => return answered(Err(error), |_| String::new()).map(|_| None),
-    };
+/// Installs the package, and waits for what becomes of it.
+fn deployed(talk: &mut Talk, package: &[u8], wait: Duration) -> Result<Seen> {
+    let upload = send(talk, package)?;
     // Who it is the device says only once it is installed: what is newer than this is its own.
     let mark = Mark::of(talk)?;
     talk.turn_to(DEVELOPER)?;
-    let reply = match talk.call("Install", &json!({ "upload": upload }))? {
-        Ok(reply) => reply,
-        Err(error) => return answered(Err(error), |_| String::new()).map(|_| None),
-    };
+    let reply = talk.call("Install", &json!({ "upload": upload }))?.map_err(refused)?;
     let installed = InstallReply::deserialize(&reply)?;
-    Seen::of(talk, &installed, package.len(), &mark, wait).map(Some)
+    Seen::of(talk, &installed, package.len(), &mark, wait)
 }
 
-type Reply = std::result::Result<Value, (String, Value)>;
-
-/// Sends a package in parts.
-fn send(talk: &mut Talk, package: &[u8]) -> Result<std::result::Result<i64, (String, Value)>> {
-    let begun = match talk.call("Begin", &json!({ "size_bytes": package.len() }))? {
-        Ok(begun) => begun,
-        Err(error) => return Ok(Err(error)),
-    };
+/// Sends a package in parts; what was begun by that.
+fn send(talk: &mut Talk, package: &[u8]) -> Result<i64> {
+    let begun = talk.call("Begin", &json!({ "size_bytes": package.len() }))?.map_err(refused)?;
     let upload = begun.get("upload").and_then(Value::as_i64).context("the device began nothing")?;
     for (part, at) in package.chunks(FILE_MAX).zip((0_usize..).step_by(FILE_MAX)) {
         talk.file(part)?;
-        let put = talk.call("Put", &json!({ "upload": upload, "offset_bytes": at, "part": 0 }))?;
-        if let Err(error) = put {
-            return Ok(Err(error));
-        }
+        let put = json!({ "upload": upload, "offset_bytes": at, "part": 0 });
+        talk.call("Put", &put)?.map_err(refused)?;
     }
-    Ok(Ok(upload))
-}
-
-/// Shows a reply, or why there is none.
-fn answered(answer: Reply, shown: impl Fn(&Value) -> String) -> Result<bool> {
-    match answer {
-        Ok(reply) => Ok(print(&shown(&reply))),
-        Err(error) => {
-            eprintln!("gabion: {}", refused(error));
-            Ok(false)
-        }
-    }
+    Ok(upload)
 }
 
 /// An error reply in words. Each line of it was made printable on its own.
@@ -208,30 +179,34 @@ fn refused((name, parameters): (String, Value)) -> anyhow::Error {
     let reason = parameters.get("reason").and_then(Value::as_str);
     match (name.as_str(), reason) {
         ("Refused", Some(reason)) => {
-            anyhow::anyhow!(reason.lines().map(printable).collect::<Vec<_>>().join("\n"))
+            let reason = reason.lines().map(printable).collect::<Vec<_>>().join("\n");
+            Failure::new(Exit::Refused, reason).into()
         }
-        ("Busy", _) => anyhow::anyhow!(
-            "something else is being installed or removed on the device, or is on trial after an update; try again"
-        ),
+        ("Busy", _) => Failure::new(
+            Exit::Failed,
+            "something else is being installed or removed on the device, or is on trial after an update",
+        )
+        .help("try again")
+        .into(),
         (name, _) => anyhow::anyhow!("{} {}", printable(name), printable(&parameters.to_string())),
     }
 }
 
 /// What it writes from now on, until it is enough.
-fn follow(talk: &mut Talk, seen: &Seen, as_json: bool, enough: &AtomicBool) -> Result<()> {
+fn follow(talk: &mut Talk, seen: &Seen, enough: &AtomicBool) -> Result<()> {
     talk.turn_to(outcome::APPS)?;
     talk.follow("FollowLog", &json!({ "app": seen.app, "lines": outcome::LINES }))?;
     let mut mark = seen.mark.clone();
     while !enough.load(Ordering::Relaxed) {
         let reply = match talk.next(LOOK)? {
-            crate::bus::Next::Reply(reply) => reply,
-            crate::bus::Next::Nothing => continue,
-            crate::bus::Next::Over => return Ok(()),
+            Next::Reply(reply) => reply,
+            Next::Nothing => continue,
+            Next::Over => return Ok(()),
         };
-        let lines = outcome::log_lines(&reply)?;
-        let text: String = mark.newer(&lines).iter().map(|line| line.shown(as_json)).collect();
-        if !print(&text) {
-            return Ok(());
+        for line in mark.newer(&outcome::log_lines(&reply)?) {
+            if !event(&line, || line.shown())? {
+                return Ok(());
+            }
         }
     }
     Ok(())

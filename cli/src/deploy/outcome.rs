@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::bus::Talk;
-use crate::service::printable;
+use crate::output::printable;
 
 /// The interface of apps.
 pub(super) const APPS: &str = "os.gabion.Apps";
@@ -33,10 +33,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn shown(&self, as_json: bool) -> String {
-        if as_json {
-            return format!("{}\n", json!(self));
-        }
+    pub(super) fn shown(&self) -> String {
         format!("{} {} {}\n", printable(&self.time), self.stream, printable(&self.text))
     }
 }
@@ -199,7 +196,7 @@ impl Seen {
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut text: String = self.lines.iter().map(|line| line.shown(false)).collect();
+        let mut text: String = self.lines.iter().map(|line| line.shown()).collect();
         for what in &self.refused {
             text.push_str(&format!("refused  {}\n", printable(what)));
         }
@@ -215,13 +212,12 @@ impl Seen {
     }
 
     /// For programs.
-    pub(super) fn json(&self) -> Result<String> {
+    pub(super) fn json(&self) -> Value {
         let Self { app, version, root_hash, bytes, last_exit, problem, lines, refused, .. } = self;
-        let all = json!({
+        json!({
             "app": app, "version": version, "root_hash": root_hash, "bytes": bytes, "state": self.state(),
             "running": self.is_running(), "last_exit": last_exit, "problem": problem, "lines": lines, "refused": refused,
-        });
-        Ok(format!("{}\n", serde_json::to_string_pretty(&all)?))
+        })
     }
 }
 

@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{DEVELOPER, refused};
-use crate::bus::{Device, Talk, print, table};
-use crate::service::printable;
+use crate::bus::{Device, Talk, table};
+use crate::exit::{Exit, Failure};
+use crate::output::{answer, event, printable};
 
 const NETWORK: &str = "os.gabion.Network";
 /// How often it is shown with --watch.
@@ -21,13 +22,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Processor time of each app, and when it was asked for.
 type Before = BTreeMap<String, (Instant, i64)>;
 
-pub(super) fn run(
-    device: &Device,
-    app: Option<&str>,
-    watch: bool,
-    as_json: bool,
-    enough: &AtomicBool,
-) -> Result<bool> {
+pub(super) fn run(device: &Device, app: Option<&str>, watch: bool, enough: &AtomicBool) -> Result<bool> {
     let mut talk = device.talk(DEVELOPER)?;
     let mut before = Before::new();
     loop {
@@ -36,26 +31,22 @@ pub(super) fn run(
         let reply = match talk.call("Stats", &json!({ "app": app }))? {
             Ok(reply) => reply,
             Err(error) if error.0 == "NotInstalled" => {
-                eprintln!(
-                    "gabion: there is no app {}; `gabion ps` lists what there is",
-                    app.unwrap_or_default()
-                );
-                return Ok(false);
+                let none =
+                    Failure::new(Exit::NotFound, format!("there is no app {}", app.unwrap_or_default()));
+                return Err(none.help("`gabion ps` lists what there is").into());
             }
             Err(error) => return Err(refused(error)),
         };
         let StatsReply { apps } = StatsReply::deserialize(&reply)?;
-        let mut rows = Vec::new();
+        let (mut rows, mut values) = (Vec::new(), Vec::new());
         for usage in &apps {
             let network = network(&mut talk, &usage.app)?;
-            rows.push(if as_json {
-                Row::Json(of_program(usage, network)?)
-            } else {
-                Row::Text(of_people(usage, network, &before))
-            });
+            values.push(of_program(usage, network)?);
+            rows.push(of_people(usage, network, &before));
             before.insert(usage.app.to_string(), (began, usage.cpu_us));
         }
-        let shown = print(&shown(rows, watch)?);
+        let (all, text) = (json!({ "apps": values }), || shown(&rows, watch));
+        let shown = if watch { event(&all, text)? } else { answer(&all, text)? };
         while watch && shown && began.elapsed() < EVERY && !enough.load(Ordering::Relaxed) {
             std::thread::sleep(EVERY / 20);
         }
@@ -63,11 +54,6 @@ pub(super) fn run(
             return Ok(true);
         }
     }
-}
-
-enum Row {
-    Json(Value),
-    Text([String; 8]),
 }
 
 /// Bytes of IP packets, both ways; `None` for an app without a network.
@@ -124,20 +110,9 @@ fn time(ms: i64) -> String {
     }
 }
 
-fn shown(rows: Vec<Row>, watch: bool) -> Result<String> {
-    let (mut text, mut json) = (Vec::new(), Vec::new());
-    for row in rows {
-        match row {
-            Row::Text(row) => text.push(row),
-            Row::Json(value) => json.push(value),
-        }
-    }
-    if !json.is_empty() {
-        let all = json!({ "apps": json });
-        return Ok(if watch { format!("{all}\n") } else { format!("{all:#}\n") });
-    }
+fn shown(rows: &[[String; 8]], watch: bool) -> String {
     let head = ["APP", "CPU", "MEMORY", "PEAK", "TASKS", "STORED", "NETWORK", "RESTARTS, UP"];
-    Ok(format!("{}{}", table(head, &text), if watch { "\n" } else { "" }))
+    format!("{}{}", table(head, rows), if watch { "\n" } else { "" })
 }
 
 #[cfg(test)]

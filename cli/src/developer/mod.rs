@@ -68,11 +68,10 @@ pub(crate) fn run(asked: Asked) -> Result<bool> {
         Asked::Permits => list(),
         Asked::Status(asking) => status(&Device::find(asking.place)?),
         Asked::Enter { asking, permit } => enter(&Device::find(asking.place)?, permit),
-        Asked::Leave(asking) => {
-            Device::find(asking.place)?.one(&of_permit("Leave", &json!({}))?, |parameters| {
+        Asked::Leave(asking) => Device::find(asking.place)?
+            .one(&of_permit("Leave", &json!({}))?, |parameters| {
                 answer(parameters, || "developer mode has ended\n".to_owned())
-            })
-        }
+            }),
     }
 }
 

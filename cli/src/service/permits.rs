@@ -9,8 +9,8 @@ use service_api::{Bytes, Name, Text};
 
 use super::client::Client;
 use super::{Which, line};
-use crate::output::{is_json, printable};
 use crate::developer::{key, permits, until};
+use crate::output::{is_json, printable};
 
 /// Lets a developer put apps onto a device.
 #[derive(Args)]

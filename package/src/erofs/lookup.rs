@@ -16,8 +16,11 @@ pub fn file(image: &(impl ReadAt + ?Sized), path: &str, most: usize) -> Result<O
     let superblock = superblock::read(image)?;
     let mut inode = inode::read(image, &superblock, superblock.root)?;
     for name in path.split('/') {
-        let Some(number) = below(image, &superblock, &inode, name.as_bytes())? else { return Ok(None) };
-        inode = inode::read(image, &superblock, number)?;
+        if inode.kind != Kind::Directory {
+            return Ok(None);
+        }
+        let Some(next) = child(image, &superblock, &inode, name.as_bytes())? else { return Ok(None) };
+        inode = next;
     }
     let length = match inode.kind {
         Kind::File(length) => usize::try_from(length).unwrap_or(usize::MAX),
@@ -31,21 +34,20 @@ pub fn file(image: &(impl ReadAt + ?Sized), path: &str, most: usize) -> Result<O
     Ok(Some(bytes))
 }
 
-fn below(
+/// What is called `name` in a directory.
+pub(super) fn child(
     image: &(impl ReadAt + ?Sized),
     superblock: &Superblock,
-    inode: &Inode,
+    directory: &Inode,
     name: &[u8],
-) -> Result<Option<u64>, Refusal> {
-    if inode.kind != Kind::Directory {
-        return Ok(None);
-    }
+) -> Result<Option<Inode>, Refusal> {
+    let data = data::locate(image, superblock, directory, &mut Ranges::new())?;
     let mut found = None;
-    directory::entries(&data::locate(image, superblock, inode, &mut Ranges::new())?, inode.at, |named| {
+    directory::entries(&data, directory.at, |named| {
         if named.name == name {
             found = Some(named.number);
         }
         Ok(())
     })?;
-    Ok(found)
+    found.map(|number| inode::read(image, superblock, number)).transpose()
 }

@@ -89,11 +89,3 @@ pub struct Contents {
 pub fn check(image: &(impl ReadAt + ?Sized), machine: Machine) -> Result<Contents, Refusal> {
     walk::check(image, machine)
 }
-
-/// The bytes of one plain file in an image, of at most `most`, before the whole was checked. No link is followed.
-///
-/// # Errors
-/// There is none at `path`, it is longer, or the way to it is not laid out as ours.
-pub fn file(image: &(impl ReadAt + ?Sized), path: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
-    walk::file(image, path, most)
-}

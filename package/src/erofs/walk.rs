@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::data::{self, Data, Ranges};
 use super::inode::{self, Inode, Layout};
 use super::superblock::{self, Superblock};
-use super::{BLOCK, Contents, Refusal, directory};
+use super::{BLOCK, Contents, Refusal, directory, lookup};
 use crate::elf::{self, Machine};
 use crate::read::ReadAt;
 use crate::tree::{DEPTH_MAX, Entry, Kind, PATH_MAX, Problem, Tree, Wrong};
@@ -32,41 +32,6 @@ pub(super) fn check<I: ReadAt + ?Sized>(image: &I, machine: Machine) -> Result<C
     };
     walk.directory(&root, &root, &mut Vec::new(), 0)?;
     walk.finish(&root)
-}
-
-pub(super) fn file<I: ReadAt + ?Sized>(image: &I, path: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
-    let superblock = superblock::read(image)?;
-    let mut here = inode::read(image, &superblock, superblock.root)?;
-    let missing =
-        |inode: &Inode| Refusal::Layout("has no manifest at usr/share/gabion/manifest.toml", inode.at);
-    for name in path.split(|byte| *byte == b'/') {
-        if here.kind != Kind::Directory {
-            return Err(missing(&here));
-        }
-        here = child(image, &superblock, &here, name)?.ok_or_else(|| missing(&here))?;
-    }
-    let Kind::File(size) = here.kind else { return Err(missing(&here)) };
-    let size = usize::try_from(size).ok().filter(|size| *size <= most);
-    let mut bytes = vec![0; size.ok_or(Refusal::Layout("has a manifest that is too long", here.at))?];
-    data::locate(image, &superblock, &here, &mut Vec::new())?.read_at(0, &mut bytes)?;
-    Ok(bytes)
-}
-
-fn child<I: ReadAt + ?Sized>(
-    image: &I,
-    superblock: &Superblock,
-    directory: &Inode,
-    name: &[u8],
-) -> Result<Option<Inode>, Refusal> {
-    let data = data::locate(image, superblock, directory, &mut Vec::new())?;
-    let mut found = None;
-    directory::entries(&data, directory.at, |named| {
-        if named.name == name {
-            found = Some(named.number);
-        }
-        Ok(())
-    })?;
-    found.map(|number| inode::read(image, superblock, number)).transpose()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -225,7 +190,8 @@ impl<'a, I: ReadAt + ?Sized> Walk<'a, I> {
             if here.kind != Kind::Directory {
                 return Ok(false);
             }
-            let Some(next) = child(self.image, &self.superblock, here, &name)? else { return Ok(false) };
+            let next = lookup::child(self.image, &self.superblock, here, &name)?;
+            let Some(next) = next else { return Ok(false) };
             if !matches!(next.kind, Kind::Link(_)) {
                 above.push(next);
                 continue;

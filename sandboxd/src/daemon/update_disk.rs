@@ -83,7 +83,7 @@ impl Disks {
 fn number(block: &Path, name: &str) -> String {
     let place = block.join(name);
     let read = |path: &Path| fs::read_to_string(path.join("diskseq")).ok();
-    let of_disk = || read(&fs::canonicalize(&place).ok()?.parent()?.to_owned());
+    let of_disk = || read(fs::canonicalize(&place).ok()?.parent()?);
     read(&place).or_else(of_disk).unwrap_or_default()
 }
 
