@@ -9,6 +9,7 @@
 //! | `retry` | when something is tried again, how fast is fetched; pure |
 //! | `place`, `fetch` | where images lie, and how they come there |
 //! | `connect`, `service` | the way to the repository and to the service |
+//! | `carried`, `road` | a repository that was carried here; from where releases come now |
 //! | `trust` | whose repository it is |
 //! | `kept` | what survives a power cut |
 //! | `job` | one update |

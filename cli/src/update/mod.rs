@@ -1,5 +1,7 @@
 //! `gabion update`: a developer's device and its updates, over its bus. For a device elsewhere: `gabion device update-now`.
 
+mod offline;
+
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bus::{Call, Device, Place};
 use crate::output::{answer, print, printable};
+use offline::Offline;
 
 /// Arguments of `gabion update`.
 #[derive(Args)]
@@ -43,6 +46,11 @@ enum What {
     },
     /// Say what happens to updates, as it happens.
     Watch,
+    /// Make updates for devices without a network.
+    Offline {
+        #[command(subcommand)]
+        what: Offline,
+    },
     /// Boot into the system that ran before; what runs now is not taken again until there is a newer one, or until you have
     /// updates looked for.
     Rollback,
@@ -79,6 +87,9 @@ struct Status {
 
 /// `gabion update`. False: refused, or an error reply, which was said.
 pub(crate) fn run(asked: Asked) -> Result<bool> {
+    if let What::Offline { what: Offline::Make(make) } = &asked.what {
+        return offline::make(make).map(|()| true);
+    }
     let device = Device::find(asked.place)?;
     let call = |method: &str, parameters: Value, more: bool| {
         let parameters = parameters.as_object().cloned().unwrap_or_default();
@@ -97,6 +108,8 @@ pub(crate) fn run(asked: Asked) -> Result<bool> {
                 answer(&json!({ "done": "resume" }), String::new)
             })
         }
+        // Done above, without a device.
+        What::Offline { .. } => Ok(true),
         What::Rollback => device.one(&call("Rollback", json!({}), false)?, |_| {
             answer(&json!({ "done": "rollback" }), || {
                 "the device boots into the system that ran before\n".to_owned()

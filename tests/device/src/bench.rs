@@ -11,7 +11,7 @@ use image::assemble::{Audience, Bootable};
 use image::paths::{Release, Tree};
 use image::qemu::blank_disk;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Where a device is put together.
@@ -35,6 +35,8 @@ pub struct Bench {
     pub(crate) card: Option<Vec<String>>,
     pub(crate) texts: Texts,
     pub(crate) clock: Option<String>,
+    /// A disk that is put in.
+    pub(crate) disk: Option<PathBuf>,
     pub(crate) board: Option<Tamper>,
     pub(crate) resets: bool,
     /// Its board's disk is written anew, though the board is not.
@@ -63,6 +65,7 @@ impl Bench {
             card: None,
             texts: Texts::default(),
             clock: None,
+            disk: None,
             board: None,
             resets: false,
             flash: false,
@@ -134,6 +137,12 @@ impl Bench {
     /// With this `update.toml`, and this first root of the repository of updates, in its image.
     pub fn updates(mut self, text: &str, root: &str) -> Self {
         (self.texts.update, self.texts.update_root) = (Some(text.to_owned()), Some(root.to_owned()));
+        self
+    }
+
+    /// With this file as one more disk, which it may read.
+    pub fn disk(mut self, image: &Path) -> Self {
+        self.disk = Some(image.to_owned());
         self
     }
 

@@ -9,7 +9,7 @@ use crate::site::CARD;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::chain::disk::System;
 use image::paths::Tree;
-use image::qemu::{Machine, Running};
+use image::qemu::{Disk, Machine, Running};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -40,6 +40,8 @@ impl Device {
             Some(tamper) => chain::machine(&parts, tamper)?,
             None => Machine::new(&parts.bootable, &at("data.img"), &at("qmp")),
         };
+        let more = parts.bench.disk.clone();
+        machine.disks.extend(more.map(|image| Disk { image, writable: false, log: None }));
         machine.resets = parts.bench.resets;
         machine.memory_mib = parts.bench.memory_mib;
         machine.agent = Some(at("agent"));

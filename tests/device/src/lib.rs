@@ -11,6 +11,7 @@
 //! | `mutant` | damaged images: the package checker's own |
 //! | `foreign` | a varlink client that others wrote, as an app |
 //! | `programs` | Debian's programs, as apps |
+//! | [`carried`] | a disk with updates, signed without a service |
 //! | [`site`] | a network beside it, with real servers |
 //! | [`off`] | it is off: its disk |
 //! | `moved` | it is off, and its disks are put on another board |
@@ -21,6 +22,7 @@
 
 pub mod app;
 pub mod bench;
+pub mod carried;
 pub mod chain;
 pub mod console;
 pub mod device;

@@ -91,6 +91,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("metadata", update::metadata),
     ("update", update::update),
     ("release", update::release),
+    ("archive", update::archive),
     ("body", service::body),
     ("csr", service::csr),
 ];

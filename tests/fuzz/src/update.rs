@@ -7,6 +7,7 @@ use bus::update_link::App;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use service_api::release::{Release, What};
 use service_api::updates::Answer;
+use tuf::archive::{self, HEADER, LIST};
 use tuf::custom::Custom;
 use tuf::date::Date;
 use tuf::envelope::Envelope;
@@ -24,6 +25,27 @@ use updated::want::{Runs, compare, wanted};
 const NOW_S: i64 = 1_800_000_000;
 /// The target that is looked for.
 const PATH: &str = "os/box/root.img";
+
+/// A repository on a disk: what is in it lies in it, and nothing is there twice.
+pub fn archive(bytes: &[u8]) {
+    let size = bytes.len() as u64;
+    let read = |at: u64, header: &mut [u8; HEADER]| {
+        let from = usize::try_from(at).ok().and_then(|at| bytes.get(at..)?.first_chunk::<HEADER>());
+        *header = *from.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        Ok(())
+    };
+    let Ok(all) = archive::entries(size, read) else { return };
+    let mut end = 0;
+    let mut lies: Vec<_> = all.values().collect();
+    lies.sort_unstable();
+    for (at, length) in lies {
+        assert!(*at >= end + HEADER as u64, "two in one place");
+        end = at + length;
+        assert!(end <= size);
+    }
+    assert!(all.is_empty() || all.contains_key(LIST));
+    assert!(all.keys().all(|name| name.bytes().all(|byte| byte.is_ascii_graphic())));
+}
 
 /// A role's file: what is signed has one canonical form, in which nothing is lost; what it says leads nowhere but down.
 pub fn metadata(bytes: &[u8]) {

@@ -27,6 +27,7 @@
 //! | `identity` | it belongs to a Security Service: who it is, what it runs, certificates, and what they are good for |
 //! | `notify` | apps say that they are ready and alive, or do not |
 //! | `packages` | apps come as damaged images |
+//! | `offline` | its updates come on a disk |
 //! | `peers` | an app of another device asks, by its certificate |
 //! | `permits` | its owner lets a developer in, and others want to be |
 //! | `renewed` | its owner releases other systems and apps, good ones and bad ones |
@@ -57,6 +58,7 @@ mod inside;
 mod neighbours;
 mod network;
 mod notify;
+mod offline;
 mod operator;
 mod packages;
 mod peers;
