@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::exit::{Exit, Failure};
 use crate::local::{self, ended, explained};
-use crate::{diagnostic, output};
+use crate::{diagnostic, output, project};
 
 /// Run a program in a recording box on this machine, as root, and propose the smallest manifest for it, with the evidence
 /// for every line.
@@ -19,7 +19,8 @@ use crate::{diagnostic, output};
 /// do while it is watched is not in the proposal: let it do all of its work.
 #[derive(clap::Args)]
 pub(crate) struct Asked {
-    /// The app's directory: `manifest.toml`, of which [app] is enough, and `root/`.
+    /// The app's directory: `manifest.toml`, of which [app] is enough, and either `app.list`, by which it is built first, or
+    /// `root/`.
     #[arg(required_unless_present = "root", conflicts_with_all = ["root", "exec"])]
     app: Option<PathBuf>,
     /// A root directory without a manifest; with --exec.
@@ -80,7 +81,7 @@ fn app(asked: &Asked) -> anyhow::Result<App> {
     let Some(root) = &asked.root else {
         let place = asked.app.as_deref().unwrap_or(Path::new("."));
         diagnostic::manifest(&place.join("manifest.toml"))?;
-        let app = explained(App::open(place))?;
+        let app = explained(App::open(&project::rooted(place)?))?;
         return Ok(App { arguments: asked.arguments.clone(), ..app });
     };
     let program = asked.exec.iter().chain(&asked.arguments);
