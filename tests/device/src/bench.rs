@@ -9,10 +9,13 @@ use crate::turn::Turn;
 use anyhow::Result;
 use image::assemble::{Audience, Bootable};
 use image::paths::{Release, Tree};
-use image::qemu::blank_disk;
+use image::qemu::{self, blank_disk};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+
+/// The port of the demo's web server, by its manifest.
+const PAGE_PORT: u16 = 8080;
 
 /// Where a device is put together.
 #[derive(Debug)]
@@ -119,6 +122,13 @@ impl Bench {
     /// With a network card, `eth0`, on the link of this site.
     pub fn beside(mut self, site: &Site) -> Self {
         self.site = Some(site.clone());
+        self
+    }
+
+    /// On the network of one that `make run` gives it: its page is at `page` of this machine's loopback, and the Security
+    /// Service that listens there is at 10.0.2.100.
+    pub fn alone(mut self, page: u16, service: u16) -> Self {
+        self.card = Some(qemu::network_of_one(page, PAGE_PORT, Some(service)).into());
         self
     }
 
@@ -247,7 +257,7 @@ impl Bench {
         // Short, whatever the tree's path: a socket's may have 107 bytes.
         let place = tempfile::Builder::new().prefix("gabion-device-").tempdir()?;
         let bootable = match self.demo {
-            true => images::demo(&tree, self.wanted)?,
+            true => images::demo(&tree, &self.texts, self.wanted, place.path())?,
             false => images::bootable(&tree, &self.apps, &self.texts, self.wanted, place.path())?,
         };
         for needle in &self.spoiled {

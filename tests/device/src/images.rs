@@ -185,33 +185,44 @@ pub(crate) fn bootable(
     let (kernel, root) = system(tree, wanted)?;
     let directories =
         apps.iter().map(|app| app.lay_out(tree, &place.join("apps"))).collect::<Result<Vec<_>>>()?;
+    let apps = store::build(&directories, &settings(texts, place)?, &place.join("apps.img"))?;
+    Ok(Bootable { kernel, root, apps, audience: wanted.kind.audience() })
+}
+
+/// The files of a store's settings, made in `place`.
+fn settings(texts: &Texts, place: &Path) -> Result<store::Settings> {
     let write = |name: &str, text: &Option<String>| {
         let file = place.join(name);
         text.as_ref().map(|text| fs::write(&file, text).map(|()| file.clone())).transpose()
     };
-    let settings = store::Settings {
+    Ok(store::Settings {
         network: write("network.toml", &texts.network)?,
         service: write("service.toml", &texts.service)?,
         update: write("update.toml", &texts.update)?,
         update_root: write("update-root.json", &texts.update_root)?,
-    };
-    let apps = store::build(&directories, &settings, &place.join("apps.img"))?;
-    Ok(Bootable { kernel, root, apps, audience: wanted.kind.audience() })
+    })
 }
 
-/// The shipped demo's store on the system with the agent.
-pub(crate) fn demo(tree: &Tree, wanted: Wanted) -> Result<Bootable> {
+/// The shipped demo's store, of these settings, on the system with the agent.
+pub(crate) fn demo(tree: &Tree, texts: &Texts, wanted: Wanted, place: &Path) -> Result<Bootable> {
     let (kernel, root) = system(tree, wanted)?;
-    Ok(Bootable { kernel, root, ..assemble::demo(tree, wanted.kind.audience())? })
+    let settings = settings(texts, place)?;
+    Ok(Bootable { kernel, root, ..assemble::demo_with(tree, wanted.kind.audience(), &settings)? })
 }
 
 /// The tool of app developers and operators, built for this machine, once.
-pub(crate) fn gabion(tree: &Tree) -> Result<PathBuf> {
+///
+/// # Errors
+/// It does not compile.
+pub fn gabion(tree: &Tree) -> Result<PathBuf> {
     tool_of_ours(tree, "gabion-cli", "gabion")
 }
 
 /// The Security Service, built for this machine, once.
-pub(crate) fn service(tree: &Tree) -> Result<PathBuf> {
+///
+/// # Errors
+/// It does not compile.
+pub fn service(tree: &Tree) -> Result<PathBuf> {
     tool_of_ours(tree, "gabion-service", "gabion-service")
 }
 
