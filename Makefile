@@ -4,7 +4,7 @@ TOOL = cargo run --quiet --package gabion-image --
 PART ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench image kernel demo size surface reproducible check packages clean
+.PHONY: help run test bench image kernel demo size surface reproducible book trial check packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ size: packages ## sizes of kernel and images against their bars
 
 reproducible: packages ## build the images twice in different places and compare
 	@$(TOOL) reproducible
+
+book: packages ## make the book of docs/ in target/book/html, and follow its links
+	@cargo run --quiet --package gabion-docs-test -- book
+
+trial: packages ## do what the README says as a new user would, timed, and write docs/trial.md
+	@GABION_TRIAL=1 GABION_PAGE=README.md cargo test --quiet --package gabion-docs-test --test run -- beside_a_device
 
 check: ## formatting and lints
 	@cargo fmt --all --check && cargo clippy --quiet --workspace --all-targets -- -D warnings

@@ -68,35 +68,6 @@ fn destination_with_a_fault_is_answered_by_what_to_write() {
     assert!(said.contains("write host, port and protocol"), "{said}");
 }
 
-/// The text between the fences of blocks of this kind.
-fn blocks(guide: &str, kind: &str) -> Vec<String> {
-    let opening = format!("```{kind}\n");
-    guide.split(&opening).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect()
-}
-
-#[test]
-fn guide_has_commands_that_run_and_a_manifest_that_is_good() {
-    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/network.md")).unwrap();
-    let place = TempDir::new().unwrap();
-    let network = &blocks(&guide, "toml")[0];
-    let manifest = MANIFEST.split("[network]").next().unwrap();
-    fs::write(place.path().join("manifest.toml"), format!("{manifest}{network}")).unwrap();
-    fs::write(place.path().join("network.toml"), &blocks(&guide, "toml")[1]).unwrap();
-    let commands: Vec<String> =
-        blocks(&guide, "sh").iter().flat_map(|b| b.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-    assert!(commands.len() >= 8, "{commands:?}");
-    for command in commands {
-        let words: Vec<&str> = command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
-        assert_eq!(words[0], "gabion");
-        let (code, said) = gabion_in(place.path(), &words[1..]);
-        let offline = command.contains("check") || command.contains("--manifest");
-        let good = if offline { code <= Some(1) } else { said.contains("make run") };
-        assert!(good, "{command}: {said}");
-    }
-    let (code, said) = gabion_in(place.path(), &["check", "."]);
-    assert_eq!(code, Some(0), "{said}");
-}
-
 #[test]
 fn command_that_needs_a_device_says_how_to_have_one() {
     for command in [

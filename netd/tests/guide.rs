@@ -7,7 +7,7 @@ use netd::config::Config;
 #[test]
 fn configuration_of_the_guide_is_understood_whole() {
     let guide = include_str!("../../docs/network.md");
-    let text = guide.split("```toml\n").find(|block| block.starts_with("[[link]]")).unwrap();
+    let text = guide.split("```toml network.toml\n").nth(1).unwrap();
     let text = text.split("```").next().unwrap();
     // Of the certificates the guide shows the place alone.
     let whole = format!("\"\"\"{}\"\"\"", include_str!("certificates/ca.pem"));

@@ -13,7 +13,7 @@ An attack that only one layer stops is one mistake away from working. So every a
 on a device in QEMU with all layers of its box, and once more without each of them, in a build for tests that no release
 can be made with (`sys/src/weak.rs`). This page is written by that run, and the test fails when it is not what was seen:
 
-```sh
+```sh norun: it is the test that writes this page
 GABION_WRITE=1 cargo test -p gabion-attack-test
 ```
 
