@@ -87,7 +87,7 @@ impl Line {
     /// Writes it, at most 4096 bytes.
     pub fn write(self) {
         let mut text = self.text;
-        text.truncate(text.floor_char_boundary(LINE_MAX));
+        text.truncate((0..=LINE_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
         text.push('\n');
         // There is nobody to tell when it fails.
         let _ = if self.level >= Level::Warn {
