@@ -118,11 +118,14 @@ impl Drop for System {
     }
 }
 
+/// What answers the calls of an interface.
+type Dispatch = fn(&mut Stand, Incoming<'_>) -> Answer;
+
 fn serve(folder: &Path, said: Arc<Mutex<Said>>, asked: &Receiver<Ask>, woken: &UnixStream) -> Result<()> {
     let mut server = Server::new(ABOUT)?;
     let mut stand = Stand { said, watching: Vec::new() };
     let at = |interface: &Interface| -> PathBuf { folder.join(interface.name) };
-    let each: [(&'static Interface, fn(&mut Stand, Incoming<'_>) -> Answer); 6] = [
+    let each: [(&'static Interface, Dispatch); 6] = [
         (&certificate::INTERFACE, certificate::dispatch),
         (&device::INTERFACE, device::dispatch),
         (&network::INTERFACE, network::dispatch),
