@@ -68,8 +68,11 @@ static void drop(gabion_server *server, struct client *client)
         server->clients[i] = server->clients[--server->count];
     if (server->caller == client)
         server->caller = NULL;
-    /* The router has a duplicate: without this the caller would wait. */
-    shutdown(client->wire.fd, SHUT_RDWR);
+    if (client->wire.fd >= 0) {
+        /* The router has a duplicate: without the one the epoll would go on to tell of it, without the other the caller would wait. */
+        (void)epoll_ctl(server->epoll, EPOLL_CTL_DEL, client->wire.fd, NULL);
+        shutdown(client->wire.fd, SHUT_RDWR);
+    }
     wire_close(&client->wire);
     json_free(&client->call);
     json_free(&client->grant);

@@ -87,7 +87,8 @@ impl Line {
     /// Writes it, at most 4096 bytes.
     pub fn write(self) {
         let mut text = self.text;
-        text.truncate((0..=LINE_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+        let end = (0..=LINE_MAX).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or_default());
         text.push('\n');
         // There is nobody to tell when it fails.
         let _ = if self.level >= Level::Warn {

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use sdk_test::c::{self, done};
-use sdk_test::world::World;
+use sdk_test::world::{PATIENCE, TEMPERATURE, World};
 use sdk_test::{grantable, tree};
 
 fn make(words: &[&str], build: &std::path::Path) -> String {
@@ -121,6 +123,104 @@ fn example_makes_every_call_that_an_app_may_be_granted_and_serves_one() {
     }
     let words = ["resume App", "reboot an example: \"calls reboot\"", "power-off an example"];
     assert_eq!(world.system.words(), words);
+    sensor.kill().unwrap();
+    sensor.wait().unwrap();
+}
+
+/// What a caller is answered with; `None` when its connection is ended instead.
+fn answered(world: &World, bytes: &[u8]) -> Option<String> {
+    let mut stream = UnixStream::connect(world.folder("bus").join(TEMPERATURE)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // It may be ended before all of it is sent.
+    let _ = stream.write_all(bytes);
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).unwrap_or(0) == 1 {
+        if byte[0] == 0 {
+            return Some(String::from_utf8(said).unwrap());
+        }
+        said.push(byte[0]);
+    }
+    None
+}
+
+#[test]
+fn server_outlives_callers_that_mean_ill_and_answers_the_others() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    c::program(&tree("sdk/examples/c/sensor/sensor.c"), &at("sensor")).unwrap();
+    let world = World::granting(&[(TEMPERATURE.to_owned(), "Get".to_owned())]).unwrap();
+    std::fs::write(at("degrees"), "18.0\n").unwrap();
+    let mut sensor = world.command(at("sensor")).arg(at("degrees")).spawn().unwrap();
+    let good = b"{\"method\":\"com.example.Temperature.Get\",\"parameters\":{\"room\":\"kitchen\"}}\0";
+    let right = "{\"parameters\":{\"degrees\":18.00}}";
+    assert_eq!(answered(&world, good).as_deref(), Some(right));
+    for (call, error) in [
+        (
+            "com.example.Temperature.Watch",
+            "PermissionDenied\",\"parameters\":{\"method\":\"com.example.Temperature.Watch\",\"manifest_line\":\"[uses] \\\"com.example.Temperature\\\" = [\\\"Watch\\\"]\"}}",
+        ),
+        ("com.example.Temperature.Wat", "MethodNotFound"),
+        ("com.example.Temperature.", "MethodNotFound"),
+        ("com.example.Temperatures.Get", "InterfaceNotFound"),
+        ("Get", "InterfaceNotFound"),
+        ("com.example.Temperature.Get", "InvalidParameter"),
+    ] {
+        let said = answered(&world, format!("{{\"method\":\"{call}\"}}\0").as_bytes()).unwrap();
+        assert!(said.contains(&format!("org.varlink.service.{error}")), "{call}: {said}");
+    }
+    let told = answered(&world, b"{\"method\":\"org.varlink.service.GetInfo\"}\0").unwrap();
+    assert!(told.contains("[\"org.varlink.service\",\"com.example.Temperature\"]"), "{told}");
+    let what = "{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"com.example.Temperature\"}}\0";
+    assert!(answered(&world, what.as_bytes()).unwrap().contains("method Get(room: string)"));
+    world.event("Refused").unwrap();
+    // What is no call ends its connection, whatever it is.
+    let long = vec![b'['; 100_000];
+    for ill in [
+        b"\0".as_slice(),
+        b"{}\0",
+        b"[]\0",
+        b"{\"method\":1}\0",
+        b"{\"method\":\"a.b.C.D\",\"what\":1}\0",
+        b"{\"method\":\"a.b.C.D\",\"oneway\":true,\"more\":true}\0",
+        b"{\"method\":\"a.b.C.D\",\"upgrade\":true}\0",
+        b"{\"method\":\"a.b.C.D\",\"parameters\":[]}\0",
+        b"{\"method\":\"a.b.C.D\"}{\0",
+        b"{\"method\":\"\xff\"}\0",
+        &long,
+    ] {
+        assert_eq!(answered(&world, ill), None, "{}", String::from_utf8_lossy(ill));
+    }
+    for word in ["malformed", "too-long"] {
+        world.event(word).unwrap();
+    }
+    // Half a call, and nothing; one that does not wait for its answer; several at once.
+    let half = UnixStream::connect(world.folder("bus").join(TEMPERATURE)).unwrap();
+    (&half).write_all(&good[..20]).unwrap();
+    for _ in 0..50 {
+        let mut hasty = UnixStream::connect(world.folder("bus").join(TEMPERATURE)).unwrap();
+        hasty.write_all(good).unwrap();
+    }
+    assert_eq!(answered(&world, good).as_deref(), Some(right));
+    let mut several = UnixStream::connect(world.folder("bus").join(TEMPERATURE)).unwrap();
+    several.write_all(&good.repeat(20)).unwrap();
+    let mut all = vec![0; (right.len() + 1) * 20];
+    several.read_exact(&mut all).unwrap();
+    assert_eq!(all, format!("{right}\0").repeat(20).into_bytes());
+    // The one with half a call is still there; and nothing that ended keeps the server busy.
+    (&half).write_all(&good[20..]).unwrap();
+    let mut answer = vec![0; right.len()];
+    (&half).read_exact(&mut answer).unwrap();
+    assert_eq!(answer, right.as_bytes());
+    let spent = || -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", sensor.id())).unwrap();
+        let words: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap()
+    };
+    let before = spent();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(spent() - before < 10, "it is busy though nobody asks: {} ticks", spent() - before);
+    assert_eq!(sensor.try_wait().unwrap(), None, "it ended");
     sensor.kill().unwrap();
     sensor.wait().unwrap();
 }

@@ -14,9 +14,9 @@ use gabion::network::{HOST_NOT_LISTED, Kind, Network, Reach, Stage};
 use gabion::power::Power;
 use gabion::time::{Source, Time};
 use gabion::update::{Happening, NOTHING_PENDING, State, TOO_LONG, Target, Update};
-use sdk_test::grantable;
 use sdk_test::temperature::{self, Error, Get, GetParameters, GetReply, Handler, Watch, WatchReply};
 use sdk_test::world::{TEMPERATURE, World};
+use sdk_test::{grantable, tree};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -56,6 +56,27 @@ async fn crate_makes_every_call_that_an_app_may_be_granted() {
     power.power_off("another").await.unwrap();
     assert_eq!(world.system.words(), ["defer App 30", "resume App", "reboot a reason", "power-off another"]);
     assert_eq!(world.system.called(), grantable());
+}
+
+#[test]
+fn documentation_of_the_crate_names_every_method_with_its_line_of_the_manifest() {
+    let folder = tree("sdk/rust/src");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    // As it is read: without the marks, in one line.
+    let text: String = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let text = text.replace("///", " ").replace("//!", " ");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for name in grantable() {
+        let (interface, method) = name.rsplit_once('.').unwrap();
+        assert!(text.contains(&format!("`{name}`")), "{name} is not named");
+        let begins = format!("[uses] \"{interface}\" = [");
+        let named = text
+            .split(&begins)
+            .skip(1)
+            .filter_map(|rest| rest.split(']').next())
+            .any(|line| line.contains(&format!("\"{method}\"")));
+        assert!(named, "no line of the manifest for {name}");
+    }
 }
 
 /// Blocking, as `rustls` wants it: the servers have a thread of their own.
