@@ -19,6 +19,8 @@ use bus::session::About;
 use crate::Called;
 
 const ABOUT: About = About { vendor: "", product: "stand-in", version: "", url: "" };
+type Dispatch = fn(&mut Stand, Incoming<'_>) -> Answer;
+
 /// The number of our own descriptor.
 const ASKED: u32 = 1;
 /// Bytes in Base64 where nobody looks into them: "bytes".

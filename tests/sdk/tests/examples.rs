@@ -1,7 +1,5 @@
 //! The apps of `sdk/examples` are what `gabion build` and `gabion run` take.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
-
 use packing::recipe::Recipe;
 use sdk_test::tree;
 

@@ -1,7 +1,5 @@
 //! The page that shows the calls from Python: its files are those of the example, and every block of it runs.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
-
 use std::process::Command;
 
 use sdk_test::c::done;
