@@ -86,7 +86,7 @@ int main(int count, char **words)
     struct gabion_incoming call;
     int r = gabion_server_new("com.example.Temperature", DESCRIPTION, &server);
     if (r < 0) {
-        gabion_log(GABION_ERROR, "not-served", "why=%d", r);
+        gabion_log(GABION_ERROR, "not-served", "errno=%d", -r);
         return 1;
     }
     gabion_log(GABION_INFO, "serves", NULL);
@@ -104,7 +104,7 @@ int main(int count, char **words)
         else
             watch(server, &call, watchers);
     }
-    gabion_log(GABION_ERROR, "ends", "why=%d", r);
+    gabion_log(GABION_ERROR, "ends", "errno=%d", -r);
     gabion_server_free(server);
     return 1;
 }
