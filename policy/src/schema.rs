@@ -4,13 +4,24 @@
 //! `policy/manifest.schema.json` is its checked-in copy; a test says when that is stale.
 
 use crate::claims::ClaimedManifest;
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 
 /// The schema as indented JSON with a final newline. The same text every time.
 pub fn schema() -> String {
-    let schema = schemars::schema_for!(ClaimedManifest);
+    let settings = SchemaSettings::default().with_transform(RecursiveTransform(without_null));
+    let schema = settings.into_generator().into_root_schema_for::<ClaimedManifest>();
     let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// A key that is left out has no value: an editor must not offer `null`, which TOML does not have.
+fn without_null(schema: &mut Schema) {
+    if schema.get("default").is_some_and(serde_json::Value::is_null) {
+        schema.remove("default");
+    }
 }
 
 #[cfg(test)]
@@ -25,6 +36,20 @@ mod tests {
             copy == schema(),
             "stale: run `cargo run -p gabion-policy --example schema > policy/manifest.schema.json`"
         );
+    }
+
+    #[test]
+    fn schema_every_table_and_key_says_what_it_is() {
+        let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+        let mut keys = 0;
+        let tables = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+        for (key, shape) in tables.flat_map(|table| table["properties"].as_object().unwrap()) {
+            let said = shape["description"].as_str().unwrap_or_default();
+            assert!(said.len() > 10, "{key}: \"{said}\"");
+            assert!(shape.get("default").is_none_or(|default| !default.is_null()), "{key}");
+            keys += 1;
+        }
+        assert!(keys >= 30, "only {keys}");
     }
 
     /// Every key in the schema is one that the reader asks for: a value of a wrong kind is found faulty, not unknown.

@@ -46,6 +46,9 @@ macro_rules! file {
 }
 
 const MANIFEST: File = file!("manifest.toml", "manifest.toml.in");
+const TAPLO: File = file!(".taplo.toml", "taplo.toml.in");
+/// What each key of the manifest means, for editors; `gabion schema` writes it anew.
+const SCHEMA: &str = ".manifest.schema.json";
 
 impl Language {
     fn files(self) -> &'static [File] {
@@ -117,7 +120,9 @@ pub(crate) fn new(asked: Asked) -> Result<bool> {
     if let Err(problems) = policy::check(&manifest, &policy::Board::default()) {
         return Err(Faulty::new(&directory.join(MANIFEST.0), manifest, problems).into());
     }
-    for (file, text) in std::iter::once(&MANIFEST).chain(lang.files()) {
+    // What the manifest's first line and `.taplo.toml` lead an editor to.
+    write(&directory.join(SCHEMA), &policy::schema())?;
+    for (file, text) in [&MANIFEST, &TAPLO].into_iter().chain(lang.files()) {
         write(&directory.join(file), &filled(text))?;
     }
     let place = directory.display();
