@@ -64,6 +64,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("devport", bus::devport),
     ("package", package::package),
     ("image", package::image),
+    ("gab", package::gab),
     ("sntp", time::sntp),
     ("nts", time::nts),
     ("mdns", mdns::mdns),
