@@ -39,6 +39,8 @@ use crate::worker::{Verdict, What};
 const OF_DEVELOPER: u32 = 1 << 30;
 /// A developer's app is accounted for apart from what lies beneath it: its project is its uid with this bit.
 const PROJECT: u32 = 1 << 30;
+/// Characters of why a package was refused: a manifest may have many faults.
+const REASON_MAX: usize = 8000;
 /// Packages that are being sent at once; the oldest is given up for another.
 const UPLOADS_MAX: usize = 4;
 
@@ -151,9 +153,9 @@ impl Daemon {
             return Ok(());
         }
         let who = signer.as_ref().map(|signer| hex(&signer.certificate));
-        let mut developed = self.installs.ledger().into_iter().flat_map(Ledger::developed);
-        self.developer.must_leave |= developed.any(|(_, developed)| who.is_none() || developed.who != who);
-        drop(developed);
+        let of_others =
+            |ledger: &Ledger| ledger.developed().any(|(_, developed)| who.is_none() || developed.who != who);
+        self.developer.must_leave |= self.installs.ledger().is_some_and(of_others);
         // What is being sent is another's.
         if self.developer.signer != signer {
             self.developer.uploads.clear();
@@ -345,7 +347,7 @@ impl Daemon {
         }
         self.packages_clean();
         Self::packages_say("install-refused", why);
-        self.desk_answer(job.question, Answer::Refused(why.to_owned()));
+        self.desk_answer(job.question, Answer::Refused(why.chars().take(REASON_MAX).collect()));
     }
 
     /// Its box was handed over.
