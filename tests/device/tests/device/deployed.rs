@@ -45,7 +45,7 @@ fn developed(device: &Device) -> Vec<(String, Value)> {
 fn app_is_deployed_edited_refused_and_gone_and_the_images_own_comes_back() {
     let own = App::shell(OWN, "ls /data; echo own > /data/own; sync; echo image; exec sleep 1000");
     let bench = Bench::new("deployed").developer().app(heart()).app(own.resources(STORAGE));
-    let mut device = bench.boot().unwrap();
+    let device = bench.boot().unwrap();
     device.wait_for("[org.test.own] image");
     device.wait_for("gabion: ready");
     let heart_pid = device.pid("org.test.heart");
