@@ -21,6 +21,8 @@ const AUDIT: &str = "os.gabion.Audit";
 const EVENTS: usize = 100;
 /// How often it is looked whether something has happened.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long it is looked after once it has said something: what fails does so after its first words.
+const SETTLE: Duration = Duration::from_millis(200);
 /// Longest wait for its start: an app that says `READY=1` may take its time.
 const START: Duration = Duration::from_secs(30);
 
@@ -129,6 +131,11 @@ impl Seen {
         }
         let began = Instant::now();
         while seen.lines.is_empty() && seen.is_running() && began.elapsed() < wait {
+            std::thread::sleep(LOOK);
+            seen.look(talk)?;
+        }
+        let began = Instant::now();
+        while seen.is_running() && began.elapsed() < SETTLE {
             std::thread::sleep(LOOK);
             seen.look(talk)?;
         }

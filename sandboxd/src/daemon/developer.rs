@@ -147,11 +147,14 @@ impl Daemon {
     }
 
     /// It is known whom a permit lets install: nobody, and what was installed is to go; or this one, and what others did is.
-    #[expect(dead_code, reason = "attestd has no word for it yet")]
-    pub(super) fn developer_permit(&mut self, signer: Option<Signer>) -> io::Result<()> {
-        if self.config.developer {
-            return Ok(());
-        }
+    pub(super) fn developer_told(&mut self) -> io::Result<()> {
+        let Some(told) = self.door.told().filter(|_| !self.config.developer) else { return Ok(()) };
+        let signer = told.map(|developer| {
+            let mut key = [0; 64];
+            let halves = developer.x.iter().chain(&developer.y);
+            key.iter_mut().zip(halves).for_each(|(to, from)| *to = *from);
+            Signer { certificate: developer.certificate, key }
+        });
         let who = signer.as_ref().map(|signer| hex(&signer.certificate));
         let of_others =
             |ledger: &Ledger| ledger.developed().any(|(_, developed)| who.is_none() || developed.who != who);
@@ -455,7 +458,7 @@ impl Daemon {
     }
 
     /// At the start: what a cut left of removals, and of packages that were being sent.
-    pub(super) fn developer_begins(&mut self) {
+    pub(super) fn developer_begins(&mut self) -> io::Result<()> {
         self.developer_drop_uploads();
         let place = self.config.data.join(crate::wipe::DEVELOPED);
         for id in std::fs::read_dir(place).into_iter().flatten().flatten() {
@@ -464,6 +467,8 @@ impl Daemon {
                 self.developer_erase(&id);
             }
         }
+        // It may have been said before there was a ledger.
+        self.developer_told()
     }
 
     fn developer_drop_uploads(&self) {

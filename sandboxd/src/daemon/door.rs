@@ -25,6 +25,11 @@ pub(super) struct Door {
 }
 
 impl Door {
+    /// What attestd said last of who may; `None` until it has said anything.
+    pub(super) fn told(&self) -> Option<Option<&Developer>> {
+        self.told.as_ref().map(Option::as_ref)
+    }
+
     /// Who may put apps onto this device now.
     pub(super) fn developer(&self) -> Option<&Developer> {
         self.told.as_ref().and_then(Option::as_ref)
@@ -38,6 +43,7 @@ impl Daemon {
             return Ok(());
         }
         self.door.told = Some(developer);
+        self.developer_told()?;
         // What was there before is another's, or was left by a sandboxd that did not tell us whose it is.
         self.door_close()?;
         self.door_tick()

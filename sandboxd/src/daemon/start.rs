@@ -282,8 +282,7 @@ impl Daemon {
         }
         self.installs.identity = Some(registry);
         self.packages_erase_left();
-        self.developer_begins();
-        Ok(())
+        self.developer_begins()
     }
 
     fn store_names(&self, usable: bool) -> BTreeSet<String> {
