@@ -155,8 +155,10 @@ fn update(rules: &mut Rules) {
 fn door(rules: &mut Rules) {
     bus(rules);
     rules.always(calls![
-        SYS_pread64 SYS_connect SYS_sendto SYS_recvfrom SYS_writev SYS_bind SYS_listen SYS_accept4
+        SYS_pread64 SYS_connect SYS_sendto SYS_recvfrom SYS_writev SYS_bind SYS_listen SYS_accept4 SYS_sendmsg
+        SYS_memfd_create SYS_pwrite64
     ]);
+    rules.when(("SYS_fcntl", libc::SYS_fcntl), "sealing", &[&[is(1, libc::F_ADD_SEALS as u32)]]);
     let option = [is_not(2, libc::SO_LINGER as u32)];
     rules.when(("SYS_setsockopt", libc::SYS_setsockopt), "options of its sockets, but to linger", &[&option]);
     rules.when(("SYS_ioctl", libc::SYS_ioctl), "not to wait for a socket", &[&[is(1, 0x5421)]]);

@@ -13,6 +13,7 @@ use bus::network_link::Grants;
 use policy::Port;
 
 use super::Daemon;
+use super::developer::Signer;
 use crate::{console, system};
 
 /// See the module.
@@ -46,7 +47,19 @@ impl Daemon {
         self.developer_told()?;
         // What was there before is another's, or was left by a sandboxd that did not tell us whose it is.
         self.door_close()?;
-        self.door_tick()
+        self.door_tick()?;
+        // What stays of what developers installed may start now.
+        for uid in self.waiting.clone() {
+            self.launch_if_it_waits(uid)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the box may not be launched yet: it is a developer's, and nobody has said whether one is let in. What is not to stay
+    /// never starts.
+    pub(super) fn door_must_wait(&self, uid: u32) -> bool {
+        let developed = || self.apps.get(&uid).is_some_and(|app| !app.system && self.is_developed(&app.id));
+        self.door.told.is_none() && !self.config.developer && developed()
     }
 
     /// Opens the door once the one before it has ended.

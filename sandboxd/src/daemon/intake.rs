@@ -337,7 +337,7 @@ impl Daemon {
 
     /// Has the box launched for the first time, once nothing stands in the way any more.
     fn launch(&mut self, uid: u32) -> io::Result<()> {
-        if self.net_must_wait(uid) || self.attest_must_wait(uid) {
+        if self.net_must_wait(uid) || self.attest_must_wait(uid) || self.door_must_wait(uid) {
             self.waiting.insert(uid);
             return Ok(());
         }
