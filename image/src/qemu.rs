@@ -36,16 +36,18 @@ pub enum Console {
 pub const HOST: &str = "10.0.2.100";
 
 /// A network of QEMU's own with this device on it, which gets its address by DHCP and reaches nobody: not the host, not
-/// what lies behind it. What the host's `port` at 127.0.0.1 gets goes to the device's port `to`; and what the device sends to
+/// what lies behind it. What a port of the host's at 127.0.0.1 gets goes to a port of the device's, by `forwards`; and what the device sends to
 /// this port of [`HOST`] goes to the host's own at 127.0.0.1, if there is such a `service`.
-pub fn network_of_one(port: u16, to: u16, service: Option<u16>) -> [String; 4] {
+pub fn network_of_one(forwards: &[(u16, u16)], service: Option<u16>) -> [String; 4] {
+    let forwards: String =
+        forwards.iter().map(|(port, to)| format!(",hostfwd=tcp:127.0.0.1:{port}-:{to}")).collect();
     // QEMU's own forwarding does one connection and no more; a program gets each.
     let service = service.map_or(String::new(), |service| {
         format!(",guestfwd=tcp:{HOST}:{service}-cmd:busybox nc 127.0.0.1 {service}")
     });
     [
         "-netdev".to_owned(),
-        format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{to}{service}"),
+        format!("user,id=net,restrict=on{forwards}{service}"),
         "-device".to_owned(),
         // Nothing is started from the network.
         "virtio-net-pci,netdev=net,romfile=".to_owned(),

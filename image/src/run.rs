@@ -11,6 +11,7 @@ use crate::paths::Tree;
 use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk, network_of_one};
 use crate::say;
 use crate::store::Settings;
+use bus::devport::DOOR_PORT;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
@@ -51,8 +52,9 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let bootable = assemble::demo_with(tree, options.audience, &options.settings)?;
     let _lock = alone(tree)?;
-    let page = free_port().context("no port of 127.0.0.1 is free for the demo's page")?;
-    let mut machine = boot(tree, &bootable, options, page)?;
+    let page = free_port(PAGE_PORT).context("no port of 127.0.0.1 is free for the demo's page")?;
+    let door = free_port(DOOR_PORT).context("no port of 127.0.0.1 is free for the device's door")?;
+    let mut machine = boot(tree, &bootable, options, [(page, PAGE_PORT), (door, DOOR_PORT)])?;
     // Only from here on does Ctrl-C mean "switch the device off"; before, it ends the build.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
@@ -66,6 +68,9 @@ pub fn run(tree: &Tree, options: &Options) -> Result<()> {
     }
     say("run", format_args!("booting; Ctrl-C switches the device off (console also in {})", log.display()));
     say("run", format_args!("once the device has its address, its page is at http://127.0.0.1:{page}/"));
+    if options.settings.service.is_some() {
+        say("run", format_args!("while it is in developer mode, its door is at tls://127.0.0.1:{door}"));
+    }
     if options.audience == Audience::Developers {
         let socket = tree.out().join(SOCKET);
         say("run", format_args!("`gabion bus list` talks to it, by {}", socket.display()));
@@ -88,14 +93,14 @@ fn alone(tree: &Tree) -> Result<Flock<File>> {
         .map_err(|_| anyhow!("this tree's device is running already; end that one first"))
 }
 
-/// The page's own number if nobody has it on this machine, else any. Somebody may take it before QEMU does, and QEMU
+/// The port's own number if nobody has it on this machine, else any. Somebody may take it before QEMU does, and QEMU
 /// says so.
-fn free_port() -> std::io::Result<u16> {
+fn free_port(own: u16) -> std::io::Result<u16> {
     let try_one = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr();
-    Ok(try_one(PAGE_PORT).or_else(|_| try_one(0))?.port())
+    Ok(try_one(own).or_else(|_| try_one(0))?.port())
 }
 
-fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Result<Running> {
+fn boot(tree: &Tree, bootable: &Bootable, options: &Options, forwards: [(u16, u16); 2]) -> Result<Running> {
     let device = tree.out().join("device");
     if options.fresh && device.exists() {
         fs::remove_dir_all(&device).with_context(|| format!("removing {}", device.display()))?;
@@ -135,8 +140,7 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, page: u16) -> Resul
     }
     machine.die_with_thread = true;
     machine.extra.extend(network_of_one(
-        page,
-        PAGE_PORT,
+        &forwards,
         options.settings.service.is_some().then_some(SERVICE_PORT),
     ));
     machine.spawn()
@@ -199,7 +203,7 @@ mod tests {
     fn port_that_is_taken_is_not_chosen() {
         // Whoever holds the usual one, this test or another program: it is taken.
         let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, PAGE_PORT));
-        let port = free_port().unwrap();
+        let port = free_port(PAGE_PORT).unwrap();
         assert_ne!(port, PAGE_PORT);
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     }

@@ -128,7 +128,7 @@ impl Bench {
     /// On the network of one that `make run` gives it: its page is at `page` of this machine's loopback, and the Security
     /// Service that listens there is at 10.0.2.100.
     pub fn alone(mut self, page: u16, service: u16) -> Self {
-        self.card = Some(qemu::network_of_one(page, PAGE_PORT, Some(service)).into());
+        self.card = Some(qemu::network_of_one(&[(page, PAGE_PORT)], Some(service)).into());
         self
     }
 
