@@ -161,6 +161,11 @@ impl Device {
         Ok(Self { patience: place.patience(), place: device::find(place.device)? })
     }
 
+    /// Whether it is one in developer mode, which is reached through its door.
+    pub(crate) fn is_door(&self) -> bool {
+        self.place.app() == bus::devport::DOOR
+    }
+
     fn list(&self) -> anyhow::Result<bool> {
         self.one(&Call::of_bus("List", &json!({}), false), |parameters| {
             let ListReply { grants } = ListReply::deserialize(parameters)?;

@@ -6,7 +6,7 @@ mod outcome;
 mod stats;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bus::{Device, Next, Place, Talk};
+use crate::developer::key;
 use crate::exit::{Exit, Failure};
 use crate::output::{answer, event, printable};
 use crate::project;
@@ -42,7 +43,7 @@ pub(crate) struct Asked {
     /// Longest wait for its first line, once it runs, in seconds.
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     wait: u64,
-    /// Sign it with this private key, PEM: the one that the device's permit names.
+    /// Sign it with this private key, PEM; behind a door your own unless told: the one that the device's permit names.
     #[arg(long, requires = "certificate", value_name = "FILE")]
     key: Option<PathBuf>,
     /// The key's certificate, PEM.
@@ -78,9 +79,12 @@ pub(crate) struct StatsAsked {
 /// Whether it runs.
 pub(crate) fn deploy(asked: Asked) -> Result<bool> {
     let enough = crate::local::until_interrupted()?;
-    let signer = asked.key.zip(asked.certificate).map(|(key, certificate)| Signer { key, certificate });
-    let package = packed(asked.app, signer.as_ref())?;
     let device = Device::find(asked.place)?;
+    let signer = match asked.key.zip(asked.certificate) {
+        Some((key, certificate)) => Some(Signer { key, certificate }),
+        None => own_signer(&device, &asked.app)?,
+    };
+    let package = packed(asked.app, signer.as_ref())?;
     let mut talk = device.talk(DEVELOPER)?;
     let seen = deployed(&mut talk, &package, Duration::from_secs(asked.wait))?;
     let shown = answer(&seen.json(), || seen.text())?;
@@ -93,8 +97,8 @@ pub(crate) fn deploy(asked: Asked) -> Result<bool> {
 /// Deploys the app in a directory, follows it until somebody interrupts, and removes it.
 pub(crate) fn run_there(place: Place, app: PathBuf) -> Result<bool> {
     let enough = crate::local::until_interrupted()?;
-    let package = packed(app, None)?;
     let device = Device::find(place)?;
+    let package = packed(app.clone(), own_signer(&device, &app)?.as_ref())?;
     let mut talk = device.talk(DEVELOPER)?;
     let seen = deployed(&mut talk, &package, Duration::from_millis(200))?;
     let followed = match answer(&seen.json(), || seen.text())? {
@@ -135,6 +139,14 @@ pub(crate) fn stats(asked: StatsAsked) -> Result<bool> {
     let device = Device::find(asked.place)?;
     let enough = crate::local::until_interrupted()?;
     stats::run(&device, asked.app.as_deref(), asked.watch, &enough)
+}
+
+/// Behind a door only what one's own key has signed is taken. A package that is made already is signed, or it is not.
+fn own_signer(device: &Device, app: &Path) -> Result<Option<Signer>> {
+    if !device.is_door() || !app.is_dir() {
+        return Ok(None);
+    }
+    Ok(Some(Signer { key: key::key_path()?, certificate: key::certificate_path()? }))
 }
 
 /// The package's bytes.
