@@ -4,7 +4,7 @@
 use crate::heart;
 use crate::identity::{claimed, publish};
 use device_test::site::{self, servers, service::Security};
-use device_test::{Bench, Device, PATIENCE, Site};
+use device_test::{App, Bench, Device, PATIENCE, Site};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -120,6 +120,7 @@ fn developer_with_a_permit_is_let_in_and_nobody_else_until_it_ends() {
     device.wait_for("event started id=os.gabion.door");
     let_in(&device, &ada, &first);
     strangers(&site, &id);
+    deployed(&device, &ada, place.path());
 
     // Another's permit takes its place; whoever is in may hand it over.
     let mark = device.console().mark();
@@ -128,6 +129,7 @@ fn developer_with_a_permit_is_let_in_and_nobody_else_until_it_ends() {
     ada.gabion(&["developer", "enter", "--permit", &second, "--device", &ada.door]);
     device.wait_after(mark, "event attest: developer mode is on permit=");
     device.wait_after(mark, "event door closed");
+    device.wait_after(mark, "event leaving id=org.test.brought");
     device.wait_after(mark, "event started id=os.gabion.door");
     bob.done(&["developer", "add", &second]);
     assert!(bob.at_door(&["ps"]).contains("org.test.heart"));
@@ -136,11 +138,14 @@ fn developer_with_a_permit_is_let_in_and_nobody_else_until_it_ends() {
     let said = bob.shut_out(&["developer", "enter", "--permit", &first]);
     assert!(said.contains("it was used before"), "{said}");
 
-    // He leaves, by himself.
+    // He brings it, too, and finds nothing of what it had stored; then he leaves, by himself.
+    bob.at_door(&["deploy", &brought(&bob, place.path()), "--wait", "60"]);
+    device.wait_after(mark, "[org.test.brought] kept nothing");
     let mark = device.console().mark();
     bob.at_door(&["developer", "leave"]);
     device.wait_after(mark, "event attest: developer mode has ended: it was left");
     device.wait_after(mark, "event door closed");
+    device.wait_after(mark, "event leaving id=org.test.brought");
     assert!(!is_open(&site));
     assert!(bob.shut_out(&["ps"]).contains("nobody answers"));
     security.done(&["device", "permit-end", "acme", &id]).unwrap();
@@ -179,6 +184,31 @@ fn let_in(device: &Device, ada: &Developer<'_>, permit: &str) {
     device.wait_after(mark, "event attest: a permit is refused: it is");
     // The one in force is no other.
     assert!(ada.at_door(&["developer", "enter"]).contains("developer mode is on"));
+}
+
+/// The directory of an app, as a developer has it: it says what it finds in its storage, and keeps something there.
+fn brought(of: &Developer<'_>, place: &Path) -> String {
+    let script = "echo kept $(cat /data/mark || echo nothing); echo something > /data/mark; sync; exec sleep 1000";
+    let storage = "memory = \"8MiB\"\ncpu = \"50%\"\ntasks = 8\nstorage = \"1MiB\"\n";
+    let place = place.join(of.folder.file_name().unwrap()).join("app");
+    std::fs::create_dir_all(&place).unwrap();
+    let app = App::shell("org.test.brought", script).resources(storage).packed(&place).unwrap();
+    app.display().to_string()
+}
+
+/// What the permit's key has signed is taken, and nothing else.
+#[track_caller]
+fn deployed(device: &Device, ada: &Developer<'_>, place: &Path) {
+    let app = brought(ada, place);
+    let package = ada.file("unsigned.gab");
+    ada.done(&["build", &app, "-o", &package]);
+    ada.shut_out(&["deploy", &package]);
+    let mark = device.console().mark();
+    ada.at_door(&["deploy", &app, "--wait", "60"]);
+    device.wait_after(mark, "[org.test.brought] kept nothing");
+    let mark = device.console().mark();
+    ada.at_door(&["restart", "org.test.brought"]);
+    device.wait_after(mark, "[org.test.brought] kept something");
 }
 
 /// Whoever has no key sees the device's certificate, and the end.
