@@ -3,51 +3,38 @@
 //! One task, which does one thing at a time and looks at everything anew after each. It may be killed at any point: what is
 //! kept says where to go on, and what sandboxd tells at the beginning says what became of it.
 
+mod aftermath;
+mod applying;
+mod asking;
+
 use std::rc::Rc;
 
 use bus::interfaces::update::{Happening, State as Stage};
-use bus::update_link::{App, FromUpdated, System};
-use service_api::release::Role;
-use service_api::updates::{APPS_MAX, Answer, Check, Outcome, Running, Stage as Told, Window};
-use service_api::{Few, Text};
+use bus::update_link::{App, FromUpdated};
+use service_api::Text;
+use service_api::updates::{Answer, Outcome, Stage as Told, Window};
 use tokio::task::spawn_local;
-use tokio::time::{Duration, Instant, sleep};
-use tuf::hex;
+use tokio::time::{Duration, Instant};
 
 use crate::connect;
 use crate::fetch::Way;
-use crate::job::{Job, JobError, clean, verity};
-use crate::kept::Armed;
+use crate::job::{Job, JobError};
 use crate::link::AskError;
 use crate::notices::{Coming, Target as Which};
-use crate::retry::{Retry, Throttle, portion};
-use crate::road::{Repository, Road, base};
-use crate::service;
+use crate::retry::{Retry, Throttle};
+use crate::road::{Repository, Road};
 use crate::settings::Settings;
 use crate::state::State;
-use crate::trial::{Seen, Trial, Verdict};
+use crate::trial::Trial;
 use crate::turn::Next;
 use crate::want::{Runs, Wanted, wanted};
 
 /// Nothing is due; a month, after which that is looked at again.
 const FOR_EVER: Duration = Duration::from_secs(30 * 86_400);
-/// Between two checks whatever the service says, seconds.
-const CHECK_LEAST_S: u32 = 60;
 /// How long what the service should hear is gathered.
 const GATHER: Duration = Duration::from_secs(5);
-/// Between two checks while a system is on trial that fail.
-const TRIAL_RETRY_MS: u64 = 20_000;
-/// How long before it happens who watches is told for the last time.
-const FINAL: Duration = Duration::from_secs(10);
 /// How long what is signed of an update may have been looked at before it is applied.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
-/// How long a boot that was asked for may take to begin.
-const REBOOT: Duration = Duration::from_secs(120);
-/// How often a system may be armed, or apps be refused, without anything coming of it.
-const TRIES_MAX: u32 = 3;
-/// How often a system is armed that never runs then, so that a boot loader which does not take it costs no more boots.
-const ARMED_MAX: u32 = 10;
-const NEVER_RAN: &str = "it was armed ten times, and the device never ran it";
 /// Failures in a row after which the service hears of them.
 const FAILURES_TOLD: u32 = 3;
 /// When what could not be removed is tried again.
@@ -105,7 +92,7 @@ impl Driver {
 
     /// Goes on for ever.
     pub async fn run(mut self) {
-        spawn_local(waits(self.state.clone(), self.generation.clone()));
+        spawn_local(asking::waits(self.state.clone(), self.generation.clone()));
         loop {
             let until = self.turn().await;
             self.show();
@@ -168,215 +155,6 @@ impl Driver {
             self.state.say(text);
             self.said = text.to_owned();
         }
-    }
-
-    /// What became of what was applied before we were started.
-    fn look_back(&mut self) {
-        let system = self.state.facts.borrow().system.clone();
-        let armed = self.state.kept.borrow().armed.clone();
-        if let (Some(system), Some(armed)) = (system, armed)
-            && !system.trial
-        {
-            let failed = system.failed.filter(|(version, _)| *version == armed.version);
-            if let Some((_, why)) = failed {
-                self.gone_back(&armed.release, &why);
-            } else if system.version == armed.version {
-                self.complete(&armed);
-            }
-            // Or it was armed and still is: until the slot is asked for again, a power cut starts it.
-        }
-        if std::mem::take(&mut self.state.facts.borrow_mut().on_trial)
-            && !self.state.kept.borrow().on_trial.is_empty()
-        {
-            self.state.keep(|kept| kept.switched = true);
-        }
-        let settled = std::mem::take(&mut self.state.facts.borrow_mut().settled);
-        for settled in settled {
-            self.settled(settled);
-        }
-        if self.settles_at.is_some_and(|at| at <= Instant::now()) {
-            let (there, switched) = (self.trial_apps_are_there(), self.state.kept.borrow().switched);
-            if there || switched {
-                self.settled((!there).then(|| "the version before runs again".to_owned()));
-            } else {
-                // Nobody heard that they were to be installed.
-                self.settles_at = None;
-                self.state.keep(|kept| kept.on_trial.clear());
-            }
-        }
-        let waits = !self.state.kept.borrow().on_trial.is_empty();
-        if waits && self.settles_at.is_none() {
-            let trial_s = self.state.facts.borrow().settings.as_ref().map_or(0, |settings| settings.trial_s);
-            self.settles_at = Some(Instant::now() + Duration::from_secs((trial_s + SETTLES_S).into()));
-        }
-    }
-
-    fn trial_apps_are_there(&self) -> bool {
-        let (facts, kept) = (self.state.facts.borrow(), self.state.kept.borrow());
-        kept.on_trial.iter().all(|path| {
-            let parts: Vec<&str> = path.split('/').collect();
-            let [_, _, id, file] = parts.as_slice() else { return false };
-            facts.apps.get(*id).is_some_and(|app| format!("{}.json", app.version) == *file)
-        })
-    }
-
-    /// The trial of apps has ended. How the one before did is told again until new ones are asked for, and nobody waits for it.
-    fn settled(&mut self, why: Option<String>) {
-        self.settles_at = None;
-        let now_s = self.state.now_s();
-        let paths = self.state.keep(|kept| {
-            let paths = std::mem::take(&mut kept.on_trial);
-            kept.switched = false;
-            for path in &paths {
-                match &why {
-                    None => kept.note(path, Told::Complete, "", now_s),
-                    Some(why) => {
-                        kept.note(path, Told::RolledBack, why, now_s);
-                        kept.fail(path, why);
-                    }
-                }
-            }
-            paths
-        });
-        for path in &paths {
-            let parts: Vec<&str> = path.split('/').collect();
-            let [_, _, id, file] = parts.as_slice() else { continue };
-            let version = file.trim_end_matches(".json");
-            match &why {
-                None => {
-                    self.state.say(&format!("updated app={id} version={version}"));
-                    let target = Which::App((*id).to_owned());
-                    self.state.happens(&target, Happening::Complete, version, None);
-                }
-                Some(why) => self.state.say(&format!("went back app={id} version={version}: {why}")),
-            }
-        }
-        if !paths.is_empty() {
-            self.apps = None;
-            self.report_soon();
-        }
-    }
-
-    fn complete(&mut self, armed: &Armed) {
-        let now_s = self.state.now_s();
-        self.state.keep(|kept| {
-            kept.note(&armed.release, Told::Complete, "", now_s);
-            kept.armed = None;
-        });
-        clean(&self.state);
-        self.state.say(&format!("updated system version={}", armed.version));
-        self.state.happens(&Which::Os, Happening::Complete, &armed.version, None);
-        self.os = None;
-        self.report_soon();
-    }
-
-    fn gone_back(&mut self, release: &str, why: &str) {
-        let now_s = self.state.now_s();
-        self.state.keep(|kept| {
-            kept.note(release, Told::RolledBack, why, now_s);
-            kept.fail(release, why);
-            kept.armed = None;
-        });
-        clean(&self.state);
-        self.state.say(&format!("the system went back from {release}: {why}"));
-        self.os = None;
-        self.report_soon();
-    }
-
-    /// The service hears of what was noted, soon.
-    fn report_soon(&mut self) {
-        if self.checks.failures() == 0 {
-            self.check_at = self.check_at.min(Instant::now() + GATHER);
-        }
-    }
-
-    async fn check(&mut self, way: &connect::Way) {
-        let told: Vec<Outcome> = self.state.kept.borrow().outcomes.clone();
-        let Some(what) = self.what(told.clone()) else {
-            self.say_once("the system's version is none that the service could be told");
-            self.check_at = Instant::now() + FOR_EVER;
-            return self.state.checked(Some(self.said.clone()));
-        };
-        let failure = match service::check(way, &what).await {
-            Ok(answer) => {
-                self.reached = true;
-                self.checks.went_on();
-                self.state.keep(|kept| kept.told(&told));
-                self.reach(way, &answer);
-                let settings_s =
-                    self.state.facts.borrow().settings.as_ref().map_or(u32::MAX, |settings| settings.check_s);
-                let wait_ms =
-                    u64::from(answer.check_after_s.clamp(CHECK_LEAST_S, settings_s.max(CHECK_LEAST_S)))
-                        * 1000;
-                let sooner_ms = portion(wait_ms / 10, chance());
-                self.check_at = Instant::now() + Duration::from_millis(wait_ms - sooner_ms);
-                self.generation.send_replace(Some(answer.generation));
-                if self.answer.as_ref() != Some(&answer) {
-                    self.remove_at = Instant::now();
-                }
-                self.answer = Some(answer);
-                self.said.clear();
-                None
-            }
-            Err(e) => {
-                let on_trial = self.state.facts.borrow().system.as_ref().is_some_and(|system| system.trial);
-                let wait_ms =
-                    self.checks.failed(chance()).min(if on_trial { TRIAL_RETRY_MS } else { u64::MAX });
-                self.check_at = Instant::now() + Duration::from_millis(wait_ms);
-                self.say_once(&format!("updates are not known: {e}"));
-                Some(e.to_string())
-            }
-        };
-        if self.state.insists.get() && failure.is_none() {
-            self.state.keep(|kept| kept.failed.clear());
-            for job in self.os.iter_mut().chain(&mut self.apps) {
-                job.at = Instant::now();
-            }
-        }
-        *self.state.notices.failure.borrow_mut() = failure.clone();
-        self.plan_after_check();
-        self.show();
-        self.state.checked(failure);
-    }
-
-    fn plan_after_check(&mut self) {
-        let settings = self.state.facts.borrow().settings.clone();
-        let on_trial = self.state.facts.borrow().system.as_ref().is_some_and(|system| system.trial);
-        if let (Some(settings), false) = (settings, on_trial)
-            && let Some((_, answer)) = self.road(self.state.way(), &settings)
-        {
-            self.plan(&answer, &settings);
-        }
-    }
-
-    fn what(&self, told: Vec<Outcome>) -> Option<Check> {
-        let facts = self.state.facts.borrow();
-        let nothing = System::default();
-        let system = facts.system.as_ref().unwrap_or(&nothing);
-        let version = if system.version.is_empty() { "0" } else { &system.version };
-        let running = |app: &App| Running { app: Text::shown(&app.id), version: Text::shown(&app.version) };
-        // One whose manifest was not read yet has no version.
-        let known = facts.apps.values().filter(|app| !app.version.is_empty());
-        let apps: Vec<Running> = known.take(APPS_MAX).map(running).collect();
-        Some(Check {
-            os: version.parse().ok()?,
-            root_hash: hex::encode(&system.root_hash).parse().ok()?,
-            apps: Few::new(apps)?,
-            outcomes: Few::new(told)?,
-        })
-    }
-
-    /// Has the firewall let us go where the service sends us.
-    fn reach(&self, way: &connect::Way, answer: &Answer) {
-        let mut all = vec![way.service.address()];
-        if let Some(base) = base(way, answer.repository.as_str()) {
-            all.push(address(&base.host, base.port));
-        }
-        let facts = self.state.facts.borrow();
-        let stores = facts.settings.iter().flat_map(|settings| &settings.stores);
-        all.extend(stores.map(|(host, port)| address(host, *port)));
-        all.dedup();
-        self.state.desk.tell(&FromUpdated::Reach(all));
     }
 
     /// What of the answer is to be done: begins it, and gives up what is not wanted any more.
@@ -644,179 +422,6 @@ impl Driver {
         Some(job.at)
     }
 
-    /// Applies what is ready, which nobody puts off any more; gives when it is tried again.
-    async fn apply(&mut self, job: &mut Job, settings: &Settings) -> Option<Instant> {
-        self.show_with(job, Stage::Applying);
-        let watched =
-            job.targets.iter().any(|target| self.state.notices.is_watched(&which(job.os, &target.of)));
-        if watched {
-            let at_s = self.state.now_s() + FINAL.as_secs();
-            for target in &job.targets {
-                self.state.happens(&which(job.os, &target.of), Happening::Final, &target.version, Some(at_s));
-            }
-            sleep(FINAL).await;
-        }
-        let applied = if job.os { self.arm(job).await } else { self.install(job, settings).await };
-        let Err(error) = applied else { return None };
-        if error == AskError::Anew {
-            job.forget();
-            return Some(Instant::now());
-        }
-        let (why, now_s) = (error.to_string(), self.state.now_s());
-        let given_up = job.retry.failures() + 1 >= TRIES_MAX;
-        self.state.keep(|kept| {
-            for target in &job.targets {
-                kept.note(&target.path, Told::Failed, &why, now_s);
-                if given_up {
-                    kept.fail(&target.path, &why);
-                }
-                // What was refused is not believed to be what it was: it is made again.
-                if job.os {
-                    kept.images.retain(|name, _| !name.starts_with(&format!("{}#", target.path)));
-                }
-            }
-        });
-        if job.os {
-            clean(&self.state);
-        }
-        self.state.say(&format!("not applied: {why}"));
-        *self.state.notices.failure.borrow_mut() = Some(why);
-        self.report_soon();
-        job.forget();
-        let failures = job.retry.failures();
-        let wait_ms = job.retry.failed(chance());
-        job.at = Instant::now() + Duration::from_millis(wait_ms);
-        (failures + 1 < TRIES_MAX).then_some(job.at)
-    }
-
-    async fn arm(&mut self, job: &Job) -> Result<(), AskError> {
-        let (Some(loaded), Some(target)) = (job.loaded(), job.targets.first()) else {
-            return Err(AskError::Anew);
-        };
-        let Some(release) = loaded.releases.first() else { return Err(AskError::Anew) };
-        let kernel = loaded.kernel().map_err(|e| AskError::Refused(format!("the kernel image: {e}")))?;
-        let running = self.running();
-        // Before it is armed: from then on a power cut is enough to start it.
-        let often = self.state.keep(|kept| {
-            let learnt = kept.learnt.get_mut(&target.path);
-            let often = learnt.map_or(0, |learnt| {
-                learnt.armed = learnt.armed.saturating_add(1);
-                learnt.armed
-            });
-            if often > ARMED_MAX {
-                kept.fail(&target.path, NEVER_RAN);
-            }
-            often
-        });
-        if often > ARMED_MAX {
-            return Err(AskError::Refused(NEVER_RAN.to_owned()));
-        }
-        self.state.keep(|kept| {
-            kept.armed = Some(Armed {
-                release: target.path.clone(),
-                version: target.version.clone(),
-                apps: running,
-                service: self.reached,
-            });
-        });
-        let arm = FromUpdated::Arm(target.version.clone(), verity(release, Role::Root), release.floor);
-        if let Err(e) = self.state.desk.ask(&arm, vec![kernel]).await {
-            self.state.keep(|kept| kept.armed = None);
-            return Err(e);
-        }
-        self.state.say(&format!("the device boots into version={}", target.version));
-        self.state.desk.tell(&FromUpdated::Reboot);
-        sleep(REBOOT).await;
-        // It did not boot: whoever should have done that was started anew.
-        Err(AskError::Anew)
-    }
-
-    async fn install(&mut self, job: &mut Job, settings: &Settings) -> Result<(), AskError> {
-        let Some(loaded) = job.loaded() else { return Err(AskError::Anew) };
-        let packages = loaded.packages(&job.targets);
-        let manifests: Result<Vec<_>, _> = loaded.manifests.iter().map(|fd| fd.try_clone()).collect();
-        let manifests = manifests.map_err(|e| AskError::Refused(e.to_string()))?;
-        let paths: Vec<String> = job.targets.iter().map(|target| target.path.clone()).collect();
-        let now_s = self.state.now_s();
-        // Before they are switched: whatever comes then is about them.
-        self.state.keep(|kept| {
-            kept.on_trial.clone_from(&paths);
-            kept.switched = false;
-        });
-        let asked = self.state.desk.ask(&FromUpdated::Install(packages, settings.trial_s), manifests).await;
-        if let Err(e) = asked {
-            if matches!(e, AskError::Refused(_)) {
-                self.state.keep(|kept| kept.on_trial.clear());
-            }
-            return Err(e);
-        }
-        self.state.keep(|kept| {
-            kept.switched = true;
-            for path in &paths {
-                kept.note(path, Told::Trial, "", now_s);
-                kept.images.retain(|name, _| !name.starts_with(&format!("{path}#")));
-            }
-        });
-        self.settles_at = Some(Instant::now() + Duration::from_secs((settings.trial_s + SETTLES_S).into()));
-        self.report_soon();
-        Ok(())
-    }
-
-    /// Watches over a system that was started by an update.
-    async fn trial(&mut self, system: &System) -> Instant {
-        let armed = self.armed(system);
-        let health_s = self.state.facts.borrow().settings.as_ref().map_or(600, |settings| settings.health_s);
-        if self.trial.is_none() {
-            let needs = armed.needs();
-            self.trial = Some(Trial::new(needs, u64::from(health_s) * 1000));
-            self.state.say(&format!("on trial version={}", system.version));
-            let now_s = self.state.now_s();
-            self.state.keep(|kept| {
-                kept.note(&armed.release, Told::Trial, "", now_s);
-                kept.armed = Some(armed);
-            });
-        }
-        let running = self.running();
-        let attested = self.state.facts.borrow().attested;
-        let now_ms = (self.state.clock.boot_ms)();
-        let Some(trial) = &mut self.trial else { return Instant::now() + FOR_EVER };
-        match trial.judge(Seen { running: &running, reached: self.reached, attested }, now_ms) {
-            Verdict::Wait(at_ms) => Instant::now() + Duration::from_millis(at_ms - now_ms),
-            Verdict::Bad(why) => {
-                self.state.say(&format!("the system is not well {why}"));
-                self.state.desk.tell(&FromUpdated::Fail(why.chars().take(300).collect()));
-                Instant::now() + REBOOT
-            }
-            Verdict::Good => match self.state.desk.ask(&FromUpdated::Bless, Vec::new()).await {
-                Ok(_) => {
-                    if let Some(system) = &mut self.state.facts.borrow_mut().system {
-                        system.trial = false;
-                    }
-                    self.trial = None;
-                    Instant::now()
-                }
-                Err(e) => {
-                    self.say_once(&format!("the system is well, which can not be written down: {e}"));
-                    Instant::now() + Duration::from_secs(10)
-                }
-            },
-        }
-    }
-
-    /// What was kept of the system that is on trial; of one that nobody kept anything of, what is known of it.
-    fn armed(&self, system: &System) -> Armed {
-        let kept = self.state.kept.borrow().armed.clone().filter(|armed| armed.version == system.version);
-        kept.unwrap_or_else(|| {
-            let release = self.state.running_release().unwrap_or_default();
-            Armed { release, version: system.version.clone(), apps: Vec::new(), service: false }
-        })
-    }
-
-    fn running(&self) -> Vec<String> {
-        let facts = self.state.facts.borrow();
-        facts.apps.values().filter(|app| app.running).map(|app| app.id.clone()).collect()
-    }
-
     /// Takes note for the service, unless the last that it was told of the release says the same.
     fn note_once(&mut self, job: &Job, stage: Told, reason: &str) {
         let now_s = self.state.now_s();
@@ -871,36 +476,6 @@ impl Driver {
     }
 }
 
-/// Waits for the service to say that something changed, for ever.
-async fn waits(state: Rc<State>, generation: Rc<tokio::sync::watch::Sender<Option<u64>>>) {
-    let mut known = generation.subscribe();
-    let mut retry = Retry::default();
-    loop {
-        let now = *known.borrow_and_update();
-        let (Some(generation), Some(way)) = (now, state.way()) else {
-            if known.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let waited = tokio::select! {
-            waited = service::wait(&way, generation) => waited,
-            _ = known.changed() => continue,
-        };
-        match waited {
-            Ok(()) => {
-                retry.went_on();
-                state.check_is_due();
-                // Which comes back with another generation, or with the same: then it is not asked all the time.
-                let _ =
-                    tokio::time::timeout(Duration::from_secs(CHECK_LEAST_S.into()), known.changed()).await;
-            }
-            // The connection is gone, or the service: it is no hurry, as there are checks besides.
-            Err(_) => sleep(Duration::from_millis(retry.failed(chance()))).await,
-        }
-    }
-}
-
 fn coming(os: bool, target: &crate::want::Target, stage: Stage) -> Coming {
     Coming {
         target: which(os, &target.of),
@@ -912,11 +487,6 @@ fn coming(os: bool, target: &crate::want::Target, stage: Stage) -> Coming {
 
 fn which(os: bool, of: &str) -> Which {
     if os { Which::Os } else { Which::App(of.to_owned()) }
-}
-
-/// As a manifest has it.
-fn address(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}/tcp") } else { format!("{host}:{port}/tcp") }
 }
 
 /// A number by chance, of the kernel's.

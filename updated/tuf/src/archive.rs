@@ -71,11 +71,6 @@ impl From<io::Error> for Fault {
 /// Where a file lies: its first byte, and how many.
 pub type Lies = (u64, u64);
 
-/// Whether these are the first bytes of an archive: a disk that has none is nobody's business.
-pub fn begins(header: &[u8; HEADER]) -> bool {
-    matches!(entry(header), Ok(Some((name, _))) if name == LIST)
-}
-
 /// What is in an archive of `size` bytes, of which `read` gives headers.
 ///
 /// # Errors
@@ -339,7 +334,6 @@ mod tests {
         assert_eq!(all.keys().map(String::as_str).collect::<Vec<_>>(), [LIST, "metadata/1.root.json", &long]);
         let (at, length) = all[long.as_str()];
         assert!(bytes[at as usize..(at + length) as usize].iter().all(|byte| *byte == 7));
-        assert!(begins(bytes.first_chunk().unwrap()));
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
         let said = std::process::Command::new("tar").arg("-tf").arg(file.path()).output().unwrap();

@@ -1,0 +1,199 @@
+//! Applying what is ready, and watching over a system that was started by it.
+
+use bus::interfaces::update::{Happening, State as Stage};
+use bus::update_link::{FromUpdated, System};
+use service_api::release::Role;
+use service_api::updates::Stage as Told;
+use tokio::time::{Duration, Instant, sleep};
+
+use super::{Driver, FOR_EVER, SETTLES_S, chance, which};
+use crate::job::{Job, clean, verity};
+use crate::kept::Armed;
+use crate::link::AskError;
+use crate::settings::Settings;
+use crate::trial::{Seen, Trial, Verdict};
+
+/// How long before it happens who watches is told for the last time.
+const FINAL: Duration = Duration::from_secs(10);
+/// How long a boot that was asked for may take to begin.
+const REBOOT: Duration = Duration::from_secs(120);
+/// How often a system may be armed, or apps be refused, without anything coming of it.
+const TRIES_MAX: u32 = 3;
+/// How often a system is armed that never runs then, so that a boot loader which does not take it costs no more boots.
+const ARMED_MAX: u32 = 10;
+const NEVER_RAN: &str = "it was armed ten times, and the device never ran it";
+
+impl Driver {
+    /// Applies what is ready, which nobody puts off any more; gives when it is tried again.
+    pub(super) async fn apply(&mut self, job: &mut Job, settings: &Settings) -> Option<Instant> {
+        self.show_with(job, Stage::Applying);
+        let watched =
+            job.targets.iter().any(|target| self.state.notices.is_watched(&which(job.os, &target.of)));
+        if watched {
+            let at_s = self.state.now_s() + FINAL.as_secs();
+            for target in &job.targets {
+                self.state.happens(&which(job.os, &target.of), Happening::Final, &target.version, Some(at_s));
+            }
+            sleep(FINAL).await;
+        }
+        let applied = if job.os { self.arm(job).await } else { self.install(job, settings).await };
+        let Err(error) = applied else { return None };
+        if error == AskError::Anew {
+            job.forget();
+            return Some(Instant::now());
+        }
+        let (why, now_s) = (error.to_string(), self.state.now_s());
+        let given_up = job.retry.failures() + 1 >= TRIES_MAX;
+        self.state.keep(|kept| {
+            for target in &job.targets {
+                kept.note(&target.path, Told::Failed, &why, now_s);
+                if given_up {
+                    kept.fail(&target.path, &why);
+                }
+                // What was refused is not believed to be what it was: it is made again.
+                if job.os {
+                    kept.images.retain(|name, _| !name.starts_with(&format!("{}#", target.path)));
+                }
+            }
+        });
+        if job.os {
+            clean(&self.state);
+        }
+        self.state.say(&format!("not applied: {why}"));
+        *self.state.notices.failure.borrow_mut() = Some(why);
+        self.report_soon();
+        job.forget();
+        let failures = job.retry.failures();
+        let wait_ms = job.retry.failed(chance());
+        job.at = Instant::now() + Duration::from_millis(wait_ms);
+        (failures + 1 < TRIES_MAX).then_some(job.at)
+    }
+
+    async fn arm(&mut self, job: &Job) -> Result<(), AskError> {
+        let (Some(loaded), Some(target)) = (job.loaded(), job.targets.first()) else {
+            return Err(AskError::Anew);
+        };
+        let Some(release) = loaded.releases.first() else { return Err(AskError::Anew) };
+        let kernel = loaded.kernel().map_err(|e| AskError::Refused(format!("the kernel image: {e}")))?;
+        let running = self.running();
+        // Before it is armed: from then on a power cut is enough to start it.
+        let often = self.state.keep(|kept| {
+            let learnt = kept.learnt.get_mut(&target.path);
+            let often = learnt.map_or(0, |learnt| {
+                learnt.armed = learnt.armed.saturating_add(1);
+                learnt.armed
+            });
+            if often > ARMED_MAX {
+                kept.fail(&target.path, NEVER_RAN);
+            }
+            often
+        });
+        if often > ARMED_MAX {
+            return Err(AskError::Refused(NEVER_RAN.to_owned()));
+        }
+        self.state.keep(|kept| {
+            kept.armed = Some(Armed {
+                release: target.path.clone(),
+                version: target.version.clone(),
+                apps: running,
+                service: self.reached,
+            });
+        });
+        let arm = FromUpdated::Arm(target.version.clone(), verity(release, Role::Root), release.floor);
+        if let Err(e) = self.state.desk.ask(&arm, vec![kernel]).await {
+            self.state.keep(|kept| kept.armed = None);
+            return Err(e);
+        }
+        self.state.say(&format!("the device boots into version={}", target.version));
+        self.state.desk.tell(&FromUpdated::Reboot);
+        sleep(REBOOT).await;
+        // It did not boot: whoever should have done that was started anew.
+        Err(AskError::Anew)
+    }
+
+    async fn install(&mut self, job: &mut Job, settings: &Settings) -> Result<(), AskError> {
+        let Some(loaded) = job.loaded() else { return Err(AskError::Anew) };
+        let packages = loaded.packages(&job.targets);
+        let manifests: Result<Vec<_>, _> = loaded.manifests.iter().map(|fd| fd.try_clone()).collect();
+        let manifests = manifests.map_err(|e| AskError::Refused(e.to_string()))?;
+        let paths: Vec<String> = job.targets.iter().map(|target| target.path.clone()).collect();
+        let now_s = self.state.now_s();
+        // Before they are switched: whatever comes then is about them.
+        self.state.keep(|kept| {
+            kept.on_trial.clone_from(&paths);
+            kept.switched = false;
+        });
+        let asked = self.state.desk.ask(&FromUpdated::Install(packages, settings.trial_s), manifests).await;
+        if let Err(e) = asked {
+            if matches!(e, AskError::Refused(_)) {
+                self.state.keep(|kept| kept.on_trial.clear());
+            }
+            return Err(e);
+        }
+        self.state.keep(|kept| {
+            kept.switched = true;
+            for path in &paths {
+                kept.note(path, Told::Trial, "", now_s);
+                kept.images.retain(|name, _| !name.starts_with(&format!("{path}#")));
+            }
+        });
+        self.settles_at = Some(Instant::now() + Duration::from_secs((settings.trial_s + SETTLES_S).into()));
+        self.report_soon();
+        Ok(())
+    }
+
+    /// Watches over a system that was started by an update.
+    pub(super) async fn trial(&mut self, system: &System) -> Instant {
+        let armed = self.armed(system);
+        let health_s = self.state.facts.borrow().settings.as_ref().map_or(600, |settings| settings.health_s);
+        if self.trial.is_none() {
+            let needs = armed.needs();
+            self.trial = Some(Trial::new(needs, u64::from(health_s) * 1000));
+            self.state.say(&format!("on trial version={}", system.version));
+            let now_s = self.state.now_s();
+            self.state.keep(|kept| {
+                kept.note(&armed.release, Told::Trial, "", now_s);
+                kept.armed = Some(armed);
+            });
+        }
+        let running = self.running();
+        let attested = self.state.facts.borrow().attested;
+        let now_ms = (self.state.clock.boot_ms)();
+        let Some(trial) = &mut self.trial else { return Instant::now() + FOR_EVER };
+        match trial.judge(Seen { running: &running, reached: self.reached, attested }, now_ms) {
+            Verdict::Wait(at_ms) => Instant::now() + Duration::from_millis(at_ms - now_ms),
+            Verdict::Bad(why) => {
+                self.state.say(&format!("the system is not well {why}"));
+                self.state.desk.tell(&FromUpdated::Fail(why.chars().take(300).collect()));
+                Instant::now() + REBOOT
+            }
+            Verdict::Good => match self.state.desk.ask(&FromUpdated::Bless, Vec::new()).await {
+                Ok(_) => {
+                    if let Some(system) = &mut self.state.facts.borrow_mut().system {
+                        system.trial = false;
+                    }
+                    self.trial = None;
+                    Instant::now()
+                }
+                Err(e) => {
+                    self.say_once(&format!("the system is well, which can not be written down: {e}"));
+                    Instant::now() + Duration::from_secs(10)
+                }
+            },
+        }
+    }
+
+    /// What was kept of the system that is on trial; of one that nobody kept anything of, what is known of it.
+    fn armed(&self, system: &System) -> Armed {
+        let kept = self.state.kept.borrow().armed.clone().filter(|armed| armed.version == system.version);
+        kept.unwrap_or_else(|| {
+            let release = self.state.running_release().unwrap_or_default();
+            Armed { release, version: system.version.clone(), apps: Vec::new(), service: false }
+        })
+    }
+
+    fn running(&self) -> Vec<String> {
+        let facts = self.state.facts.borrow();
+        facts.apps.values().filter(|app| app.running).map(|app| app.id.clone()).collect()
+    }
+}
