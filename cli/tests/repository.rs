@@ -85,3 +85,60 @@ fn key_with_another_passphrase_is_told_from_one_that_is_not_there() {
     let missing = gabion(at, "sign r --key b");
     assert!(String::from_utf8_lossy(&missing.stderr).contains("No such file"));
 }
+
+#[test]
+fn updates_for_a_disk_are_what_a_device_asks_for_and_nothing_that_was_changed() {
+    const PATH: &str = "apps/acme/org.test.work/1.1.0.json";
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    fs::write(at.join("passphrase"), "correct horse battery\n").unwrap();
+    for line in [
+        "key os",
+        "key all",
+        "init r --root all --targets all --os os --snapshot all --timestamp all",
+        "delegate r apps-acme --targets apps/acme --key all",
+        "sign r --key all",
+        "sign r --key os",
+    ] {
+        done(at, line);
+    }
+    fs::create_dir(at.join("app")).unwrap();
+    fs::write(at.join("app/root.img"), vec![7; 3 * 4096]).unwrap();
+    let nought = "0".repeat(64);
+    let words = format!("data_blocks=1 hash_start_block=2 root_hash={nought} salt={nought}\n");
+    fs::write(at.join("app/root.verity"), words).unwrap();
+    let manifest = "[app]\nid = \"org.test.work\"\nversion = \"1.1.0\"\nexec = [\"/a\"]\n[resources]\nmemory = \"8MiB\"\n\
+                    cpu = \"50%\"\ntasks = 8\nstorage = \"1MiB\"\n";
+    fs::write(at.join("app/manifest.toml"), manifest).unwrap();
+    let tool = |line: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gabion"));
+        command
+            .current_dir(at)
+            .env("GABION_REPOSITORY_PASSPHRASE_FILE", "passphrase")
+            .env("GABION_REPOSITORY", "r");
+        let output = command.args(line.split(' ')).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let make = |file: &str, path: &str| tool(&format!("update offline make {file} {path}"));
+    assert_eq!(tool("image add acme app --key all --keep").0, Some(0));
+    let (code, said) = make("disk.tar", PATH);
+    assert!(
+        code == Some(2) && said.contains("`gabion repository refresh` signs a timestamp"),
+        "{code:?} {said}"
+    );
+    done(at, "refresh r --key all --timestamp-days 60");
+    let (code, said) = make("disk.tar", PATH);
+    assert!(code == Some(0) && said.ends_with(&format!(" bytes, for {PATH}\n")), "{said}");
+    let listed = Command::new("tar").arg("-tf").arg(at.join("disk.tar")).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.starts_with("gabion-update.json\nmetadata/1.root.json\n"), "{listed}");
+    assert!(listed.contains("\nmetadata/timestamp.json\n") && listed.contains(".1.1.0.json\n"), "{listed}");
+    assert_eq!(listed.matches("\ntargets/blobs/").count(), 3, "{listed}");
+    assert!(make("disk.tar", PATH).1.contains("exists"));
+    assert!(make("other.tar", "apps/acme/org.test.work/2.0.json").1.contains("nobody who may says"));
+    let blob = listed.lines().find(|line| line.starts_with("targets/blobs/")).unwrap();
+    fs::write(at.join("r").join(blob), "something else").unwrap();
+    assert!(make("other.tar", PATH).1.contains("is not what was signed"));
+    assert!(!at.join("other.tar").exists());
+}

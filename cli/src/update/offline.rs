@@ -91,7 +91,7 @@ pub(super) fn make(asked: &Make) -> Result<()> {
     }
     let out = writer.finish()?.into_inner().map_err(|e| e.into_error())?;
     out.sync_all()?;
-    println!("{}: {} bytes, for {} releases", asked.file.display(), out.metadata()?.len(), releases.len());
+    println!("{}: {} bytes, for {}", asked.file.display(), out.metadata()?.len(), asked.releases.join(", "));
     Ok(())
 }
 

@@ -55,8 +55,7 @@ impl Disks {
         let names = names.filter_map(|entry| entry.file_name().into_string().ok());
         let now: BTreeSet<(String, String)> = names
             .filter(|name| !NONE.iter().any(|none| name.starts_with(none)))
-            .map(|name| (number(block, &name), name))
-            .map(|(number, name)| (name, number))
+            .map(|name| (name.clone(), number(block, &name)))
             .collect();
         let new: Vec<_> = now.difference(&self.seen).cloned().collect();
         self.seen = now;

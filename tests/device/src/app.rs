@@ -229,7 +229,10 @@ impl App {
     /// # Errors
     /// It can not be packed.
     pub fn packed(&self, place: &Path) -> Result<PathBuf> {
-        self.lay_out(&Tree::here()?, place)
+        let tree = Tree::here()?;
+        // No device may have been put together yet.
+        images::build_programs(&tree)?;
+        self.lay_out(&tree, place)
     }
 
     /// Lays the app out below `place`; gives its directory.

@@ -115,7 +115,8 @@ fn name(kind: Kind) -> &'static str {
     }
 }
 
-fn build_programs(tree: &Tree) -> Result<()> {
+/// Builds this package's own programs, if they are not.
+pub(crate) fn build_programs(tree: &Tree) -> Result<()> {
     visibly(
         tool("cargo")
             .current_dir(&tree.root)
