@@ -42,7 +42,7 @@ fn every_block_of_commands_is_run_or_says_why_not() {
     assert!(run > 30, "only {run} blocks are run");
 }
 
-/// Whole manifests as they are; some tables of one as the rest of a small one.
+/// Whole manifests as they are; some tables of one as the rest of a small one; lines of none as those of `[uses]`.
 #[test]
 fn every_manifest_is_accepted() {
     let pages = pages();
@@ -55,8 +55,11 @@ fn every_manifest_is_accepted() {
         }
         manifests += 1;
         let head = "[app]\nid = \"com.example.page\"\nversion = \"1.0.0\"\nexec = [\"/bin/page\"]\n";
-        let text =
-            if block.text.contains("[app]") { block.text.clone() } else { format!("{head}{}", block.text) };
+        let within = if block.text.starts_with(['[', '#', '\n']) { "" } else { "[uses]\n" };
+        let text = match block.text.contains("[app]") {
+            true => block.text.clone(),
+            false => format!("{head}{within}{}", block.text),
+        };
         if let Err(problems) = policy::check(&text, &policy::Board::default()) {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             wrong.push(format!("{}:\n{}", page.at(block), problems.join("\n")));

@@ -9,8 +9,8 @@ const HEAD: &str = "# gabion
 
 <!-- Made from `gabion --help` by `cargo run -p gabion-docs-test -- reference`. -->
 
-What `gabion COMMAND --help` says of each command. Exit codes: 0 yes or done; 1 no, refused, or an error reply; 2 the question
-could not be asked.
+What `gabion COMMAND --help` says of each command. What holds for all of them, exit codes and JSON among it, is in
+[The gabion command](../cli.md).
 ";
 
 /// The page.
