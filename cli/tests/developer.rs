@@ -46,7 +46,9 @@ fn permit(certificate: &Path, to: &Path) -> Result<()> {
 #[test]
 fn key_is_made_once_for_its_owner_alone() -> Result<()> {
     let place = tempfile::tempdir()?;
-    assert!(refused(place.path(), &["ps", "--device", "tls://127.0.0.1:1"])?.contains("gabion developer key"));
+    assert!(
+        refused(place.path(), &["ps", "--device", "tls://127.0.0.1:1"])?.contains("gabion developer key")
+    );
     let said = done(place.path(), &["developer", "key", "--name", "Ada"])?;
     let key = place.path().join("gabion/developer.key");
     assert_eq!(fs::metadata(&key)?.permissions().mode() & 0o777, 0o600);

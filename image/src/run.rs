@@ -11,8 +11,8 @@ use crate::paths::Tree;
 use crate::qemu::{DATA_BYTES, Machine, Running, blank_disk, network_of_one};
 use crate::say;
 use crate::store::Settings;
-use bus::devport::DOOR_PORT;
 use anyhow::{Context, Result, anyhow, bail};
+use bus::devport::DOOR_PORT;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -139,10 +139,9 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, forwards: [(u16, u1
         machine.developer = Some(tree.out().join(SOCKET));
     }
     machine.die_with_thread = true;
-    machine.extra.extend(network_of_one(
-        &forwards,
-        options.settings.service.is_some().then_some(SERVICE_PORT),
-    ));
+    machine
+        .extra
+        .extend(network_of_one(&forwards, options.settings.service.is_some().then_some(SERVICE_PORT)));
     machine.spawn()
 }
 

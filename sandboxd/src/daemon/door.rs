@@ -13,7 +13,6 @@ use bus::network_link::Grants;
 use policy::Port;
 
 use super::Daemon;
-use super::developer::Signer;
 use crate::{console, system};
 
 /// See the module.

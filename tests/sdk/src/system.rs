@@ -19,6 +19,7 @@ use bus::session::About;
 use crate::Called;
 
 const ABOUT: About = About { vendor: "", product: "stand-in", version: "", url: "" };
+/// What answers the calls of an interface.
 type Dispatch = fn(&mut Stand, Incoming<'_>) -> Answer;
 
 /// The number of our own descriptor.
@@ -119,9 +120,6 @@ impl Drop for System {
         self.end();
     }
 }
-
-/// What answers the calls of an interface.
-type Dispatch = fn(&mut Stand, Incoming<'_>) -> Answer;
 
 fn serve(folder: &Path, said: Arc<Mutex<Said>>, asked: &Receiver<Ask>, woken: &UnixStream) -> Result<()> {
     let mut server = Server::new(ABOUT)?;

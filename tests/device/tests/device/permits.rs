@@ -188,7 +188,8 @@ fn let_in(device: &Device, ada: &Developer<'_>, permit: &str) {
 
 /// The directory of an app, as a developer has it: it says what it finds in its storage, and keeps something there.
 fn brought(of: &Developer<'_>, place: &Path) -> String {
-    let script = "echo kept $(cat /data/mark || echo nothing); echo something > /data/mark; sync; exec sleep 1000";
+    let script =
+        "echo kept $(cat /data/mark || echo nothing); echo something > /data/mark; sync; exec sleep 1000";
     let storage = "memory = \"8MiB\"\ncpu = \"50%\"\ntasks = 8\nstorage = \"1MiB\"\n";
     let place = place.join(of.folder.file_name().unwrap()).join("app");
     std::fs::create_dir_all(&place).unwrap();
