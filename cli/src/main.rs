@@ -17,6 +17,7 @@ mod manifest;
 mod network;
 mod output;
 mod policy_command;
+mod progress;
 mod project;
 mod repository;
 mod service;

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::diagnostic::{self, Faulty};
 use crate::output::answer;
+use crate::progress;
 
 /// Make the package of an app, one file that devices and other image tools open.
 #[derive(clap::Args)]
@@ -83,11 +84,11 @@ pub(crate) fn package(source: &Path, output: Option<PathBuf>, signer: Option<&Si
     let (id, version) = (plan.id.to_string(), plan.version.to_string());
     let parts = sbom::of(&debian_cache()?, source, (&id, &version))?;
     stage::write(&image.join("root").join(sbom::PLACE), parts)?;
-    app::root_to_image(&image)?;
+    progress::during("making the image and its hash tree", || app::root_to_image(&image))?;
     let words = fs::read_to_string(image.join("root.verity"))?;
     let verified = Verified::from_text(&image.join("root.img"), &words).context("the image's own words")?;
     let path = output.map_or_else(|| Ok(place(source)?.join(format!("{id}-{version}.gab"))), anyhow::Ok)?;
-    gab::write(&verified, signer, &path)?;
+    progress::during("writing the package", || gab::write(&verified, signer, &path))?;
     let bytes = path.metadata()?.len();
     Ok(Made { path, app: id.to_string(), version: version.to_string(), bytes, root_hash: verified.root_hash })
 }

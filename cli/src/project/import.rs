@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::diagnostic::{self, Faulty};
 use crate::exit::{Exit, Failure};
 use crate::output::{answer, is_json};
+use crate::progress;
 use crate::project::fresh;
 
 /// Make an app of a container image: an OCI layout (a directory, or a tar file as `skopeo` and `buildah` write them), or what
@@ -35,7 +36,8 @@ pub(crate) fn import(asked: Asked) -> Result<bool> {
         fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
     }
     fs::create_dir_all(&partial).with_context(|| format!("making {}", partial.display()))?;
-    let imported = oci::import(&image, &partial.join("root"), &id);
+    let imported =
+        progress::during("flattening the layers", || oci::import(&image, &partial.join("root"), &id));
     if imported.is_err() {
         fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
     }

@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use service_api::Code;
 use service_api::problem::Problem;
 
+use crate::progress;
+
 /// For connecting, and for each read.
 const WAIT: Duration = Duration::from_secs(30);
 /// The longest answer: a page of ten thousand reports is a tenth of it.
@@ -84,8 +86,9 @@ impl Client {
 
     /// Puts a file's bytes there.
     pub(crate) fn put(&self, path: &str, file: &std::path::Path) -> Result<()> {
-        let mut bytes = std::fs::File::open(file).with_context(|| file.display().to_string())?;
+        let bytes = std::fs::File::open(file).with_context(|| file.display().to_string())?;
         let length = bytes.metadata()?.len();
+        let mut bytes = progress::reading("sending", length, bytes);
         let head = format!("Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n");
         let answer = self.exchange(&(self.head("PUT", path) + &head), &mut bytes);
         self.answer(answer).map(drop)
