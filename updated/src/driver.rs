@@ -408,6 +408,10 @@ impl Driver {
             job.forget();
             return Some(Instant::now());
         }
+        // A disk that somebody forgot, or damaged, does not keep out what the service has.
+        if !road.is_network() && self.state.way().is_some() {
+            self.state.facts.borrow_mut().carried = None;
+        }
         if job.fetched() > before {
             job.retry.went_on();
         }

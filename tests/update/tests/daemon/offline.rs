@@ -50,6 +50,29 @@ fn add(writer: &mut Writer<File>, site: &Path, folder: &Path) {
     }
 }
 
+/// Changes all that somebody signed.
+fn spoil(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let signed = |at: &usize| bytes[*at..].starts_with(b"\"sig\":");
+    let signatures: Vec<usize> = (0..bytes.len()).filter(signed).collect();
+    signatures.iter().for_each(|at| bytes[at + 8..at + 12].copy_from_slice(b"0000"));
+    std::fs::write(path, &bytes).unwrap();
+}
+
+#[test]
+fn disk_that_somebody_forgot_keeps_no_update_of_the_service_out() {
+    run(|| async {
+        let world = World::new().await;
+        releases::publish(&world.site, &world.systems[2], &[], 0).unwrap();
+        *world.board.settings.borrow_mut() = DISKS.to_owned();
+        let disk = world.carried(&[world.systems[1].path()]);
+        spoil(&disk);
+        world.board.disk(Some(disk));
+        world.means(&[world.systems[2].path()]);
+        world.until("it is renewed", 3600, |world| world.board.version() == "1.3").await;
+    });
+}
+
 #[test]
 fn device_without_a_network_takes_system_and_apps_of_a_disk() {
     run(|| async {
@@ -91,11 +114,7 @@ fn disk_is_held_to_what_the_service_is_held_to() {
         }
         // Somebody changed what is signed; a whole disk that is damaged is not one.
         let path = world.carried(&[apps[0].path()]);
-        let mut bytes = std::fs::read(&path).unwrap();
-        let signatures: Vec<usize> =
-            (0..bytes.len() - 6).filter(|at| bytes[*at..].starts_with(b"\"sig\":")).collect();
-        signatures.iter().for_each(|at| bytes[at + 8..at + 12].copy_from_slice(b"0000"));
-        std::fs::write(&path, &bytes).unwrap();
+        spoil(&path);
         world.board.disk(Some(path));
         tokio::select! {
             () = world.life(u64::MAX) => panic!("it booted"),
