@@ -123,7 +123,7 @@ fn relinked(root: &Path, name: &str, text: &str) -> (String, Vec<String>) {
     (out, led)
 }
 
-/// The file that a link leads to; a folder's is its README.
+/// The file that a link leads to; a folder's is its README, or the next one above.
 fn resolved(root: &Path, folder: &Path, link: &str) -> Option<String> {
     let path = link.split('#').next().filter(|path| !path.is_empty() && !path.contains(':'))?;
     let mut found = PathBuf::new();
@@ -135,6 +135,8 @@ fn resolved(root: &Path, folder: &Path, link: &str) -> Option<String> {
         }
     }
     if root.join(&found).is_dir() {
+        // What says nothing of itself is told of by the folder above.
+        while !root.join(&found).join("README.md").is_file() && found.pop() {}
         found.push("README.md");
     }
     root.join(&found).is_file().then(|| found.display().to_string())
