@@ -1,5 +1,7 @@
 //! The door as a developer, somebody else, and nobody in particular find it.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
