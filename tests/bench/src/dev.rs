@@ -22,6 +22,7 @@ use crate::stat::{Samples, bar, bar_of_ratio};
 const EDIT_TO_RUNNING_S: f64 = 3.0;
 const NEW_TO_RUN_S: [(&str, f64); 3] = [("rust", 60.0), ("c", 2.0), ("python", 2.0)];
 const BUILD_RATIO: f64 = 1.2;
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 const MIB: usize = 1 << 20;
 
 /// Measures and reports.
@@ -124,6 +125,9 @@ fn build_beside_mkfs(gabion: &Path, place: &Path, rounds: usize) -> Result<()> {
     );
     let app = App::shell("org.bench.built", "exec sleep 1000").packed(place)?;
     fill(&app.join("root/share"))?;
+    // What programs among it need, without which no package takes them.
+    fs::create_dir_all(app.join("root/lib64"))?;
+    fs::copy(LOADER, app.join("root").join(LOADER.trim_start_matches('/')))?;
     let image = place.join("image");
     let (mut ours, mut theirs) = (Samples::default(), Samples::default());
     for _ in 0..rounds {
@@ -164,7 +168,6 @@ fn fill(to: &Path) -> Result<()> {
                 continue;
             }
             let bytes = fs::read(&file)?;
-            // What is packed is checked as a program if it is one: those for this machine pass, and only they are good examples.
             let name = file.file_name().context("a name")?;
             fs::write(to.join(name), &bytes)?;
             left -= bytes.len();
