@@ -44,14 +44,7 @@ impl Tree {
             .context("the image crate lies directly below the workspace")?
             .to_path_buf();
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let cache = match std::env::var_os("GABION_CACHE") {
-            Some(cache) => PathBuf::from(cache),
-            None => {
-                let home = std::env::var_os("HOME").context("HOME is not set; set it or GABION_CACHE")?;
-                PathBuf::from(home).join(".cache/gabion")
-            }
-        };
-        let (target, cache) = (std::path::absolute(target)?, std::path::absolute(cache)?);
+        let (target, cache) = (std::path::absolute(target)?, packing::debian::cache()?);
         Ok(Self { target, cache, root, release: Release::of_this_tree() })
     }
 

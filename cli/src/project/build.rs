@@ -134,12 +134,5 @@ fn place(source: &Path) -> Result<PathBuf> {
 
 /// Debian's packages are kept for all apps.
 fn debian_cache() -> Result<PathBuf> {
-    let cache = match std::env::var_os("GABION_CACHE") {
-        Some(cache) => PathBuf::from(cache),
-        None => {
-            let home = std::env::var_os("HOME").context("HOME is not set; set it or GABION_CACHE")?;
-            PathBuf::from(home).join(".cache/gabion")
-        }
-    };
-    Ok(debian::place(&std::path::absolute(cache)?))
+    Ok(debian::place(&debian::cache()?))
 }

@@ -74,6 +74,32 @@ impl Which {
     }
 }
 
+/// In which waves a deployment goes.
+#[derive(Args)]
+pub(crate) struct Waves {
+    /// Shares of the devices in percent, as 1,10,50,100; all at once unless told.
+    #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
+    waves: Vec<u8>,
+    /// How many of the devices in a wave must have completed before the next, percent.
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(..=100))]
+    success: u8,
+    /// A deployment stops by itself when more of them have failed, percent; 100 is never.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=100))]
+    errors: u8,
+    /// Somebody has to approve each wave after the first.
+    #[arg(long)]
+    approval: bool,
+}
+
+impl Waves {
+    pub(super) fn all<const N: usize>(self) -> Result<Few<Wave, N>> {
+        let Self { waves, success: success_percent, errors: error_percent, approval } = self;
+        let shares = if waves.is_empty() { vec![100] } else { waves };
+        let wave = |percent| Wave { percent, success_percent, error_percent, approval };
+        Few::new(shares.into_iter().map(wave).collect()).context("too many waves")
+    }
+}
+
 /// A deployment.
 #[derive(Args)]
 pub(crate) struct Create {
@@ -91,18 +117,8 @@ pub(crate) struct Create {
     /// Leave out what the group's last deployment had besides.
     #[arg(long)]
     alone: bool,
-    /// Shares of the devices in percent, as 1,10,50,100; all at once unless told.
-    #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
-    waves: Vec<u8>,
-    /// How many of the devices in a wave must have completed before the next, percent.
-    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(..=100))]
-    success: u8,
-    /// It stops by itself when more of them have failed, percent; 100 is never.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=100))]
-    errors: u8,
-    /// Somebody has to approve each wave after the first.
-    #[arg(long)]
-    approval: bool,
+    #[command(flatten)]
+    waves: Waves,
     /// When devices may apply it, UTC, as mon-02:00+180 (from Monday at two, for 180 minutes); may be repeated.
     #[arg(long = "window", value_parser = window)]
     windows: Vec<Window>,
@@ -162,17 +178,13 @@ impl Create {
         let texts = |texts: Vec<String>| texts.into_iter().map(Text::try_from).collect::<Result<Vec<_>, _>>();
         let releases: Vec<Text<256>> = texts(self.releases)?;
         let remove = self.remove.into_iter().map(Text::try_from).collect::<Result<Vec<_>, _>>()?;
-        let (success_percent, error_percent, approval) = (self.success, self.errors, self.approval);
-        let shares = if self.waves.is_empty() { vec![100] } else { self.waves };
-        let waves =
-            shares.into_iter().map(|percent| Wave { percent, success_percent, error_percent, approval });
         let new = NewDeployment {
             product: self.product,
             group: self.group,
             releases: Few::new(releases).context("too many releases")?,
             remove: Few::new(remove).context("too many apps")?,
             alone: self.alone,
-            waves: Few::new(waves.collect()).context("too many waves")?,
+            waves: self.waves.all()?,
             windows: Few::new(self.windows).context("too many windows")?,
             notes: Text::try_from(self.notes).context("--notes")?,
         };

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use service_api::deployments::Wave;
 use service_api::feeds::{Feed, FeedEntry, Follow, Follows, NewFeed, NewFeedEntry};
 use service_api::{Few, Name, Text};
 
+use super::deployment::Waves;
 use super::{line, session, show, told};
 use crate::output::{is_json, printable};
 
@@ -23,18 +23,9 @@ pub(crate) enum FeedAsked {
         of: Of,
         /// Its name, as stable or evaluation.
         feed: Name,
-        /// Shares of the devices in percent, as 1,10,50,100, in which its deployments go; all at once unless told.
-        #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
-        waves: Vec<u8>,
-        /// How many of the devices in a wave must have completed before the next, percent.
-        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(..=100))]
-        success: u8,
-        /// A deployment stops by itself when more of them have failed, percent; 100 is never.
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=100))]
-        errors: u8,
-        /// Somebody has to approve each wave after the first.
-        #[arg(long)]
-        approval: bool,
+        /// In which its deployments go.
+        #[command(flatten)]
+        waves: Waves,
     },
     /// Put releases into a feed: groups that follow it and are not pinned get them.
     Publish {
@@ -112,11 +103,8 @@ fn act(asked: FeedAsked) -> Result<()> {
             let feeds: Vec<Feed> = client.get(&of.path("feeds"))?;
             if is_json() { show(&feeds) } else { feeds.iter().try_for_each(|feed| line(&text(feed))) }
         }
-        FeedAsked::Add { of, feed, waves, success, errors, approval } => {
-            let wave = |percent| Wave { percent, success_percent: success, error_percent: errors, approval };
-            let waves = if waves.is_empty() { vec![100] } else { waves };
-            let waves = Few::new(waves.into_iter().map(wave).collect()).context("too many waves")?;
-            let new = NewFeed { name: feed, description: Text::default(), waves };
+        FeedAsked::Add { of, feed, waves } => {
+            let new = NewFeed { name: feed, description: Text::default(), waves: waves.all()? };
             line(&text(&client.post::<Feed>(&of.path("feeds"), Some(&new))?))
         }
         FeedAsked::Publish { of, feed, releases, notes } => {

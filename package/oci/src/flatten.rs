@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use tar::{Archive, EntryType};
 
 use crate::error::Error;
+use crate::translate::printable;
 
 /// Entries of all layers, names in a path, bytes of contents and of a name, and links in a row.
 const ENTRIES_MAX: usize = 500_000;
@@ -238,7 +239,7 @@ impl Tree {
     }
 
     fn leave_out(&mut self, what: &'static str, path: &str) {
-        let shown = path.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(120).collect();
+        let shown = printable(path).chars().take(120).collect();
         let all = self.left_out.entry(what).or_default();
         if all.len() < 8 {
             all.insert(shown);

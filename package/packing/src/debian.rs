@@ -9,6 +9,21 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What is fetched and built once is kept there: `GABION_CACHE`, or else `~/.cache/gabion`.
+///
+/// # Errors
+/// Neither that nor `HOME` is set.
+pub fn cache() -> Result<PathBuf> {
+    let cache = match std::env::var_os("GABION_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => {
+            let home = std::env::var_os("HOME").context("HOME is not set; set it or GABION_CACHE")?;
+            PathBuf::from(home).join(".cache/gabion")
+        }
+    };
+    Ok(std::path::absolute(cache)?)
+}
+
 /// Where packages are kept below a cache.
 pub fn place(cache: &Path) -> PathBuf {
     cache.join("debs")
