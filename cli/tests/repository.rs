@@ -124,7 +124,7 @@ fn updates_for_a_disk_are_what_a_device_asks_for_and_nothing_that_was_changed() 
     assert_eq!(tool("image add acme app --key all --keep").0, Some(0));
     let (code, said) = make("disk.tar", PATH);
     assert!(
-        code == Some(2) && said.contains("`gabion repository refresh` signs a timestamp"),
+        code == Some(5) && said.contains("`gabion repository refresh` signs a timestamp"),
         "{code:?} {said}"
     );
     done(at, "refresh r --key all --timestamp-days 60");

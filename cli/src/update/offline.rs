@@ -98,7 +98,9 @@ pub(super) fn make(asked: &Make) -> Result<()> {
 /// The documents, as a device takes them.
 fn looked_up(source: &mut Recorded, place: &Path, paths: &[String]) -> Result<Vec<Release>> {
     let first =
-        fs::read(source.folders.metadata.join("1.root.json")).context("the repository's first root")?;
+        fs::read(source.folders.metadata.join("1.root.json")).context(
+        "the repository's first root, which is there once one is published: `gabion repository refresh` signs a timestamp",
+    )?;
     let store = Store::open(place)?;
     Client::init(&store, &first)?;
     let now_s = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
