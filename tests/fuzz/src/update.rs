@@ -29,12 +29,12 @@ const PATH: &str = "os/box/root.img";
 /// A repository on a disk: what is in it lies in it, and nothing is there twice.
 pub fn archive(bytes: &[u8]) {
     let size = bytes.len() as u64;
-    let read = |at: u64, header: &mut [u8; HEADER]| {
+    let all = archive::entries(size, |at, header| {
         let from = usize::try_from(at).ok().and_then(|at| bytes.get(at..)?.first_chunk::<HEADER>());
         *header = *from.ok_or(std::io::ErrorKind::UnexpectedEof)?;
         Ok(())
-    };
-    let Ok(all) = archive::entries(size, read) else { return };
+    });
+    let Ok(all) = all else { return };
     let mut end = 0;
     let mut lies: Vec<_> = all.values().collect();
     lies.sort_unstable();
