@@ -9,6 +9,7 @@
 //! | [`chain`] | on its board, by the real chain; and what somebody may have done to that |
 //! | [`device`] | it runs |
 //! | `mutant` | damaged images: the package checker's own |
+//! | [`examples`] | the apps of `sdk/examples` |
 //! | `foreign` | a varlink client that others wrote, as an app |
 //! | `programs` | Debian's programs, as apps |
 //! | [`carried`] | a disk with updates, signed without a service |
@@ -26,6 +27,7 @@ pub mod carried;
 pub mod chain;
 pub mod console;
 pub mod device;
+pub mod examples;
 mod foreign;
 pub mod images;
 mod moved;

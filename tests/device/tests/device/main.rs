@@ -31,6 +31,7 @@
 //! | `peers` | an app of another device asks, by its certificate |
 //! | `permits` | its owner lets a developer in, and others want to be |
 //! | `renewed` | its owner releases other systems and apps, good ones and bad ones |
+//! | `sdk` | apps do all that an app may, in Rust, C and Python |
 //! | `storage` | an app leaves links where the system may write |
 //! | `returns` | it comes back: after sixty days, with an older system, as a copy of itself |
 //! | `input` | its store, its disk and its kernel are not as they should be |
@@ -67,6 +68,7 @@ mod power;
 mod programs;
 mod renewed;
 mod returns;
+mod sdk;
 mod slots;
 mod storage;
 mod stranger;
