@@ -199,8 +199,7 @@ impl Shell {
     /// With what stands for something that was printed before.
     fn filled(&self, text: &str) -> String {
         let words = self.seen.split(|c: char| !c.is_ascii_alphanumeric());
-        let device =
-            words.filter(|word| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit())).last();
+        let device = words.rev().find(|word| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit()));
         let code = self.seen.split_whitespace().last();
         let mut text = text.to_owned();
         for (name, value) in [("DEVICE", device), ("CODE", code)] {
@@ -258,11 +257,14 @@ fn children(pid: u32) -> BTreeSet<i32> {
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
-/// The blocks of a page that are run, each with how it ends and what it says that it prints.
+/// A block that is run: where, how it ends, and the block that says what it prints.
+pub type Shown<'a> = (&'a Block, Place, End, Option<&'a Block>);
+
+/// The blocks of a page that are run.
 ///
 /// # Errors
 /// A mark that can not be read.
-pub fn commands(page: &Page) -> Result<Vec<(&Block, Place, End, Option<&Block>)>> {
+pub fn commands(page: &Page) -> Result<Vec<Shown<'_>>> {
     let mut found = Vec::new();
     for (at, block) in page.blocks.iter().enumerate().filter(|(_, block)| block.language == "sh") {
         if let Mark::Run(place, end) = Mark::read(&block.words).with_context(|| page.at(block))? {
