@@ -27,7 +27,7 @@ fn made(lang: &str, test: &[&str]) -> Vec<u8> {
     let tested = Command::new(program).current_dir(&app).args(arguments).output().unwrap();
     assert!(tested.status.success(), "{}{}", text(&tested.stdout), text(&tested.stderr));
     for start in ["1", "2"] {
-        let ran = gabion(&app, &["run", "--offline", "--for", "1s", "--data", "kept"]);
+        let ran = gabion(&app, &["run", "--offline", "--for", "3s", "--data", "kept"]);
         let said = (text(&ran.stdout), text(&ran.stderr));
         assert!(
             ran.status.success() && said.0.contains(&format!("hello, this is start {start}")),
@@ -81,7 +81,8 @@ fn app_that_can_not_be_made_or_built_says_what_to_do() {
     let wrong = said(&["build", "hello"]);
     assert!(wrong.contains("app.list:1") && wrong.contains("bild"), "{wrong}");
     fs::write(&list, "build false\nfile build/hello /bin/hello\n").unwrap();
-    assert!(said(&["run", "hello"]).contains("a `build` line of app.list"));
+    let failed = said(&["run", "hello"]);
+    assert!(failed.contains("hello/app.list:1:7") && failed.contains("run it in hello until"), "{failed}");
     fs::write(&list, "build make -s\n").unwrap();
     assert!(said(&["build", "hello"]).contains("app.exec names /bin/hello"));
 }

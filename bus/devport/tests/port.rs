@@ -130,8 +130,11 @@ fn file_of_the_host_goes_with_its_message_and_one_that_is_too_long_ends_the_conn
     assert_eq!((&buffer[..got], fds.len()), (&b"before\0with\0"[..], 1), "it came with the last message");
     let file = bus::bulk::Sealed::open(fds.remove(0), FILE_MAX as u64).unwrap();
     assert_eq!(file.read().unwrap(), part);
-    part.chunks(PAYLOAD_MAX).chain([&b"x"[..]]).for_each(|bytes| rig.send(Frame::File(bytes)));
-    assert_eq!(rig.heard(), ["Closed"]);
+    let heard = part.chunks(PAYLOAD_MAX).chain([&b"x"[..]]).flat_map(|bytes| {
+        rig.send(Frame::File(bytes));
+        rig.heard()
+    });
+    assert_eq!(heard.collect::<Vec<_>>(), ["Closed"]);
 }
 
 #[test]
