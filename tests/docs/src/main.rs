@@ -40,11 +40,11 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// The tree's own `gabion`.
+/// The tree's own `gabion`, and beside it the service, which some of its commands become.
 fn gabion(root: &Path) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["build", "--quiet", "-p", "gabion-cli", "--bins"];
+    let arguments = ["build", "--quiet", "-p", "gabion-cli", "-p", "gabion-service", "--bins"];
     let status = Command::new(cargo).current_dir(root).args(arguments).status().context("cargo")?;
     ensure!(status.success(), "gabion was not built");
     Ok(target.join("debug/gabion"))
