@@ -8,6 +8,8 @@ use device_test::{App, Bench, Device, PATIENCE, Site};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// A person with a key, and the tool.
 struct Developer<'a> {
@@ -60,6 +62,16 @@ impl Developer<'_> {
 fn is_open(site: &Site) -> bool {
     let at: SocketAddr = format!("{}:{}", site::device(0), bus::devport::DOOR_PORT).parse().unwrap();
     site.inside(|| Ok(TcpStream::connect_timeout(&at, PATIENCE).is_ok())).unwrap()
+}
+
+/// Waits until somebody does: its box has been started.
+#[track_caller]
+fn opened(site: &Site) {
+    let until = Instant::now() + PATIENCE;
+    while !is_open(site) {
+        assert!(Instant::now() < until, "nobody listens at the door");
+        sleep(Duration::from_millis(100));
+    }
 }
 
 /// What somebody hears there who has no key: OpenSSL's word on the handshake.
@@ -118,6 +130,7 @@ fn developer_with_a_permit_is_let_in_and_nobody_else_until_it_ends() {
     device.wait_for("event attest: developer mode is on permit=");
     device.wait_for("event door open port=4226");
     device.wait_for("event started id=os.gabion.door");
+    opened(&site);
     let_in(&device, &ada, &first);
     strangers(&site, &id);
     deployed(&device, &ada, place.path());
@@ -131,6 +144,7 @@ fn developer_with_a_permit_is_let_in_and_nobody_else_until_it_ends() {
     device.wait_after(mark, "event door closed");
     device.wait_after(mark, "event leaving id=org.test.brought");
     device.wait_after(mark, "event started id=os.gabion.door");
+    opened(&site);
     bob.done(&["developer", "add", &second]);
     assert!(bob.at_door(&["ps"]).contains("org.test.heart"));
     let said = ada.shut_out(&["ps"]);
