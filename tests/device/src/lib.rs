@@ -5,7 +5,7 @@
 //! | [`app`] | small apps, written where the test is |
 //! | [`images`] | the system with the test agent, and an app store per test |
 //! | [`bench`] | putting a device together |
-//! | `turn` | one device at a time for each processor, and those that mostly wait |
+//! | `turn` | one device at a time for each two processors, and those that mostly wait |
 //! | [`chain`] | on its board, by the real chain; and what somebody may have done to that |
 //! | [`device`] | it runs |
 //! | `mutant` | damaged images: the package checker's own |
