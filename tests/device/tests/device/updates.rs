@@ -58,7 +58,7 @@ fn app_updated_keeps_its_data_survives_boots_and_goes_back_when_it_crashes() {
     device.wait_after(mark, "[org.test.b] b 1.0.0");
     let mut left = device.agent("ls /data/gabion/packages");
     left.sort();
-    assert_eq!(left, ["incoming", "org.test.a"]);
+    assert_eq!(left, ["incoming", "org.test.a", "uploads"]);
     // Below what is installed; and an image that is not what its hash says, of which no more than that is believed.
     say(&mut device, "apps:600:org.test.a@1.0.9@next");
     device.wait_after(mark, "updater: heard Refused(\"org.test.a: its version 1.0.9 is below 1.1.0");
