@@ -181,9 +181,14 @@ fn server(name: &str, address: &str, listen: &str) -> App {
         .tables(&format!("[network]\nlisten = [\"{listen}/tcp\"]\n"))
 }
 
-/// Name and pid of each.
+/// Name and pid of each. An app that is being launched is called as init is until it is what it is to be: apps' uids are higher.
 fn daemons(device: &mut Device) -> Vec<String> {
+    const APPS: u32 = 10_000;
     let all = device.agent("ps");
-    let named = |line: &&String| line.split(' ').nth(2).is_some_and(|comm| DAEMONS.contains(&comm));
-    all.iter().filter(named).cloned().collect()
+    let is_one = |line: &&String| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let system = words.get(1).and_then(|uid| uid.parse().ok()).is_some_and(|uid: u32| uid < APPS);
+        system && words.get(2).is_some_and(|comm| DAEMONS.contains(comm))
+    };
+    all.iter().filter(is_one).cloned().collect()
 }
