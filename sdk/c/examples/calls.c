@@ -248,7 +248,7 @@ int main(int count, char **words)
     gabion *g = gabion_new();
     if (g == NULL)
         return 1;
-    gabion_set_timeout(g, 10000);
+    gabion_set_timeout(g, 60000);
     for (size_t i = 0; i < sizeof CALLS / sizeof CALLS[0]; i++) {
         bool ends = CALLS[i].make == reboot || CALLS[i].make == power_off;
         if (count > 1 ? strcmp(words[1], CALLS[i].name) != 0 : ends)

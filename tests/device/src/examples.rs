@@ -24,6 +24,7 @@ from gabion import Call, Failed, call
 while True:
     try:
         call('os.gabion.Certificate.GetChain')
+        call('os.gabion.Certificate.GetAuthorities')
         break
     except (OSError, Failed):
         time.sleep(2)

@@ -25,6 +25,8 @@
 #define DEFER_MINUTES 30
 /* Between two readings, milliseconds. */
 #define TICK_MS 1000
+/* How long a broker that could not be reached is left alone, seconds. */
+#define AGAIN_S 10
 /* The history is halved when it is larger, bytes. */
 #define HISTORY_MAX (64 * 1024)
 
@@ -33,6 +35,7 @@ struct thermostat {
     gabion_stream *watch;
     uint16_t port;
     int broker_fd;
+    time_t again_at;
     bool heating, pending, deferred, ready;
     double degrees;
 };
@@ -133,9 +136,18 @@ static void keep_history(struct thermostat *t)
 
 /* --------------------------------------------------------------------------------------------------------------- MQTT */
 
+static time_t uptime_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 static void publish(struct thermostat *t)
 {
     char message[64];
+    if (t->broker_fd < 0 && uptime_s() < t->again_at)
+        return;
     snprintf(message, sizeof message, "{\"degrees\":%.2f,\"heating\":%s}", t->degrees, t->heating ? "true" : "false");
     if (t->broker_fd < 0)
         t->broker_fd = mqtt_connect(t->port);
@@ -146,6 +158,7 @@ static void publish(struct thermostat *t)
     if (t->broker_fd >= 0)
         close(t->broker_fd);
     t->broker_fd = -1;
+    t->again_at = uptime_s() + AGAIN_S;
 }
 
 /* --------------------------------------------------------------------------------------------------------------- loop */

@@ -20,6 +20,8 @@ COLD, WARM = 20.0, 21.0
 DEFER_MINUTES = 30
 # Between two readings, seconds.
 TICK_S = 1.0
+# How long a broker that could not be reached is left alone, seconds.
+AGAIN_S = 10.0
 HISTORY = os.path.join(os.environ.get("GABION_DATA", "/data"), "history")
 # The history is halved when it is larger, bytes.
 HISTORY_MAX = 64 * 1024
@@ -47,7 +49,7 @@ class Thermostat:
     def __init__(self, port):
         self.port, self.broker, self.watch = port, None, None
         self.heating = self.pending = self.deferred = self.ready = False
-        self.degrees = WARM
+        self.degrees, self.again_at = WARM, 0.0
 
     def read_sensor(self):
         try:
@@ -111,6 +113,8 @@ class Thermostat:
             log("warn", "history-not-kept", why=error)
 
     def publish(self):
+        if self.broker is None and time.monotonic() < self.again_at:
+            return
         try:
             if self.broker is None:
                 self.broker = mqtt.Broker(self.port)
@@ -118,7 +122,7 @@ class Thermostat:
             self.broker.publish(TOPIC, message)
         except OSError as error:
             log("warn", "not-published", why=error)
-            self.broker = None
+            self.broker, self.again_at = None, time.monotonic() + AGAIN_S
 
     def turn(self):
         if not self.read_sensor():

@@ -7,7 +7,7 @@ mod mqtt;
 
 use std::io;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use gabion::call::{CallError, Connection};
 use gabion::notify::Watchdog;
@@ -25,6 +25,8 @@ const WARM: f64 = 21.0;
 const DEFER_MINUTES: u32 = 30;
 /// Between two readings.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a broker that could not be reached is left alone.
+const AGAIN: Duration = Duration::from_secs(10);
 /// The history is halved when it is larger, bytes.
 const HISTORY_MAX: u64 = 64 * 1024;
 
@@ -46,6 +48,7 @@ struct Thermostat {
     updates: Update,
     address: Address,
     broker: Option<Broker>,
+    again_at: Option<Instant>,
     degrees: f64,
     heating: bool,
     pending: bool,
@@ -60,6 +63,7 @@ impl Thermostat {
             updates: Update::of_app(),
             address,
             broker: None,
+            again_at: None,
             degrees: WARM,
             heating: false,
             pending: false,
@@ -107,6 +111,7 @@ impl Thermostat {
         if let Err(error) = self.publish().await {
             log::warn("not-published").with("why", &error).write();
             self.broker = None;
+            self.again_at = Some(Instant::now() + AGAIN);
         }
         if !self.ready {
             notify::ready().ok();
@@ -174,6 +179,9 @@ impl Thermostat {
     }
 
     async fn publish(&mut self) -> io::Result<()> {
+        if self.broker.is_none() && self.again_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
         let broker = match &mut self.broker {
             Some(broker) => broker,
             None => self.broker.insert(Broker::connect(&self.address).await?),
