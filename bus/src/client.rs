@@ -74,13 +74,16 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {
 
 impl<E> From<io::Error> for CallError<E> {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                Self::Closed
-            }
-            _ => Self::Io(error),
-        }
+        if is_end(&error) { Self::Closed } else { Self::Io(error) }
     }
+}
+
+/// Whether an error of a connection says that the other side has ended it.
+pub fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// A connection to a server.

@@ -1,10 +1,10 @@
 //! `gabion logs`: what an app wrote, and what it writes.
 
-use bus::interfaces::apps::{FollowLogReply, GetLogReply, LogLine, Stream};
+use bus::interfaces::apps::{FollowLogReply, GetLogReply, LogLine};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::of_apps;
+use super::{of_apps, words};
 use crate::bus::Device;
 use crate::output::{event, printable};
 
@@ -41,9 +41,5 @@ pub(super) fn run(device: &Device, asked: &Wanted) -> anyhow::Result<bool> {
 }
 
 fn shown(line: &LogLine<'_>) -> String {
-    let stream = match line.stream {
-        Stream::Stdout => "out",
-        Stream::Stderr => "err",
-    };
-    format!("{} {stream} {}\n", printable(&line.time), printable(&line.text))
+    format!("{} {} {}\n", printable(&line.time), words::stream(line.stream), printable(&line.text))
 }

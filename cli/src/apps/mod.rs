@@ -6,6 +6,7 @@
 mod logs;
 mod ps;
 mod why;
+pub(crate) mod words;
 
 use clap::Args;
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! `gabion ps`: the apps of the device, and how each is doing.
 
-use bus::interfaces::apps::{App, ListReply, State};
+use bus::interfaces::apps::{App, ListReply};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::of_apps;
+use super::{of_apps, words};
 use crate::bus::{Device, table};
 use crate::output::{answer, printable};
 
@@ -29,14 +29,6 @@ fn text(apps: &[&App<'_>]) -> String {
 }
 
 fn row(app: &App<'_>) -> [String; 7] {
-    let state = match app.state {
-        State::Preparing => "preparing",
-        State::Starting => "starting",
-        State::Running => "running",
-        State::Waiting => "waiting after crashes",
-        State::Stopped => "stopped",
-        State::Failed => "failed",
-    };
     let dash = || "-".to_owned();
     let memory = app.memory_bytes.map_or_else(dash, |bytes| format!("{} KiB", bytes / 1024));
     let last = app.last_exit.as_ref();
@@ -45,7 +37,7 @@ fn row(app: &App<'_>) -> [String; 7] {
     [
         app.id.to_string(),
         app.version.as_deref().map_or_else(dash, printable),
-        state.to_owned(),
+        words::state(app.state).to_owned(),
         memory,
         app.restarts.to_string(),
         last,
@@ -56,7 +48,7 @@ fn row(app: &App<'_>) -> [String; 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bus::interfaces::apps::{Exit, Reason};
+    use bus::interfaces::apps::{Exit, Reason, State};
 
     #[test]
     fn row_of_an_app_is_fit_for_a_terminal() {

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bus::interfaces::apps::{App, GetStatusReply, LogLine, State, Stream};
+use bus::interfaces::apps::{App, GetStatusReply, LogLine, State};
 use bus::interfaces::audit::{Kind, ListReply};
 use bus::interfaces::developer::InstallReply;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::apps::words;
 use crate::bus::Talk;
 use crate::output::printable;
 
@@ -191,14 +192,7 @@ impl Seen {
     }
 
     fn state(&self) -> &'static str {
-        match self.state {
-            State::Preparing => "preparing",
-            State::Starting => "starting",
-            State::Running => "running",
-            State::Waiting => "waiting after crashes",
-            State::Stopped => "stopped",
-            State::Failed => "failed",
-        }
+        words::state(self.state)
     }
 
     /// For people.
@@ -234,10 +228,7 @@ pub(super) fn log_lines(reply: &Value) -> Result<Vec<Line>> {
     let lines = Vec::<LogLine<'_>>::deserialize(&lines)?;
     let line = |line: &LogLine<'_>| Line {
         time: line.time.to_string(),
-        stream: match line.stream {
-            Stream::Stdout => "out",
-            Stream::Stderr => "err",
-        },
+        stream: words::stream(line.stream),
         text: line.text.to_string(),
     };
     Ok(lines.iter().map(line).collect())

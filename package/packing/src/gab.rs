@@ -18,8 +18,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Where the manifest is in an app's file system.
-pub const MANIFEST: &str = "usr/share/gabion/manifest.toml";
+/// Where the manifest is, which devices look for.
+pub use package::gab::MANIFEST;
 /// What signatures are over, and how long the partition for one is, bytes.
 const SIGNATURE_MAX: usize = 16 << 10;
 

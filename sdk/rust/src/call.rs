@@ -18,7 +18,7 @@ use sys::stream::{self, Wait};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use bus::client::REPLY_MAX;
+use bus::client::{REPLY_MAX, is_end};
 use bus::{envelope, input};
 
 /// A buffer begins with this and doubles.
@@ -101,12 +101,7 @@ impl std::error::Error for CallError {
 
 impl From<io::Error> for CallError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                Self::Closed
-            }
-            _ => Self::Io(error),
-        }
+        if is_end(&error) { Self::Closed } else { Self::Io(error) }
     }
 }
 
