@@ -10,6 +10,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::chain::disk::System;
 use image::paths::Tree;
 use image::qemu::{Disk, Machine, Running};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -112,7 +114,16 @@ impl Device {
     fn must<T>(&self, result: Result<T>) -> T {
         match result {
             Ok(value) => value,
-            Err(error) => panic!("{error:#}"),
+            Err(error) => panic!("{error:#}{}", self.how_it_ended()),
+        }
+    }
+
+    /// How QEMU ended, for a failure's text; nothing while it runs. It stays to be waited for.
+    fn how_it_ended(&self) -> String {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match i32::try_from(self.machine.id()).map(|pid| waitid(Id::Pid(Pid::from_raw(pid)), flags)) {
+            Ok(Ok(WaitStatus::StillAlive)) => String::new(),
+            ended => format!("\nQEMU is no more: {ended:?}"),
         }
     }
 

@@ -1,5 +1,5 @@
-//! How many devices run at a time: one for each two processors, which is what a device has, but for those that mostly wait. More of
-//! them would be slow enough for what is about time to go otherwise.
+//! How many devices run at a time: one for each processor, but for those that mostly wait. A device has two, and starts on one of
+//! them; more of them would be slow enough for what is about time to go otherwise.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::available_parallelism;
@@ -13,7 +13,7 @@ pub(crate) struct Turn(());
 impl Turn {
     /// Waits until there is one.
     pub(crate) fn take() -> Self {
-        let most = available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1));
+        let most = available_parallelism().map_or(1, usize::from);
         let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut running =
             ENDED.wait_while(running, |running| *running >= most).unwrap_or_else(PoisonError::into_inner);

@@ -143,22 +143,27 @@ fn exits_that_a_dying_sandboxd_took_with_it_are_recorded_one_by_one() {
     assert_eq!(records.len(), 2, "{records:?}");
 }
 
+/// It ends itself, since three ends within ten seconds are what counts, and whoever looks on may be slow.
 #[test]
-fn app_killed_quickly_backs_off_and_runs_again() {
-    let mut device =
-        Bench::new("back-off").app(heart()).app(App::shell("org.test.idle", IDLE)).boot().unwrap();
-    device.wait_for("gabion: ready");
-    for round in 1..=5 {
-        device.wait_count(0, "event started id=org.test.idle", round, PATIENCE);
-        let pid = device.pid("org.test.idle");
-        device.agent(&format!("kill {pid} SIGKILL"));
-        device.wait_for(&format!("event exited id=org.test.idle pid={pid} "));
-    }
-    let ends = device.console().lines(0, "event exited id=org.test.idle");
+fn app_that_ends_quickly_backs_off_and_runs_again() {
+    let mortal =
+        "read n < /data/n; echo $((n + 1)) > /data/n; [ \"$n\" -ge 5 ] || kill -KILL $$; echo up; sleep 1000";
+    let resources = "memory = \"8MiB\"\nstorage = \"1MiB\"\n";
+    let device = Bench::new("back-off")
+        .app(heart())
+        .app(
+            App::shell("org.test.mortal", &format!("[ -e /data/n ] || echo 0 > /data/n; {mortal}"))
+                .resources(resources),
+        )
+        .boot()
+        .unwrap();
+    device.wait_for("[org.test.mortal] up");
+    let ends = device.console().lines(0, "event exited id=org.test.mortal * reason=signal");
+    assert_eq!(ends.len(), 5, "{ends:?}");
     assert!(ends[0].contains("next=restart in 0 ms"), "{ends:?}");
     assert!(ends[2].contains("next=back-off 1000 ms"), "{ends:?}");
     assert!(ends[4].contains("next=back-off 4000 ms"), "{ends:?}");
-    device.wait_count(0, "event started id=org.test.idle", 6, PATIENCE);
+    device.wait_count(0, "event started id=org.test.mortal", 6, PATIENCE);
     assert!(device.console().lines(0, "event exited id=org.test.heart").is_empty());
 }
 
