@@ -45,6 +45,7 @@ const FOR_EVER: Duration = Duration::from_secs(30 * 86_400);
 /// Kinds of refusals that tell what to do about them.
 const UNCLAIMED: &str = "unclaimed";
 const MISSING: &str = "missing";
+const REVOKED: &str = "revoked";
 /// `TPM_ALG_SHA256`, with which a name begins.
 const SHA256: [u8; 2] = [0, 0x0b];
 
@@ -144,6 +145,7 @@ impl State {
                 self.wake.notify_one();
             }
             ToAttestd::Raise => self.raise(fds),
+            ToAttestd::Permit(id) => self.permit_told(id),
             ToAttestd::Report(report) => {
                 self.reports.borrow_mut().add(report);
                 self.wake.notify_one();
@@ -348,6 +350,9 @@ impl State {
             }
             Err(e) => {
                 let unclaimed = e.refusal().is_some_and(|refusal| refusal.kind == UNCLAIMED);
+                if unclaimed || e.refusal().is_some_and(|refusal| refusal.kind == REVOKED) {
+                    self.permit_refused();
+                }
                 match e.refusal() {
                     Some(refusal) => {
                         if !unclaimed && self.kept.borrow_mut().claim_code.take().is_some() {

@@ -41,6 +41,8 @@ pub struct Mode {
     kept_s: Cell<u64>,
     /// What sandboxd was told last.
     told: RefCell<Option<Option<Developer>>>,
+    /// The permit that the service was last said to have, by its id.
+    heard: RefCell<Option<String>>,
     /// Why the service's last offer was refused.
     refused: RefCell<Option<Refusal>>,
     changed: Notify,
@@ -76,15 +78,31 @@ impl State {
         }
     }
 
+    /// The service is said to have this permit for us, or none if it is empty: a reason for a round if we have another, once.
+    pub fn permit_told(&self, id: String) {
+        let held = self.kept.borrow().permits.is_held();
+        let ours = if held { self.in_force().map(|terms| terms.id) } else { None };
+        if id != ours.unwrap_or_default() && self.mode.heard.borrow().as_ref() != Some(&id) {
+            self.round_is_due();
+        }
+        *self.mode.heard.borrow_mut() = Some(id);
+    }
+
+    /// The service does not know us as anybody's device any more.
+    pub fn permit_refused(&self) {
+        self.permit_ended("the service has given this device up");
+    }
+
+    fn permit_ended(&self, why: &str) {
+        if self.kept.borrow_mut().permits.end() {
+            self.say(&format!("developer mode has ended: {why}"));
+            self.permit_changed();
+        }
+    }
+
     /// The service offered this at a round that went well.
     pub fn permit_offered(&self, offered: Option<&str>) {
-        let Some(text) = offered else {
-            if self.kept.borrow_mut().permits.end() {
-                self.say("developer mode has ended: the service has ended the permit");
-                self.permit_changed();
-            }
-            return;
-        };
+        let Some(text) = offered else { return self.permit_ended("the service has ended the permit") };
         match self.take_permit(text, Way::Service) {
             Ok(_) => *self.mode.refused.borrow_mut() = None,
             Err(refusal) => {
@@ -231,10 +249,7 @@ impl Handler for Serve {
 
     fn leave(&mut self, call: Call<'_, Leave>) -> Answer {
         let state = self.state();
-        if state.kept.borrow_mut().permits.end() {
-            state.say("developer mode has ended: it was left");
-            state.permit_changed();
-        }
+        state.permit_ended("it was left");
         call.reply(&Default::default())
     }
 }

@@ -82,6 +82,9 @@ pub enum ToAttestd {
     Recorded,
     /// Something that the service should hear of.
     Report(Report),
+    /// The developer's permit that the service has for this device, by its id, as updated heard; empty if it has none. What
+    /// attestd is given at a round counts, and this is a reason to make one.
+    Permit(String),
     /// That was the state.
     SyncEnd,
     /// The same descriptors as with `Unlock`, of the data device as it is now: attestd asked.

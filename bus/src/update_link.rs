@@ -140,6 +140,8 @@ pub enum FromUpdated {
     Hello,
     /// Something for people, for the console.
     Say(String),
+    /// The developer's permit that the service has for this device, by its id; empty if it has none.
+    Permit(String),
     /// The addresses that updated has to reach, each `HOST:PORT/tcp`.
     Reach(Vec<String>),
     /// The other slot is going to be written.
@@ -196,7 +198,9 @@ impl FromUpdated {
     /// Reads a message; `None` when it is not one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         packet::decode(bytes).filter(|message| match message {
-            Self::Say(text) | Self::Fail(text) | Self::Remove(text) => is_text(text, TEXT_MAX),
+            Self::Say(text) | Self::Fail(text) | Self::Remove(text) | Self::Permit(text) => {
+                is_text(text, TEXT_MAX)
+            }
             Self::Reach(addresses) => {
                 addresses.len() <= 4 && addresses.iter().all(|text| is_text(text, TEXT_MAX))
             }

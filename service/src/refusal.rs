@@ -27,6 +27,8 @@ pub enum Kind {
     Untrusted,
     /// The device has no owner who could say what it must be.
     Unclaimed,
+    /// The device's owner has revoked it.
+    Revoked,
     /// There is no such thing, or none that the caller may know of.
     Missing,
     /// It is so already, or something else depends on it.
@@ -54,6 +56,7 @@ impl Kind {
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "this needs another role"),
             Self::Untrusted => (StatusCode::FORBIDDEN, "untrusted", "the proof does not hold"),
+            Self::Revoked => (StatusCode::FORBIDDEN, "revoked", "the device is revoked"),
             Self::Unclaimed => (StatusCode::FORBIDDEN, "unclaimed", "the device has no owner"),
             Self::Missing => (StatusCode::NOT_FOUND, "missing", "there is no such thing"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "this does not fit what is there"),

@@ -45,6 +45,7 @@ impl Carried {
             remove: Few::default(),
             windows: Few::default(),
             check_after_s: u32::MAX,
+            permit: Text::default(),
         }
     }
 }

@@ -140,6 +140,7 @@ mod tests {
             remove: Few::new(remove).unwrap(),
             windows: Few::default(),
             check_after_s: 60,
+            permit: Text::default(),
         }
     }
 

@@ -76,7 +76,9 @@ impl Issue {
             line(permit.permit.as_str())?;
         }
         line(&format!("permit {} {}", permit.id, until(permit.expires)))?;
-        line("the device takes it at its next attestation: by itself, or when it starts")
+        line(
+            "the device takes it at its next attestation: at once if it waits for updates, else by itself within a day, or when it starts",
+        )
     }
 }
 

@@ -105,7 +105,9 @@ impl Daemon {
 
     /// The box is gone.
     pub(super) fn attest_forget(&mut self, uid: u32) {
-        self.attest.packages.remove(&uid);
+        if self.attest.packages.remove(&uid).is_some() {
+            self.attest_send(&ToAttestd::Gone(uid), Vec::new());
+        }
         self.attest.measured.remove(&uid);
     }
 
@@ -304,7 +306,7 @@ impl Daemon {
     }
 
     /// Before attestd's `Hello` nothing is queued: that gets the whole state.
-    fn attest_send(&mut self, message: &ToAttestd, fds: Vec<OwnedFd>) {
+    pub(super) fn attest_send(&mut self, message: &ToAttestd, fds: Vec<OwnedFd>) {
         if self.attest.greeted {
             self.attest.outbox.push(message.encode(), fds);
         }

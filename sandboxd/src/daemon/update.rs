@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use bus::attest_link::ToAttestd;
 use bus::network_link::Grants;
 use bus::update_link::{FromUpdated, ToUpdated};
 use policy::HostPort;
@@ -146,6 +147,7 @@ impl Daemon {
             match FromUpdated::decode(&bytes) {
                 Some(FromUpdated::Hello) => self.update_state(),
                 Some(FromUpdated::Say(text)) => console::say(format_args!("event update: {text}")),
+                Some(FromUpdated::Permit(id)) => self.attest_send(&ToAttestd::Permit(id), Vec::new()),
                 Some(FromUpdated::Reach(addresses)) => self.update_reach(&addresses),
                 Some(FromUpdated::Incoming(id, version, bytes)) => {
                     self.packages_incoming(&id, &version, bytes);

@@ -40,7 +40,6 @@ pub struct NewEnrolment {
 
 /// What only the TPM with both keys can open (`TPM2_ActivateCredential`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Challenge {
     /// Names this enrolment in the path of the next request.
@@ -62,7 +61,6 @@ pub struct Activation {
 
 /// An enrolled device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Enrolled {
     /// Its id from now on, for good.
@@ -84,7 +82,6 @@ pub struct NonceRequest {
 
 /// What the next quote must be over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Nonce {
     /// 32 bytes.
@@ -245,7 +242,6 @@ pub struct CertificateRequest {
 
 /// What a device whose evidence holds gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Granted {
     /// The verdict, as an EAT attestation result (a compact JWS), that others can check.
@@ -269,7 +265,6 @@ pub struct Granted {
 
 /// A certificate and what it hangs on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Certificate {
     /// Whose.
@@ -379,7 +374,6 @@ pub struct Escrow {
 
 /// The batch is committed; the device may forget it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Taken {
     /// Its number.

@@ -6,6 +6,8 @@
 //!                                                    `generation`, 204 when nothing changed in the time that the service waits
 //! ```
 //!
+//! A service may be newer than its devices: what they read here and in [`device`](crate::device) may have members that they pass over.
+//!
 //! The answer says which of the signed releases a device is meant to run; it is signed by nobody. A service that was taken over
 //! can hold releases back or choose another one that was signed for the same product, and never a lower one.
 
@@ -89,7 +91,6 @@ pub enum Stage {
 
 /// What a device is meant to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Answer {
     /// Grows with each change of what this device is meant to run.
@@ -110,6 +111,9 @@ pub struct Answer {
     pub windows: Few<Window, 32>,
     /// When to ask again, counted from now; the device spreads this by chance.
     pub check_after_s: u32,
+    /// The id of the developer's permit in force for this device, which it is given at its next attestation; empty if none is.
+    #[serde(default)]
+    pub permit: Text<128>,
 }
 
 /// What a device waits for.
@@ -126,7 +130,6 @@ pub struct WaitQuery {
 
 /// The answer is another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Changed {
     /// Its generation now.

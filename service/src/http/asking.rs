@@ -4,6 +4,7 @@ use super::body::{Asked, Body, Done, Json};
 use super::{Access, Service};
 use crate::refusal::{Kind, Refusal};
 use crate::store::deployments::{self, Asker, Meant};
+use crate::store::permits;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -64,6 +65,7 @@ pub(super) async fn check(
     Body(check): Body<Check, CHECK_MAX>,
 ) -> Result<Json<Answer>, Refusal> {
     let (asker, now) = (asker(&service, &access).await?, service.now());
+    let permit = permits::id_in_force(&mut *service.store.read().await?, &asker.device, now).await?;
     let quiet = deployments::quiet(&mut *service.store.read().await?, &asker, &check, now).await?;
     let meant = match quiet {
         Some(meant) => meant,
@@ -74,7 +76,7 @@ pub(super) async fn check(
             meant
         }
     };
-    answer(&service, meant).map(Json)
+    answer(&service, meant, permit.unwrap_or_default()).map(Json)
 }
 
 /// Takes down what a device says. If too much waits to be written it waits here, where it has a connection anyway: a fleet that was
@@ -95,7 +97,7 @@ async fn written(service: &Service, asker: &Asker, check: &Check, now: i64) -> R
     }
 }
 
-fn answer(service: &Service, meant: Meant) -> Result<Answer, Refusal> {
+fn answer(service: &Service, meant: Meant, permit: Text<128>) -> Result<Answer, Refusal> {
     let many = || Refusal::unavailable("the deployment is too long");
     Ok(Answer {
         generation: meant.generation,
@@ -104,6 +106,7 @@ fn answer(service: &Service, meant: Meant) -> Result<Answer, Refusal> {
         remove: Few::new(meant.remove).ok_or_else(many)?,
         windows: Few::new(meant.windows).ok_or_else(many)?,
         check_after_s: service.asking.check_after_s,
+        permit,
     })
 }
 

@@ -94,6 +94,7 @@ async fn act(
         Box::pin(async move { devices::act(connection, &catalog, &device, &act, &who, now).await })
     });
     write.await?;
+    service.waiting.stir();
     Ok(Done)
 }
 

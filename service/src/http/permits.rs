@@ -42,7 +42,8 @@ pub(super) async fn list(
 
 /// Lets a developer put apps onto a device
 ///
-/// In place of the permit it had, which ends. It holds from the device's next attestation on.
+/// In place of the permit it had, which ends. It holds from the device's next attestation on, which a device that waits for updates
+/// makes at once.
 #[utoipa::path(post, path = "/v1/catalogs/{catalog}/devices/{device}/permits", tag = "devices",
     security(("token" = [])), params(("catalog" = Name, Path), ("device" = DeviceId, Path)), request_body = NewPermit,
     responses((status = 201, body = Permit), (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -91,12 +92,13 @@ pub(super) async fn issue(
         Box::pin(async move { permits::add(connection, &catalog, &device, &kept, now).await })
     });
     write.await?;
+    service.waiting.stir();
     Ok(Created(permit))
 }
 
 /// Ends a permit before its time
 ///
-/// The device hears of it at its next attestation; then it lets the developer in no more, and what he installed is removed.
+/// The device hears of it at its next attestation, which one that waits for updates makes at once; then it lets the developer in no more, and what he installed is removed.
 #[utoipa::path(delete, path = "/v1/catalogs/{catalog}/devices/{device}/permits/{permit}", tag = "devices",
     security(("token" = [])), params(("catalog" = Name, Path), ("device" = DeviceId, Path), ("permit" = Name, Path)),
     responses((status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -112,6 +114,7 @@ pub(super) async fn end(
         Box::pin(async move { permits::revoke(connection, &catalog, &device, &permit, &who, now).await })
     });
     write.await?;
+    service.waiting.stir();
     Ok(Done)
 }
 

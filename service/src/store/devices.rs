@@ -166,7 +166,7 @@ pub async fn known(connection: &mut AnyConnection, device: &DeviceId) -> Result<
         return Err(Refusal::new(Kind::Unclaimed, "nobody has claimed the device"));
     };
     if DeviceState::from_word(&state) != Some(DeviceState::Active) {
-        return Err(Refusal::new(Kind::Untrusted, "the device is revoked"));
+        return Err(Refusal::new(Kind::Revoked, "the device is revoked"));
     }
     Ok(Known {
         ek_public,
@@ -424,7 +424,8 @@ pub async fn act(
         Act::Reinstate => ("device.reinstate", state(before.state), state(DeviceState::Active)),
     };
     apply(connection, device, act).await?;
-    if matches!(act, Act::Move(_)) {
+    // What it is meant to run changes, or it is to hear that it is nobody's.
+    if matches!(act, Act::Move(_) | Act::Release | Act::Revoke) {
         super::updates::stir_device(connection, device.as_str()).await?;
     }
     if matches!(act, Act::Release | Act::Move(_) | Act::Revoke) {

@@ -33,6 +33,25 @@ pub async fn in_force(
     found.map(|(token,)| checked(token)).transpose()
 }
 
+/// The id of the permit in force for a device, of whatever catalog that has it.
+///
+/// # Errors
+/// What the database said.
+pub async fn id_in_force(
+    connection: &mut AnyConnection,
+    device: &DeviceId,
+    now: i64,
+) -> Result<Option<Text<128>>, Refusal> {
+    let found: Option<(String,)> = sqlx::query_as(
+        "SELECT id FROM permit WHERE device = $1 AND ended IS NULL AND expires > $2 ORDER BY issued DESC LIMIT 1",
+    )
+    .bind(device.as_str())
+    .bind(now)
+    .fetch_optional(connection)
+    .await?;
+    found.map(|(id,)| checked(id)).transpose()
+}
+
 /// When the device's next permit counts as issued: now, or later than all that it ever had, of whomever.
 ///
 /// # Errors
@@ -84,6 +103,7 @@ pub async fn add(
     if added.rows_affected() == 0 {
         return Err(Refusal::new(Kind::Conflict, "another permit was issued for this device meanwhile"));
     }
+    super::updates::stir_device(connection, device.as_str()).await?;
     let after = json!({"permit": permit.id, "developer": permit.developer, "expires": permit.expires,
         "note": permit.note});
     let change = Change {
@@ -123,6 +143,7 @@ pub async fn revoke(
     if ended.rows_affected() == 0 {
         return Err(Refusal::missing("permit of this id in force"));
     }
+    super::updates::stir_device(connection, device.as_str()).await?;
     let object = format!("devices/{device}");
     let (action, before) = ("device.permit-end", Some(json!({"permit": id})));
     audit::note(

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 const WEEK_S: u64 = 7 * 86_400;
 
-fn certificate() -> Result<Vec<u8>> {
+pub(super) fn certificate() -> Result<Vec<u8>> {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     Ok(CertificateParams::new(Vec::<String>::new())?.self_signed(&key)?.der().to_vec())
 }
 
-fn asked(certificate: &[u8]) -> Value {
+pub(super) fn asked(certificate: &[u8]) -> Value {
     json!({"certificate": b64(certificate), "lifetime_s": WEEK_S, "note": "a bench"})
 }
 

@@ -200,6 +200,28 @@ pub(crate) async fn device_that_waits_hears_of_a_deployment_and_of_whoever_wants
     let stir = format!("/v1/catalogs/one/devices/{}/update-check", device.id);
     operator.send("POST", &stir, None).await?.json(204)?;
     assert_ne!(waits.await??.json(200)?["generation"], told["generation"]);
+
+    // A developer's permit, its end, and being given up are reasons to ask, too.
+    let told = asks(&client, "0.9", json!([])).await?;
+    assert_eq!(told["permit"], "");
+    let waits = tokio::spawn({
+        let (client, path) = (client.clone(), path(&told["generation"]));
+        async move { client.get(&path).await }
+    });
+    let permits = format!("/v1/catalogs/one/devices/{}/permits", device.id);
+    let issued =
+        operator.post(&permits, super::permits::asked(&super::permits::certificate()?)).await?.json(201)?;
+    waits.await??.json(200)?;
+    let told = asks(&client, "0.9", json!([])).await?;
+    assert_eq!(told["permit"], issued["id"]);
+    let waits = tokio::spawn({
+        let (client, path) = (client.clone(), path(&told["generation"]));
+        async move { client.get(&path).await }
+    });
+    let revocation = format!("/v1/catalogs/one/devices/{}/revocation", device.id);
+    operator.send("PUT", &revocation, None).await?.json(204)?;
+    waits.await??.json(200)?;
+    client.get(&path(&told["generation"])).await?.refused(401)?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bus::update_link::{App, FromUpdated, System};
+use contact::http::CallError;
 use service_api::updates::{APPS_MAX, Answer, Check, Outcome, Running};
 use service_api::{Few, Text};
 use tokio::time::{Duration, Instant, sleep};
@@ -17,6 +18,8 @@ use crate::state::State;
 
 /// Between two checks whatever the service says, seconds.
 const CHECK_LEAST_S: u32 = 60;
+/// Kinds of refusals of a device that is not the service's any more.
+const STRANGER: [&str; 5] = ["unauthenticated", "untrusted", "unclaimed", "revoked", "missing"];
 /// Between two checks while a system is on trial that fail.
 const TRIAL_RETRY_MS: u64 = 20_000;
 
@@ -34,6 +37,7 @@ impl Driver {
                 self.checks.went_on();
                 self.state.keep(|kept| kept.told(&told));
                 self.reach(way, &answer);
+                self.state.desk.tell(&FromUpdated::Permit(answer.permit.to_string()));
                 let settings_s =
                     self.state.facts.borrow().settings.as_ref().map_or(u32::MAX, |settings| settings.check_s);
                 let wait_ms =
@@ -50,6 +54,10 @@ impl Driver {
                 None
             }
             Err(e) => {
+                // Whoever is refused as a device has no permit either; attestd asks whether that is so.
+                if matches!(&e, CallError::Refused(refusal) if STRANGER.contains(&refusal.kind.as_str())) {
+                    self.state.desk.tell(&FromUpdated::Permit(String::new()));
+                }
                 let on_trial = self.state.facts.borrow().system.as_ref().is_some_and(|system| system.trial);
                 let wait_ms =
                     self.checks.failed(chance()).min(if on_trial { TRIAL_RETRY_MS } else { u64::MAX });

@@ -56,6 +56,7 @@ fn device_renews_its_system_and_its_apps_and_gives_up_what_is_not_well() {
     renewed(&security, &releases, &device, &id);
     apps(&security, &releases, &device, &id);
     gone_back(&security, &releases, &device, &id);
+    told_at_once(&security, &device, &id);
     let off = device.power_button();
     assert_eq!(off.kernels().unwrap(), ["gabion_0.2.0.efi", "gabion_0.3.0+0-3.efi"]);
 }
@@ -112,4 +113,36 @@ fn gone_back(security: &Security, releases: &Releases<'_>, device: &Device, id: 
     device.wait_count(0, "[org.test.work] work 1.1.0 with from 1.1.0", 2, PASS);
     let said = shown(security, id, "rolled-back os/meter/0.3.0.json");
     assert!(said.contains("does not accept it"), "{said}");
+}
+
+/// What its owner lets a developer do, and that he gives the device up, it hears while it waits for updates.
+#[track_caller]
+fn told_at_once(security: &Security, device: &Device, id: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(
+        security.gabion_of(folder.path(), &["developer", "key", "--name", "ada"]).unwrap().status.success()
+    );
+    let key = folder.path().join("gabion/developer.pub").display().to_string();
+    let permit = ["device", "permit", "acme", id, "--key", &key, "--for", "1h"];
+    let on = "event attest: developer mode is on permit=";
+    let mark = device.console().mark();
+    security.done(&permit).unwrap();
+    device.wait_count(mark, on, 1, PASS);
+    security.done(&["device", "permit-end", "acme", id]).unwrap();
+    device.wait_count(
+        mark,
+        "event attest: developer mode has ended: the service has ended the permit",
+        1,
+        PASS,
+    );
+    security.done(&permit).unwrap();
+    device.wait_count(mark, on, 2, PASS);
+    security.done(&["device", "revoke", "acme", id]).unwrap();
+    device.wait_count(
+        mark,
+        "event attest: developer mode has ended: the service has given this device up",
+        1,
+        PASS,
+    );
+    device.wait_count(mark, "event door closed", 2, PASS);
 }

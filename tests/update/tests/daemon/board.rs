@@ -53,6 +53,8 @@ pub(crate) struct Board {
     pub(crate) refuses: RefCell<Option<String>>,
     pub(crate) said: RefCell<Vec<String>>,
     pub(crate) reached: RefCell<Vec<String>>,
+    /// The developer's permit that attestd would be told of.
+    pub(crate) permit: RefCell<Option<String>>,
     /// The device boots: whoever runs is gone.
     pub(crate) boots: Notify,
     pub(crate) booted: Cell<u32>,
@@ -95,6 +97,7 @@ impl Board {
             refuses: RefCell::default(),
             said: RefCell::default(),
             reached: RefCell::default(),
+            permit: RefCell::default(),
             boots: Notify::new(),
             booted: Cell::new(0),
             armed_times: Cell::new(0),
@@ -198,6 +201,7 @@ impl Board {
         match message {
             FromUpdated::Hello => self.state(link),
             FromUpdated::Say(text) => self.said.borrow_mut().push(text),
+            FromUpdated::Permit(id) => *self.permit.borrow_mut() = Some(id),
             FromUpdated::Reach(addresses) => *self.reached.borrow_mut() = addresses,
             FromUpdated::Slot => {
                 if self.trial.get() {

@@ -1,8 +1,8 @@
 //! Updates of the system.
 
 use serde_json::json;
-use service_api::Few;
 use service_api::updates::{Stage, Window};
+use service_api::{Few, Text};
 use tokio::time::{Duration, sleep};
 
 use super::releases;
@@ -84,6 +84,16 @@ fn system_by_which_the_service_is_not_reached_or_does_not_accept_it_goes_back() 
             world.until("it is told", 3600, |world| world.knows(&path, Stage::RolledBack)).await;
         });
     }
+}
+
+/// By its id: attestd makes a round if it has another.
+#[test]
+fn permit_that_the_service_has_is_passed_on() {
+    run(|| async {
+        let world = World::new().await;
+        world.server.means(|answer| answer.permit = Text::shown("p1"));
+        world.until("it is told", 600, |world| world.board.permit.borrow().as_deref() == Some("p1")).await;
+    });
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub(crate) fn nothing() -> Answer {
         remove: Few::default(),
         windows: Few::default(),
         check_after_s: 3600,
+        permit: Text::default(),
     }
 }
 
