@@ -15,10 +15,11 @@ use repository::Repository;
 use repository::edit::{Beginning, Change, Holders};
 use repository::folder::Periods;
 use repository::keys::{KeyFile, ROUNDS, Signer};
+use serde_json::{Value, json};
 use service_api::Name;
 use tuf::custom::{Custom, Kind};
 
-use crate::output::is_json;
+use crate::output::{answer, event};
 use crate::service::{session, told};
 
 /// The longest passphrase.
@@ -259,23 +260,26 @@ fn act(asked: Asked) -> Result<()> {
         Asked::Key { key, opened } => {
             let made = KeyFile::make(&opened.passphrase()?, ROUNDS)?;
             made.write(&key)?;
-            println!("{}", made.id()?);
+            say(&json!({ "key": made.id()? }), made.id()?)?;
         }
         Asked::Public { key, public } => KeyFile::read(&key)?.to_public().write(&public)?,
         Asked::Init(init) => init.run()?,
         Asked::Delegate { folder, role, targets, keys, threshold } => {
             open(&folder)?.delegate(&role, &targets, &holders(&keys, threshold)?)?;
-            println!("targets and {role} wait for signatures");
+            wait(&["targets", &role])?;
         }
         Asked::Add(add) => add.run()?,
         Asked::Remove { folder, path } => {
-            println!("{} waits for signatures", open(&folder)?.remove(&path)?);
+            wait(&[&open(&folder)?.remove(&path)?])?;
         }
         Asked::Sign { folder, key, role, opened } => {
             let signer = signer(&key, &opened.passphrase()?)?;
             for waiting in open(&folder)?.sign(&signer, role.as_deref())? {
                 let (role, version) = (waiting.role, waiting.version);
-                println!("{role} {version}: {} of {} signatures", waiting.good, waiting.needed);
+                let (good, needed) = (waiting.good, waiting.needed);
+                let signed =
+                    json!({ "role": role, "version": version, "signatures": good, "needed": needed });
+                say(&signed, format!("{role} {version}: {good} of {needed} signatures"))?;
             }
         }
         Asked::Rotate { folder, role, add, remove, threshold } => {
@@ -285,7 +289,8 @@ fn act(asked: Asked) -> Result<()> {
             );
             let add = add.iter().map(|path| Ok(KeyFile::read(path)?.public)).collect::<Result<_>>()?;
             open(&folder)?.rotate(&role, &Change { add, remove, threshold })?;
-            println!("`gabion repository show` says whose signatures it waits for");
+            let text = "`gabion repository show` says whose signatures it waits for".to_owned();
+            say(&json!({ "rotated": role }), text)?;
         }
         Asked::Online { public, new } => remote::online(&public, new)?,
         Asked::Pull { folder, root } => remote::pull(&session::resume()?, &folder, root.as_deref())?,
@@ -293,7 +298,7 @@ fn act(asked: Asked) -> Result<()> {
         Asked::Drop { folder, role } => open(&folder)?.drop_staged(&role)?,
         Asked::Renew { folder, role } => {
             open(&folder)?.renew(&role)?;
-            println!("{role} waits for signatures");
+            wait(&[&role])?;
         }
         Asked::Refresh { folder, keys, timestamp_days, opened } => {
             let passphrase = opened.passphrase()?;
@@ -305,18 +310,18 @@ fn act(asked: Asked) -> Result<()> {
             };
             let published = repository.refresh(&signers.iter().collect::<Vec<_>>())?;
             for (role, version) in published.roles {
-                println!("{role} {version} published");
+                say(
+                    &json!({ "published": role, "version": version }),
+                    format!("{role} {version} published"),
+                )?;
             }
             for waiting in published.waiting {
-                println!("{waiting}");
+                say(&json!({ "waits": waiting }), waiting)?;
             }
         }
         Asked::Show { folder } => {
             let report = open(&folder)?.show()?;
-            match is_json() {
-                true => println!("{}", serde_json::to_string_pretty(&report)?),
-                false => print!("{}", table::of(&report)),
-            }
+            answer(&report, || table::of(&report))?;
         }
     }
     Ok(())
@@ -332,8 +337,7 @@ impl Init {
             os: holders(&self.os, self.os_threshold)?,
         };
         Repository::init(&self.folder, Periods::default(), &begin, now_s()?)?;
-        println!("root, targets and os wait for signatures");
-        Ok(())
+        wait(&["root", "targets", "os"])
     }
 }
 
@@ -355,9 +359,22 @@ impl Add {
             rest: Default::default(),
         };
         let role = open(&self.folder)?.add(&self.path, &self.file, &custom)?;
-        println!("{role} waits for signatures");
-        Ok(())
+        wait(&[&role])
     }
+}
+
+/// Says what was done.
+fn say(value: &Value, text: String) -> Result<()> {
+    event(value, || text + "\n").map(drop)
+}
+
+/// Says which roles are not published before somebody has signed them.
+fn wait(roles: &[&str]) -> Result<()> {
+    let text = match roles {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last} wait for signatures", all.join(", ")),
+        _ => format!("{} waits for signatures", roles.concat()),
+    };
+    say(&json!({ "wait": roles }), text)
 }
 
 impl Opened {

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use repository::Repository;
 use repository::keys::KeyFile;
+use serde_json::json;
 use service_api::artefacts::Artefact;
 use service_api::fleet::Page;
 use service_api::publish::{Document, NewUpdates, OnlineKey, Published, SignedRole};
@@ -36,8 +37,7 @@ pub(super) fn online(public: &Path, new: bool) -> Result<()> {
     let file = KeyFile::of_public(Key::ed25519(&bytes));
     ensure!(file.id()? == key.id.as_str(), "the service calls its key by another name than it has");
     file.write(public)?;
-    println!("{}", key.id);
-    Ok(())
+    super::say(&json!({ "key": key.id }), key.id.to_string())
 }
 
 /// Fetches what is published and new.
@@ -152,10 +152,11 @@ pub(crate) fn push(client: &Client, folder: &Path, catalog: &Name) -> Result<()>
     };
     let published: Published = client.post(&format!("/v1/catalogs/{catalog}/updates"), Some(&new))?;
     for role in &published.roles {
-        println!("{} {} published", role.role, role.version);
+        let (role, version) = (&role.role, &role.version);
+        super::say(&json!({ "published": role, "version": version }), format!("{role} {version} published"))?;
     }
     for release in &published.releases {
-        println!("{release} published");
+        super::say(&json!({ "published": release }), format!("{release} published"))?;
     }
     pull(client, folder, None)
 }

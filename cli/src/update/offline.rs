@@ -22,6 +22,8 @@ use tuf::source::{Folders, Opened, Place, Source, SourceError};
 use tuf::store::Store;
 use tuf::{Client, Limits, hex};
 
+use crate::output::answer;
+
 /// What is done for devices without a network.
 #[derive(Subcommand)]
 pub(crate) enum Offline {
@@ -91,8 +93,9 @@ pub(super) fn make(asked: &Make) -> Result<()> {
     }
     let out = writer.finish()?.into_inner().map_err(|e| e.into_error())?;
     out.sync_all()?;
-    println!("{}: {} bytes, for {}", asked.file.display(), out.metadata()?.len(), asked.releases.join(", "));
-    Ok(())
+    let (file, bytes) = (asked.file.display().to_string(), out.metadata()?.len());
+    let made = json!({ "file": file, "bytes": bytes, "releases": asked.releases });
+    answer(&made, || format!("{file}: {bytes} bytes, for {}\n", asked.releases.join(", "))).map(drop)
 }
 
 /// The documents, as a device takes them.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// Where the manifest is, which devices look for.
 pub use package::gab::MANIFEST;
 /// What signatures are over, and how long the partition for one is, bytes.
-const SIGNATURE_MAX: usize = 16 << 10;
+const SIGNATURE_MAX: usize = package::gab::SIGNATURE_MAX as usize;
 
 /// Who signs a package.
 #[derive(Clone, Debug)]

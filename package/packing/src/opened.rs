@@ -80,6 +80,12 @@ pub fn open(package: &[u8], certificate: Option<&Path>) -> Result<Opened, Fault>
         let message = format!("its root hash is {root_hash}, and the partitions are called by another");
         return Err(Fault { part: "root", message, help: AGAIN });
     }
+    // Whatever else a device asks of the tables and the superblock.
+    package::gab::read(package).map_err(|fault| Fault {
+        part: "package",
+        message: format!("a device refuses it, since it {fault}"),
+        help: "build it with `gabion build`, which makes what devices take",
+    })?;
     if let Some(part) = signature {
         signed(bytes(part), &root_hash, certificate)?;
     } else if certificate.is_some() {
