@@ -147,7 +147,7 @@ fn exits_that_a_dying_sandboxd_took_with_it_are_recorded_one_by_one() {
 #[test]
 fn app_that_ends_quickly_backs_off_and_runs_again() {
     let mortal =
-        "read n < /data/n; echo $((n + 1)) > /data/n; [ \"$n\" -ge 5 ] || kill -KILL $$; echo up; sleep 1000";
+        "read n < /data/n; echo $((n + 1)) > /data/n; [ \"$n\" -ge 5 ] || exit 3; echo up; sleep 1000";
     let resources = "memory = \"8MiB\"\nstorage = \"1MiB\"\n";
     let device = Bench::new("back-off")
         .app(heart())
@@ -158,7 +158,7 @@ fn app_that_ends_quickly_backs_off_and_runs_again() {
         .boot()
         .unwrap();
     device.wait_for("[org.test.mortal] up");
-    let ends = device.console().lines(0, "event exited id=org.test.mortal * reason=signal");
+    let ends = device.console().lines(0, "event exited id=org.test.mortal * reason=exit");
     assert_eq!(ends.len(), 5, "{ends:?}");
     assert!(ends[0].contains("next=restart in 0 ms"), "{ends:?}");
     assert!(ends[2].contains("next=back-off 1000 ms"), "{ends:?}");
