@@ -149,8 +149,12 @@ impl Packages {
         Ok(())
     }
 
-    /// Makes the place for packages, bounded together to three quarters of the file system.
+    /// Makes the place for packages, bounded together to three quarters of the file system; and the first ledger, before there can
+    /// be a package: a cut while the first is laid would leave one without any, as if the ledger had been lost.
     pub fn ready(&self, bounded: Quota) -> io::Result<()> {
+        if !self.file.try_exists()? {
+            whole::replace(&self.file, self.ledger.to_string().as_bytes())?;
+        }
         for dir in [&self.dir, &self.dir.join("incoming"), &self.uploads()] {
             match DirBuilder::new().mode(0o700).create(dir) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
@@ -506,6 +510,14 @@ mod tests {
         assert!(dir.join("root.img").exists());
         fs::write(&file, text).unwrap();
         assert_eq!(found(data.path()).len(), 1);
+    }
+
+    #[test]
+    fn first_installation_cut_before_its_ledger_leaves_nothing_installed() {
+        let (data, packages) = data();
+        laid(&packages, &[A], 1);
+        assert_eq!(found(data.path()), []);
+        assert!(!packages.numbered(A, 0).exists());
     }
 
     /// Between any two of its writes, an installation of two apps over one that is there leaves all old or all new.
