@@ -2,9 +2,10 @@
 
 TOOL = cargo run --quiet --package gabion-image --
 PART ?=
+CUTS ?= 8
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench image kernel demo size surface reproducible book trial check packages clean
+.PHONY: help run test bench powercuts image kernel demo size surface reproducible book trial check packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +19,9 @@ test: packages ## every test, those in QEMU included; ends with the totals
 bench: packages ## measure against other systems; PART=name for one part
 	@image/install-packages.sh image/packages-bench.txt
 	@cargo run --quiet --release --package gabion-bench -- $(PART)
+
+powercuts: packages ## cut the power at every flush of both kinds of update; boot some of what is left
+	@GABION_CUTS=$(CUTS) cargo test --quiet --package gabion-device-test --test device -- --ignored --nocapture --test-threads=1 powercuts::
 
 image: packages ## build kernel, root image and app store
 	@$(TOOL) image

@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::images::{self, Kind, Member, Texts, Wanted};
 use crate::site::Site;
 use crate::turn::Turn;
+use crate::writes::Recorded;
 use anyhow::Result;
 use image::assemble::{Audience, Bootable};
 use image::paths::{Release, Tree};
@@ -16,6 +17,9 @@ use tempfile::TempDir;
 
 /// The port of the demo's web server, by its manifest.
 const PAGE_PORT: u16 = 8080;
+
+/// Size of a device's data disk, where a test wants no other.
+pub const DATA_BYTES: u64 = 128 << 20;
 
 /// Where a device is put together.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ pub struct Bench {
     pub(crate) words: String,
     pub(crate) release: Release,
     pub(crate) next: Option<Release>,
-    pub(crate) logged: bool,
+    pub(crate) recorded: Option<Recorded>,
     pub(crate) without: String,
     spoiled: Vec<Vec<u8>>,
     pub(crate) site: Option<Site>,
@@ -57,11 +61,11 @@ impl Bench {
             wanted: Wanted { kind: Kind::Shipped(Audience::Production), system_box: None },
             port: false,
             memory_mib: 96,
-            data_bytes: 128 << 20,
+            data_bytes: DATA_BYTES,
             words: String::new(),
             release: Release::of_this_tree(),
             next: None,
-            logged: false,
+            recorded: None,
             without: String::new(),
             spoiled: Vec::new(),
             site: None,
@@ -238,7 +242,13 @@ impl Bench {
 
     /// With each write to its system's disk recorded, from each boot of the machine on (`Device::writes`).
     pub fn logged(mut self) -> Self {
-        self.logged = true;
+        self.recorded = Some(Recorded::System);
+        self
+    }
+
+    /// The same of its data's disk.
+    pub fn data_logged(mut self) -> Self {
+        self.recorded = Some(Recorded::Data);
         self
     }
 

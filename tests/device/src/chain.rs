@@ -64,11 +64,6 @@ pub(crate) fn machine(parts: &Parts, tamper: Tamper) -> Result<Machine> {
     let mut machine = Machine::on_board(&parts.bootable, &board, &at("data.img"), &at("qmp"));
     machine.console = Terminal;
     machine.disks.extend(next::payload(parts)?.map(|image| Disk { image, writable: false, log: None }));
-    if let Some(first) = machine.disks.first_mut().filter(|_| parts.bench.logged) {
-        let log = at("writes.log");
-        File::create(&log)?;
-        first.log = Some(log);
-    }
     Ok(machine)
 }
 

@@ -44,6 +44,12 @@ impl Device {
         };
         let more = parts.bench.disk.clone();
         machine.disks.extend(more.map(|image| Disk { image, writable: false, log: None }));
+        if let Some(recorded) = parts.bench.recorded {
+            let disk = machine.disks.get_mut(recorded as usize).context("no disk to record")?;
+            // Each boot of the machine has a record of its own.
+            File::create(at("writes.log"))?;
+            disk.log = Some(at("writes.log"));
+        }
         machine.resets = parts.bench.resets;
         machine.memory_mib = parts.bench.memory_mib;
         machine.agent = Some(at("agent"));
@@ -84,6 +90,11 @@ impl Device {
     /// It is on no board.
     pub fn system(&self) -> Result<System> {
         chain::system(&self.parts)
+    }
+
+    /// The app's files in the directory `name` of its store, as they were packed.
+    pub fn packed(&self, name: &str) -> PathBuf {
+        self.parts.place.path().join("apps").join(name)
     }
 
     /// What it has said.

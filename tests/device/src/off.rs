@@ -58,8 +58,7 @@ impl Off {
     /// # Errors
     /// It was on no board.
     pub fn kernels(&self) -> Result<Vec<String>> {
-        let disk = self.parts.place.path().join("board/system.img");
-        esp::names(&disk, disk::ESP_OFFSET, esp::KERNELS)
+        esp::names(&self.system(), disk::ESP_OFFSET, esp::KERNELS)
     }
 
     /// Writes a file of its data disk anew.
@@ -78,6 +77,11 @@ impl Off {
     /// Its data disk.
     pub fn data(&self) -> PathBuf {
         self.parts.place.path().join("data.img")
+    }
+
+    /// Its system's disk, on its board.
+    pub fn system(&self) -> PathBuf {
+        self.parts.place.path().join("board/system.img")
     }
 
     /// Puts another store of apps into it.

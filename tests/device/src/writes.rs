@@ -1,4 +1,4 @@
-//! What a device wrote to its system's disk: QEMU's record of it, in the form of the kernel's dm-log-writes, and disks as a
+//! What a device wrote to one of its disks: QEMU's record of it, in the form of the kernel's dm-log-writes, and disks as a
 //! power cut may have left them.
 //!
 //! A disk keeps what was flushed, and of what was not any sectors, or none. A killed QEMU shows nothing of this: what it was
@@ -7,13 +7,24 @@
 use crate::device::Device;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 const SECTOR: usize = 512;
 /// `drivers/md/dm-log-writes.c`: what a log begins with, and what an entry is.
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const DISCARD: u64 = 4;
+
+/// The disk that is recorded, by its place among those of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// The system's.
+    System = 0,
+    /// That with the data.
+    Data = 2,
+}
 
 /// Something that was done to the disk.
 #[derive(Clone, Debug)]
@@ -25,7 +36,7 @@ pub enum Event {
 }
 
 impl Device {
-    /// What was done to its system's disk since its machine was started, as far as it was flushed.
+    /// What was done to the disk that is recorded since its machine was started, as far as it was flushed.
     ///
     /// # Errors
     /// It was not recorded; the record is damaged.
@@ -80,8 +91,31 @@ pub fn after(before: &[u8], events: &[Event]) -> Vec<u8> {
     disk
 }
 
+/// Makes `disk` the content of the file at `path`, without what is nought, which most of it is.
+///
+/// # Errors
+/// It can not be written.
+pub fn lay_out(disk: &[u8], path: &Path) -> Result<()> {
+    const PART: usize = 4096;
+    let file = File::create(path)?;
+    file.set_len(disk.len() as u64)?;
+    for (index, part) in disk.chunks(PART).enumerate() {
+        if *part != [0; PART][..part.len()] {
+            file.write_all_at(part, (index * PART) as u64)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many disks [`cuts`] shows.
+pub fn count(events: &[Event], rounds: usize, matters: impl Fn(usize) -> bool) -> usize {
+    let mut count = 0;
+    cuts(&[], events, rounds, matters, |_| count += 1);
+    count
+}
+
 /// Shows disks as a cut may have left them to `look`: `rounds` for each flush and each write that `matters` by its place, with
-/// some of what was not flushed by then: all but the last, the last alone, any half.
+/// some of what was not flushed by then: any half, all but the last, the last alone, all but about four.
 pub fn cuts(
     before: &[u8],
     events: &[Event],
@@ -93,17 +127,19 @@ pub fn cuts(
     let mut waiting: Vec<(usize, &[u8])> = Vec::new();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut show = |flushed: &mut Vec<u8>, waiting: &[(usize, &[u8])]| {
-        for round in 0..rounds.max(1) {
+        // Without anything that waits they are all the same.
+        for round in 0..if waiting.is_empty() { 1 } else { rounds.max(1) } {
             let mut undo = BTreeMap::new();
             for (index, (at, sector)) in waiting.iter().enumerate() {
                 random ^= random << 13;
                 random ^= random >> 7;
                 random ^= random << 17;
                 let left = waiting.len() - index;
-                let is_there = match round % 3 {
+                let is_there = match round % 4 {
                     0 => random & 1 == 1,
-                    1 => left > 1 + round / 3,
-                    _ => left <= 1 + round / 3,
+                    1 => left > 1 + round / 4,
+                    2 => left <= 1 + round / 4,
+                    _ => !random.is_multiple_of((waiting.len() as u64 / 4).max(2)),
                 };
                 let Some(place) = flushed.get_mut(*at..*at + sector.len()).filter(|_| is_there) else {
                     continue;

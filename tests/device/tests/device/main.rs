@@ -3,6 +3,7 @@
 //! | module | what is done to the device |
 //! |---|---|
 //! | `power` | it is switched off and on |
+//! | `powercuts` | its power goes while it is updated; `make powercuts` does it at length |
 //! | `chain` | it is started by its firmware, and somebody has altered what that finds |
 //! | `demo` | nothing: it runs what is shipped |
 //! | `attestd` | its identity daemon is looked at, at a site with a Security Service |
@@ -65,6 +66,7 @@ mod packages;
 mod peers;
 mod permits;
 mod power;
+mod powercuts;
 mod programs;
 mod renewed;
 mod returns;
