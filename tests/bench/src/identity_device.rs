@@ -16,10 +16,33 @@ const USES: &str = "[uses]\n\"os.gabion.Certificate\" = [\"GetChain\", \"Attest\
 /// Measures and reports.
 pub(crate) fn run() -> Result<()> {
     println!("identity: attestd on a device that has its certificates, with an app that calls it");
+    let site = site()?;
+    let security = Security::start(&site, &[])?;
+    groups(&security)?;
+    let app =
+        App::peer("org.bench.prover", &["every", "os.gabion.Certificate", "Attest", NONCE]).tables(USES);
+    let bench = Bench::new("bench-identity").board().memory_mib(160).beside(&site);
+    let mut device = bench.service(&security.settings()?).app(app).boot()?;
+    let reference = device.system()?.reference;
+    security.done(&["release", "publish", "acme", "v1", reference.to_str().context("a path")?])?;
+    claim(&security, &device)?;
+    device.wait_for("event attest: attested ");
+    device.wait_for("[org.bench.prover] peer: Ok(\"{\\\"parameters\\\":{\\\"evidence\\\":0");
+    bar("identity_attestd_pss_kib", pss(&mut device)?, 4096.0);
+    device.power_button();
+    Ok(())
+}
+
+/// A link with names and the time.
+pub(crate) fn site() -> Result<Site> {
     let site = Site::new()?;
     site.serve(servers::dnsmasq(&site)?);
     site.serve(servers::chronyd(&site)?);
-    let security = Security::start(&site, &[])?;
+    Ok(site)
+}
+
+/// A catalog, a product of it, a group of that.
+pub(crate) fn groups(security: &Security) -> Result<()> {
     for act in [
         &["catalog", "add", "acme"][..],
         &["product", "add", "acme", "meter"],
@@ -27,20 +50,15 @@ pub(crate) fn run() -> Result<()> {
     ] {
         security.done(act)?;
     }
-    let app =
-        App::peer("org.bench.prover", &["every", "os.gabion.Certificate", "Attest", NONCE]).tables(USES);
-    let bench = Bench::new("bench-identity").board().memory_mib(160).beside(&site);
-    let mut device = bench.service(&security.settings()?).app(app).boot()?;
-    let reference = device.system()?.reference;
-    security.done(&["release", "publish", "acme", "v1", reference.to_str().context("a path")?])?;
+    Ok(())
+}
+
+/// Claims a device by what its console says.
+pub(crate) fn claim(security: &Security, device: &Device) -> Result<()> {
     let line = device.wait_for("event attest: to claim it: gabion device claim CATALOG ");
     let (_, words) = line.split_once(" CATALOG ").context("how to claim it")?;
     let [id, code, ..] = words.split(' ').collect::<Vec<_>>()[..] else { anyhow::bail!("{line}") };
     security.done(&["device", "claim", "acme", id, code, "--product", "meter", "--group", "field"])?;
-    device.wait_for("event attest: attested ");
-    device.wait_for("[org.bench.prover] peer: Ok(\"{\\\"parameters\\\":{\\\"evidence\\\":0");
-    bar("identity_attestd_pss_kib", pss(&mut device)?, 4096.0);
-    device.power_button();
     Ok(())
 }
 

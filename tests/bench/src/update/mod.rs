@@ -4,10 +4,11 @@
 //! Bytes are everything a device downloads, the index included. What others download for the same pair is counted from their
 //! own tools' output (`others`). Applying is measured in a process of its own, streaming the body from a file; in turn with it
 //! `dd` writes the same image to the same place and syncs it. None of that needs root or a boot; how long an app is
-//! down when it is updated does (`downtime`). Last, the Security Service with a fleet that waits for updates and fetches one
+//! down when it is updated does (`downtime`), and what `updated` itself has of memory on a device (`daemon`). Last, the Security Service with a fleet that waits for updates and fetches one
 //! (`load`).
 
 mod apply;
+mod daemon;
 mod downtime;
 mod load;
 mod others;
@@ -54,6 +55,7 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
     }
     applying(&pair, &index, &body, rounds)?;
     downtime::run(rounds)?;
+    daemon::run()?;
     load::run()
 }
 
