@@ -61,6 +61,7 @@ pub mod signed;
 pub mod storage;
 pub mod store;
 mod summed;
+pub mod superblock;
 pub mod syscalls;
 pub mod sysdisk;
 pub mod system;
