@@ -7,6 +7,7 @@ use device_test::writes::lay_out;
 use sandboxd::packages::ledger::Package;
 use sandboxd::packages::place;
 use sandboxd::registry::Registry;
+use sandboxd::superblock;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,6 +45,9 @@ impl Packages {
 
     fn installed(&self, disk: &[u8]) -> Result<String, String> {
         lay_out(disk, &self.disk()).map_err(|e| e.to_string())?;
+        // As a device does before it mounts.
+        let file = fs::File::options().read(true).write(true).open(self.disk());
+        file.and_then(|file| superblock::mend(&file)).map_err(|e| e.to_string())?;
         self.repair()?;
         let data = self.place.path().join("data");
         let _ = fs::remove_dir_all(&data);

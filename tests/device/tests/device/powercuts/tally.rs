@@ -84,8 +84,14 @@ impl Tally {
                 *self.left.entry(version.clone()).or_default() += 1;
                 return Some(version);
             }
-            Err(Fault::Brick(why)) => self.bricks.push(why),
-            Err(Fault::Mixed(why)) => self.mixed.push(why),
+            Err(Fault::Brick(why)) => {
+                println!("brick: {why}");
+                self.bricks.push(why);
+            }
+            Err(Fault::Mixed(why)) => {
+                println!("mixed: {why}");
+                self.mixed.push(why);
+            }
         }
         None
     }
