@@ -52,6 +52,8 @@ const TABLE: &[(&str, Methods)] = &[
             ("List", System),
             ("Leave", System),
             ("Stats", System),
+            ("Debug", System),
+            ("DebugInput", System),
         ],
     ),
     ("os.gabion.Device", &[("GetInfo", Apps)]),

@@ -79,6 +79,16 @@ pub enum FsPath {
     AppRoot,
     /// One device file.
     Device(String),
+    /// What a debugger's server is in, at [`DEBUGGER`]; in a box that is debugged, and no other.
+    Debugger,
+}
+
+/// Where a box that is debugged has its debugger's server: on a mount of its own.
+pub const DEBUGGER: &str = "/run/debugger";
+
+/// The rule for [`FsPath::Debugger`].
+pub(crate) fn debugger() -> FsRule {
+    FsRule { path: FsPath::Debugger, access: PROGRAM }
 }
 
 pub(crate) fn ruleset(facts: &Facts) -> Landlock {

@@ -46,7 +46,7 @@ pub use diff::{Difference, Direction, diff};
 pub use explain::{Act, Verdict, explain};
 pub use facts::{Profile, Restart, SystemFilter, SystemGrant};
 pub use kept::{KEPT_MAX, POLICY, keep, kept_plan};
-pub use landlock::{FsPath, FsRule, Landlock};
+pub use landlock::{DEBUGGER, FsPath, FsRule, Landlock};
 pub use manifest::{Manifest, SystemManifest, check, check_system};
 pub use name::{AppId, Argument, EnvName, InterfaceName, MethodName, Version};
 pub use net::{Host, HostPort, Listen, Port, Proto, is_private};

@@ -65,6 +65,32 @@ impl Plan {
     }
 }
 
+/// Memory of a debugger's server, besides the app's, bytes: gdbserver has 5 MiB, and its files are charged to the box.
+const DEBUGGER_MEMORY: u64 = 32 << 20;
+/// Its processes: itself, and those by which it finds out what the kernel lets it do.
+const DEBUGGER_TASKS: u32 = 4;
+
+/// How long it has to end, milliseconds: it is process 1 of its box, and hears no signal that it has no handler for.
+const DEBUGGER_STOP_MS: u32 = 100;
+
+impl Plan {
+    /// The same box with the app as the child of a debugger's server, which `command` starts and which the app's own command
+    /// follows. It may trace what is in its box, and no other box is any different. Silence is no fault of an app that stands,
+    /// and its end is the end of debugging.
+    pub fn debugged(&self, command: Vec<String>) -> Self {
+        let mut plan = self.clone();
+        plan.argv = command.into_iter().chain(plan.argv).collect();
+        plan.limits.memory_bytes = plan.limits.memory_bytes.saturating_add(DEBUGGER_MEMORY);
+        plan.limits.tasks = plan.limits.tasks.saturating_add(DEBUGGER_TASKS);
+        plan.seccomp = seccomp::debugged(&self.facts);
+        plan.landlock.fs.push(landlock::debugger());
+        plan.lifecycle.restart = Restart::Never;
+        plan.lifecycle.watchdog_ms = None;
+        plan.lifecycle.stop_timeout_ms = plan.lifecycle.stop_timeout_ms.min(DEBUGGER_STOP_MS);
+        plan
+    }
+}
+
 /// Hard limits of a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

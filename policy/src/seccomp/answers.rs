@@ -5,7 +5,10 @@
 //! not to exist. *Refused* with EPERM, all the rest: programs probe for optional calls and must survive the answer.
 
 use super::arguments;
-use super::rule::{Rules, calls};
+use super::rule::{Call, Rules, calls};
+
+/// What a debugger's server does and no other program may.
+pub(crate) const TRACES: &[Call] = calls![SYS_ptrace];
 
 /// Calls that end the process: no ordinary program makes them by accident.
 pub(crate) fn killed() -> Rules {
@@ -41,7 +44,7 @@ pub(crate) fn absent() -> Rules {
 ///
 /// This answer (`SECCOMP_RET_TRACE`) is ENOSYS as long as nobody traces the process, and an action of its own, so that the
 /// kernel's record of refused calls can leave it out. A tracer could let the call through. In a box nobody can be one
-/// (`ptrace` kills); one from outside is root of the device, and what `clone3` has beyond `clone` needs capabilities that a
+/// (`ptrace` kills) but a debugger's server, which a developer has put there; one from outside is root of the device, and what `clone3` has beyond `clone` needs capabilities that a
 /// box does not have (the kernel is built without user namespaces).
 pub(crate) fn untraced() -> Rules {
     let mut rules = Rules::default();

@@ -33,7 +33,7 @@ mod tests;
 
 pub(crate) use compile::ARCH;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Profile};
 use rule::{Rules, When};
 use std::sync::OnceLock;
 
@@ -55,6 +55,18 @@ pub(crate) enum Answer {
 /// Programs in order of installation.
 pub(crate) fn programs(facts: &Facts) -> Vec<Vec<u8>> {
     vec![compile::program(&tables(facts))]
+}
+
+/// The same for an app under a debugger's server, which is a program as Debian ships them, and traces.
+pub(crate) fn debugged(facts: &Facts) -> Vec<Vec<u8>> {
+    let mut facts = facts.clone();
+    facts.profile = facts.profile.max(Profile::Default);
+    let [killed, absent, untraced, (mut allowed, allow)] = tables(&facts);
+    let mut traces = Rules::default();
+    traces.always(answers::TRACES);
+    let killed = (killed.0.without(&traces), killed.1);
+    allowed.always(answers::TRACES);
+    vec![compile::program(&[killed, absent, untraced, (allowed, allow)])]
 }
 
 /// Every table with its action, in the order in which they decide.

@@ -203,6 +203,26 @@ fn program_size_is_bounded() {
     }
 }
 
+/// What an app under a debugger's server may besides: to trace, and what its server is made of. Nothing that it may is lost.
+#[test]
+fn debugged_app_may_trace_and_nothing_else_that_no_manifest_gets() {
+    for facts in combinations() {
+        let (debugged, own) = (super::debugged(&facts), programs(&facts));
+        let answer = |program: &[Vec<u8>], number: u32| {
+            machine::run(&program[0], &Data::new(ARCH, number, [0; 6])).unwrap()
+        };
+        let wide = programs(&Facts { profile: facts.profile.max(Profile::Default), ..facts.clone() });
+        for number in numbers() {
+            let wanted = match i64::from(number) {
+                libc::SYS_ptrace => ALLOW,
+                _ => answer(&wide, number),
+            };
+            assert_eq!(answer(&debugged, number), wanted, "{number} for {facts:?}");
+            assert!(answer(&own, number) != ALLOW || wanted == ALLOW, "{number} for {facts:?}");
+        }
+    }
+}
+
 /// No manifest of an app gets these, whatever it asks for (attacks A4, A7, A9, C8, C9, C10).
 #[test]
 fn tables_dangerous_calls_are_never_allowed() {
