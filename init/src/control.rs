@@ -133,6 +133,7 @@ mod tests {
             capabilities: 0,
             host_pids: false,
             allow_wx: false,
+            traced: false,
             tmp_bytes: 0,
             open_files: 64,
             restart: Restart::Never,

@@ -57,6 +57,8 @@ pub struct BoxSpec {
     pub host_pids: bool,
     /// Lift W^X (`jit = true` in the manifest).
     pub allow_wx: bool,
+    /// Its `/proc` can be written, for a debugger's server, which writes to `/proc/PID/mem` of what it traces.
+    pub traced: bool,
     /// Size of `/tmp` in bytes; 0 mounts it with the smallest size.
     pub tmp_bytes: u64,
     /// `RLIMIT_NOFILE`.
@@ -264,12 +266,18 @@ impl Next {
 }
 
 impl BoxSpec {
+    /// Bits of the byte that says what of a box is wider than of others.
+    pub(crate) const ALLOW_WX: u8 = 1;
+    pub(crate) const TRACED: u8 = 2;
+
     fn decode(r: &mut Reader<'_>) -> Option<BoxSpec> {
+        let (id, capabilities, host_pids, wider) = (r.u32()?, r.u64()?, r.u8()? != 0, r.u8()?);
         let spec = BoxSpec {
-            id: r.u32()?,
-            capabilities: r.u64()?,
-            host_pids: r.u8()? != 0,
-            allow_wx: r.u8()? != 0,
+            id,
+            capabilities,
+            host_pids,
+            allow_wx: wider & Self::ALLOW_WX != 0,
+            traced: wider & Self::TRACED != 0,
             tmp_bytes: r.u64()?,
             open_files: r.u32()?,
             restart: match r.u8()? {

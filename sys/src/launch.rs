@@ -220,7 +220,8 @@ unsafe fn enter(p: &Prepared, fds: &[RawFd; BOX_FDS], report: RawFd) -> (Step, c
     );
     let closed = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     step!(Tmp, mount(c"tmpfs", c"/tmp", closed, p.tmp_options.as_ptr()));
-    step!(Proc, mount(c"proc", c"/proc", closed | libc::MS_RDONLY, c"subset=pid,hidepid=invisible".as_ptr()));
+    let proc = if p.spec.traced { closed } else { closed | libc::MS_RDONLY };
+    step!(Proc, mount(c"proc", c"/proc", proc, c"subset=pid,hidepid=invisible".as_ptr()));
     step!(Limits, limits(p.spec.open_files), process::default_signals(p.ignored), libc::setsid());
     step!(Hostname, libc::sethostname(p.spec.hostname.as_ptr().cast(), p.spec.hostname.len()));
     step!(Directory, libc::chdir(p.directory.as_ptr()));

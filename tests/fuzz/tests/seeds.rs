@@ -260,6 +260,7 @@ fn request() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         capabilities: 0,
         host_pids: false,
         allow_wx: false,
+        traced: false,
         tmp_bytes: 4096,
         open_files: 64,
         restart: Restart::Always,
