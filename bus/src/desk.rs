@@ -88,8 +88,22 @@ pub enum Ask {
     Remove(String),
     /// All of that.
     Leave,
+    /// An app is to be started again under a debugger's server; answered when it is launched, with the socket that is the
+    /// server's standard input and output. When its other end is closed the app is started again as it was.
+    Debug(Debug),
     /// What developers installed, of apps whose id comes after this one, sorted; [`DEVELOPED_AT_ONCE`] at most.
     Developed(String),
+}
+
+/// What is to be debugged, and by what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Debug {
+    /// The app.
+    pub app: String,
+    /// The developer's package that the server is in.
+    pub server: String,
+    /// How the server is started; the app's own command follows.
+    pub command: Vec<String>,
 }
 
 /// What is followed.
@@ -123,6 +137,8 @@ pub enum Answer {
     Done,
     /// There is no app of this id.
     NoApp,
+    /// To `Debug`: the server's package is not there.
+    NoServer,
     /// It is the system's own and stays.
     SystemApp,
     /// It is being started or stopped already.

@@ -35,6 +35,11 @@ pub struct Bootable {
 /// Both stand behind filters that refuse the calls.
 pub const SETTINGS: &str = "sysctl.kernel.yama.ptrace_scope=3 sysctl.vm.memfd_noexec=2";
 
+/// The same of a developer's device, where a process may trace what it has started itself, and write to its memory as a debugger
+/// does. Whoever is let do so by its filter is a debugger's server (`gabion debug`); every other box's kills the call.
+pub const DEVELOPER_SETTINGS: &str =
+    "sysctl.kernel.yama.ptrace_scope=1 proc_mem.force_override=ptrace sysctl.vm.memfd_noexec=2";
+
 impl Bootable {
     /// The kernel command line, without what a test may add.
     ///
@@ -50,12 +55,12 @@ impl Bootable {
     /// The command line with the device-mapper line `root`, wherever that finds its parts.
     pub fn words(&self, root: &str) -> String {
         let apps = self.apps.dm_create("apps", 1, "/dev/vdb");
-        let developer = match self.audience {
-            Audience::Production => "",
-            Audience::Developers => " GABION_DEVELOPER=1",
+        let (settings, developer) = match self.audience {
+            Audience::Production => (SETTINGS, ""),
+            Audience::Developers => (DEVELOPER_SETTINGS, " GABION_DEVELOPER=1"),
         };
         format!(
-            "console=ttyS0 loglevel=4 panic=-1 no_timer_check lockdown=confidentiality {SETTINGS} dm-mod.create=\"{root};{apps}\" \
+            "console=ttyS0 loglevel=4 panic=-1 no_timer_check lockdown=confidentiality {settings} dm-mod.create=\"{root};{apps}\" \
              root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc{developer}"
         )
     }

@@ -9,6 +9,7 @@
 //! /dev    tmpfs             ro nosuid noexec   null zero full random urandom, granted devices, links
 //! /data   private storage   nosuid nodev noexec        (absent without storage)
 //! /run    notify socket     ro nosuid nodev noexec
+//! /run/debugger             ro nosuid nodev    a debugger's server, in a box that is debugged alone
 //! /tmp /proc                empty here; made afresh by each launch
 //! ```
 //!
@@ -43,6 +44,8 @@ pub struct BoxRoot<'a> {
     pub storage: Option<&'a Path>,
     /// The directory with its notify socket, to appear as `/run`.
     pub run: &'a Path,
+    /// The root of a debugger's server, to appear as `/run/debugger`, whose directory is there.
+    pub debugger: Option<&'a Path>,
     /// Devices granted beyond the five everybody has.
     pub devices: &'a [Device],
     #[cfg(feature = "weak")]
@@ -77,6 +80,8 @@ fn in_new_namespace<T>(
     let storage = parts.storage.map(|dir| locked(dir, DATA)).transpose();
     let storage = storage.map_err(|e| BoxError::step(Step::Storage, e))?;
     let run = locked(parts.run, RUN).map_err(|e| BoxError::step(Step::Run, e))?;
+    let debugger = parts.debugger.map(|dir| locked(dir, ROOT)).transpose();
+    let debugger = debugger.map_err(|e| BoxError::step(Step::Run, e))?;
     let dev = device_tree(parts.devices).map_err(|e| BoxError::step(Step::Devices, e))?;
 
     let at = directory(AT_FDCWD, parts.root).map_err(|e| BoxError::Root(parts.root.into(), e))?;
@@ -86,6 +91,9 @@ fn in_new_namespace<T>(
     check_mount_points(root.as_fd())?;
     attach(dev.as_fd(), root.as_fd(), c"dev", Step::Devices)?;
     attach(run.as_fd(), root.as_fd(), c"run", Step::Run)?;
+    if let Some(debugger) = debugger {
+        attach(debugger.as_fd(), root.as_fd(), c"run/debugger", Step::Run)?;
+    }
     #[cfg(feature = "weak")]
     if parts.missing.has("mounts") {
         let all = [&root, &dev, &run].into_iter().chain(&storage);

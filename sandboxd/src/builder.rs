@@ -6,12 +6,14 @@
 //!
 //! Nothing of the plan is kept: the seccomp program lives in its memfd, the ruleset in its descriptor.
 
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
-use policy::{Network, Plan};
+use policy::{DEBUGGER, Network, Plan};
 use sys::bundle::{BoxSpec, Request, Restart};
 
 use crate::boxroot::{self, BoxRoot};
@@ -44,6 +46,8 @@ pub struct Place<'a> {
     pub cgroup: &'a Group,
     /// Whether limits are enforced; [`Limits::Enforced`] outside of tests.
     pub limits: Limits,
+    /// It is debugged.
+    pub debug: Option<Debug<'a>>,
     /// Granted devices, already found and taken.
     pub devices: &'a [Device],
     /// Network namespaces.
@@ -51,6 +55,15 @@ pub struct Place<'a> {
     #[cfg(feature = "weak")]
     /// Layers it lacks.
     pub missing: sys::weak::Missing,
+}
+
+/// What a box that is debugged has besides.
+#[derive(Debug, Clone, Copy)]
+pub struct Debug<'a> {
+    /// The root directory of the debugger's server.
+    pub server: &'a Path,
+    /// The server's standard input and output.
+    pub line: BorrowedFd<'a>,
 }
 
 /// A box ready to be sent to `init`.
@@ -78,10 +91,14 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
     let notify = notify_socket::make(place.run, place.uid).map_err(|e| BoxError::step(Step::Run, e))?;
     resolver::make(place.run, place.uid, plan).map_err(|e| BoxError::step(Step::Run, e))?;
     let endpoints = endpoint::make(place.run, place.uid, plan).map_err(|e| BoxError::step(Step::Run, e))?;
+    if place.debug.is_some() {
+        debugger_place(place.run).map_err(|e| BoxError::step(Step::Run, e))?;
+    }
     let parts = BoxRoot {
         root: place.root,
         storage: place.storage,
         run: place.run,
+        debugger: place.debug.map(|debug| debug.server),
         devices: place.devices,
         #[cfg(feature = "weak")]
         missing: place.missing,
@@ -94,13 +111,24 @@ pub fn build_box(plan: &Plan, place: &Place<'_>, stdin: Option<OwnedFd>) -> Resu
     let seccomp = sys::memfd::sealed(c"seccomp", &plan.seccomp_blob());
     let seccomp = seccomp.map_err(|e| BoxError::step(Step::Seccomp, e))?;
     let cgroup = place.cgroup.make(&bounds(plan), place.limits)?;
-    let stdin = stdin.unwrap_or(null);
-    let (log_out, out) = log_pipe()?;
+    let (log_out, mut out) = log_pipe()?;
+    let mut stdin = stdin.unwrap_or(null);
+    if let Some(debug) = place.debug {
+        // What the app writes goes where the server's own words do: to its error output, which is logged.
+        let line = || debug.line.try_clone_to_owned().map_err(|e| BoxError::step(Step::Stdio, e));
+        (stdin, out) = (line()?, line()?);
+    }
     let (log_err, err) = log_pipe()?;
     let mut kept = vec![log_out, log_err, notify];
     kept.extend(endpoints);
     let fds = vec![cgroup, network, mounts, ruleset, seccomp, stdin, out, err];
     Ok(Built { spec: spec(plan, place), fds, kept })
+}
+
+/// The directory that the server's root is mounted on.
+fn debugger_place(run: &Path) -> io::Result<()> {
+    let name = DEBUGGER.rsplit('/').next().unwrap_or_default();
+    DirBuilder::new().recursive(true).mode(0o755).create(run.join(name))
 }
 
 fn choose_network(network: &Network, all: Networks<'_>) -> Result<OwnedFd, BoxError> {
@@ -146,6 +174,7 @@ fn spec(plan: &Plan, place: &Place<'_>) -> BoxSpec {
         capabilities: system.map_or(0, |s| s.capabilities),
         host_pids: system.is_some_and(|s| s.host_pids),
         allow_wx: plan.jit,
+        traced: place.debug.is_some(),
         tmp_bytes: plan.limits.tmp_bytes,
         open_files: plan.limits.open_files,
         restart: match plan.lifecycle.restart {

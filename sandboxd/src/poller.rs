@@ -31,6 +31,8 @@ pub enum Ready {
     Updated,
     /// Something on the system's disk is done.
     Disk,
+    /// Nobody debugs any more.
+    Debugger,
     /// Output of the box with this uid.
     Out(u32),
     /// Its error output.
@@ -57,6 +59,12 @@ impl Poller {
     /// Watches a descriptor for room to write.
     pub fn watch_room(&self, fd: impl AsFd, ready: Ready) -> io::Result<()> {
         Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLOUT, token(ready)))?)
+    }
+
+    /// Watches a descriptor for its other end's being closed, and for nothing else.
+    pub fn watch_end(&self, fd: impl AsFd, ready: Ready) -> io::Result<()> {
+        // EPOLLHUP is told of whether it is asked for or not.
+        Ok(self.0.add(fd, EpollEvent::new(EpollFlags::empty(), token(ready)))?)
     }
 
     /// Stops or goes on looking at a descriptor.
@@ -98,6 +106,7 @@ fn token(ready: Ready) -> u64 {
         Ready::Attestd => (11, 0),
         Ready::Updated => (12, 0),
         Ready::Disk => (13, 0),
+        Ready::Debugger => (14, 0),
         Ready::Out(uid) => (4, uid),
         Ready::Err(uid) => (5, uid),
         Ready::Notify(uid) => (6, uid),
@@ -119,6 +128,7 @@ fn meaning(token: u64) -> Option<Ready> {
         11 => Ready::Attestd,
         12 => Ready::Updated,
         13 => Ready::Disk,
+        14 => Ready::Debugger,
         4 => Ready::Out(uid),
         5 => Ready::Err(uid),
         6 => Ready::Notify(uid),
@@ -143,6 +153,7 @@ mod tests {
             Ready::Attestd,
             Ready::Updated,
             Ready::Disk,
+            Ready::Debugger,
             Ready::Console,
             Ready::Out(1),
             Ready::Err(u32::MAX),

@@ -15,7 +15,7 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, Scope,
 };
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use policy::{FsPath, Landlock};
+use policy::{DEBUGGER, FsPath, Landlock};
 
 use crate::problem::{BoxError, Step};
 
@@ -32,6 +32,7 @@ pub fn ruleset(root: BorrowedFd<'_>, plan: &Landlock) -> Result<OwnedFd, BoxErro
         created = match &rule.path {
             FsPath::BoxRoot => allow(created, root, Path::new("."), access)?,
             FsPath::Device(path) => allow(created, root, relative(path), access)?,
+            FsPath::Debugger => allow(created, root, relative(DEBUGGER), access)?,
             FsPath::AppRoot => {
                 let mut ruleset = created;
                 for name in top_of(root)? {

@@ -72,6 +72,7 @@ impl Bench {
             run: &run,
             cgroup: &Group::new(&self.cgroup.join("apps"), "test"),
             limits: Limits::NotEnforced,
+            debug: None,
             devices: &[],
             networks: Networks { empty: empty.as_fd(), device: firewall.then(|| local.as_fd()) },
         };

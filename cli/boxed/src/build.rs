@@ -82,6 +82,7 @@ impl Boxed {
             run: &dir.path().join("run"),
             cgroup: &Group::new(&cgroups, &name),
             limits: Limits::NotEnforced,
+            debug: None,
             devices: &devices,
             networks: Networks { empty: empty.as_fd(), device: Some(other.as_fd()) },
         };

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use bus::desk::{Answer, Ask, News, Told};
 use bus::server::{CallId, Server};
 
+use crate::debug::Debugged;
 use crate::developer;
 use crate::follow::Followers;
 use crate::link::Link;
@@ -16,11 +17,12 @@ pub(crate) struct Appsd {
     pub(crate) link: Link,
     waiting: BTreeMap<u32, (Ask, Waiting)>,
     pub(crate) followers: Followers,
+    pub(crate) debugged: Option<Debugged>,
 }
 
 impl Appsd {
     pub(crate) fn new() -> Self {
-        Self { link: Link::new(), waiting: BTreeMap::new(), followers: Followers::default() }
+        Self { link: Link::new(), waiting: BTreeMap::new(), followers: Followers::default(), debugged: None }
     }
 
     /// Asks the desk on behalf of a call.
@@ -49,6 +51,7 @@ impl Appsd {
 
     /// A caller went away: nobody waits for the answer, or follows.
     pub(crate) fn gone(&mut self, call: CallId) {
+        self.debug_gone(call);
         self.waiting.retain(|_, (_, waiting)| waiting.call() != Some(call));
         self.followers.gone(call);
         self.follow();
@@ -114,6 +117,7 @@ impl Appsd {
             Waiting::Install(pending) => Self::installed(server, pending, answer),
             Waiting::Remove(pending, app) => Self::removed(server, pending, app, answer),
             Waiting::Leave(pending) => Self::left(server, pending, answer),
+            Waiting::Debug(pending, app, by) => self.debug_begins(server, pending, (app, by), answer, file),
             Waiting::Developed(pending, known) => self.developed_page(server, pending, known, answer),
             Waiting::Usage(pending, known) => self.usage_page(server, pending, known, answer),
             Waiting::UsageOf(pending, app) => Self::usage_of(server, pending, app, answer),

@@ -40,6 +40,14 @@ impl Handler for Appsd {
         answer
     }
 
+    fn debug(&mut self, call: Call<'_, Debug>, parameters: DebugParameters<'_>) -> Answer {
+        self.debug_asked(call, parameters)
+    }
+
+    fn debug_input(&mut self, call: Call<'_, DebugInput>, parameters: DebugInputParameters<'_>) -> Answer {
+        self.debug_written(call, &parameters)
+    }
+
     fn list(&mut self, call: Call<'_, List>) -> Answer {
         let (pending, answer) = call.later();
         self.ask(Ask::Developed(String::new()), Waiting::Developed(pending, Vec::new()));
@@ -182,12 +190,12 @@ fn usage(app: &desk::Usage) -> Usage<'_> {
     }
 }
 
-/// What a part of a package was asked with can not be asked again of the next sandboxd, which knows nothing of what was begun.
+/// What a part of a package was asked with, or which box was to be debugged, can not be asked again of the next sandboxd, which knows nothing of what was begun.
 pub(crate) fn is_asked_again(ask: &Ask) -> bool {
-    !matches!(ask, Ask::Put(..) | Ask::Install(_))
+    !matches!(ask, Ask::Put(..) | Ask::Install(_) | Ask::Debug(_))
 }
 
 /// The same, to a caller.
 pub(crate) fn lost() -> Told {
-    Told::Refused("the app manager was started again meanwhile; send the package again".to_owned())
+    Told::Refused("the app manager was started again meanwhile; do it again from the start".to_owned())
 }

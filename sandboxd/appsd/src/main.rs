@@ -10,6 +10,7 @@ mod appsd;
 mod audit;
 mod bus_interface;
 mod crashes;
+mod debug;
 mod developer;
 mod device;
 mod follow;
@@ -26,6 +27,8 @@ use crate::appsd::Appsd;
 
 /// The number of the desk's descriptor in the loop.
 const DESK: u32 = 0;
+/// That of a debugger's server.
+pub(crate) const DEBUGGED: u32 = 1;
 /// How soon a question that did not fit into the desk's socket is tried again, milliseconds.
 const RETRY_MS: u64 = 20;
 
@@ -48,6 +51,7 @@ fn main() -> std::io::Result<()> {
         appsd.link.flush();
         for event in events.drain(..) {
             match event {
+                Event::Ready(DEBUGGED) => appsd.debug_output(&mut server),
                 Event::Ready(_) => appsd.desk(&mut server),
                 Event::Ended(call) => appsd.gone(call),
                 Event::BadHandover(interface, why) => eprintln!("{interface}: {why}"),

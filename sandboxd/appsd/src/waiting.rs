@@ -53,6 +53,8 @@ pub(crate) enum Waiting {
     Remove(Pending<developer::Remove>, String),
     /// All of them are.
     Leave(Pending<developer::Leave>),
+    /// An app is being started under a debugger's server.
+    Debug(Pending<developer::Debug>, String, String),
     /// Developers' apps, page by page.
     Developed(Pending<developer::List>, Vec<desk::Developed>),
     /// What apps use, page by page.
@@ -111,6 +113,7 @@ impl Waiting {
             Self::Install(p) => p.id(),
             Self::Remove(p, _) => p.id(),
             Self::Leave(p) => p.id(),
+            Self::Debug(p, ..) => p.id(),
             Self::Developed(p, _) => p.id(),
             Self::Usage(p, _) => p.id(),
             Self::UsageOf(p, _) => p.id(),

@@ -125,6 +125,10 @@ impl Daemon {
                 Some(answer) => answer,
                 None => return Ok(()),
             },
+            Ask::Debug(debug) => match self.debug_begin(number, debug)? {
+                Some(answer) => answer,
+                None => return Ok(()),
+            },
             Ask::Remove(id) => match self.developer_remove(number, &id)? {
                 Some(answer) => answer,
                 None => return Ok(()),
@@ -136,6 +140,11 @@ impl Daemon {
         };
         self.desk.send(Told::Answer(number, answer), None);
         Ok(())
+    }
+
+    /// The same with a file.
+    pub(super) fn desk_answer_with(&mut self, number: u32, answer: Answer, file: OwnedFd) {
+        self.desk.send(Told::Answer(number, answer), Some(file));
     }
 
     /// Answers what was asked under this number.
@@ -197,7 +206,9 @@ impl Daemon {
         let busy = self.desk.waiting.iter().any(|w| w.uid == uid)
             || self.desk.waiting.len() >= WAITING_MAX
             || self.wiping.is_under_way(uid)
-            || self.packages_hold(uid);
+            || self.packages_hold(uid)
+            // It is started again by itself.
+            || (self.debug.is_of(uid) && goal != Goal::Down);
         let at_once = match (app.state, goal) {
             _ if busy => Some(Answer::Busy),
             _ if app.system && goal != Goal::Up => Some(Answer::SystemApp),
@@ -277,6 +288,7 @@ impl Daemon {
 
     /// The app runs.
     pub(super) fn desk_started(&mut self, uid: u32) {
+        self.debug_started(uid);
         if self.desk.waiting.iter().any(|w| w.uid == uid && w.goal == Goal::Up) {
             self.desk_settle(uid, &Answer::Done);
         }
@@ -302,6 +314,7 @@ impl Daemon {
 
     /// The app could not be launched.
     pub(super) fn desk_refused(&mut self, uid: u32, why: &str) {
+        self.debug_refused(uid, why);
         self.desk_settle(uid, &Answer::Refused(why.to_owned()));
         // It was on its way up when it was to be wiped; nothing of it runs.
         self.wiping.may_begin(uid);

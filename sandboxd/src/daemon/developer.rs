@@ -398,6 +398,7 @@ impl Daemon {
         }
         let mut wait = BTreeSet::new();
         for id in ids {
+            self.debug_without(id)?;
             say(format_args!("event leaving id={id}"));
             match self.uid_of(id) {
                 Some(uid) => {

@@ -52,6 +52,7 @@ impl Daemon {
             self.report_end(uid, &reason, asked);
         }
         self.packages_ended(uid, next)?;
+        self.debug_ended(uid)?;
         let Some(app) = self.apps.get(&uid) else { return Ok(()) };
         let worker = app.id == system::WORKER;
         self.init.ask(&Request::Heard(uid, 1))?;

@@ -8,6 +8,7 @@ use policy::{Board, Plan};
 use sys::bundle::{Next, Request};
 
 use super::Daemon;
+use super::debug::DEBUGGED;
 use super::developer::storage_of;
 use crate::app::{App, State};
 use crate::builder::{Built, Networks, Place, build_box, limit, run_dir};
@@ -179,6 +180,8 @@ impl Daemon {
     }
 
     fn install(&mut self, uid: u32, plan: &Plan, root: &Path, wiring: Wiring) -> io::Result<()> {
+        let debugged = self.debug_plan(uid, plan);
+        let plan = debugged.as_ref().unwrap_or(plan);
         match self.build(uid, plan, root, wiring) {
             Ok(built) => self.hand_over(uid, plan, built),
             Err(BoxError::DeviceHeld(path, holder)) => {
@@ -277,6 +280,7 @@ impl Daemon {
             run: &run,
             cgroup: group,
             limits: parts.limits,
+            debug: self.debug.of(parts.uid),
             devices: &parts.devices,
             networks: Networks {
                 empty: self.empty_net.as_fd(),
@@ -288,7 +292,8 @@ impl Daemon {
         #[cfg(feature = "weak")]
         let place = crate::weak::weakened(place)?;
         let mut built = build_box(plan, &place, stdin)?;
-        if let Some(number) = parts.number {
+        let number = if place.debug.is_some() { Some(DEBUGGED) } else { parts.number };
+        if let Some(number) = number {
             built.kept.push(tag::make(number).map_err(|e| BoxError::step(Step::Run, e))?);
         }
         Ok(built)
@@ -327,7 +332,7 @@ impl Daemon {
             app.says_ready = plan.lifecycle.notify;
             app.awaits_ready = plan.lifecycle.notify;
             app.watchdog.set(plan.lifecycle.watchdog_ms, false, 0);
-            if app.held {
+            if app.held && !self.debug.is_of(uid) {
                 app.state = State::Down(Next::Stopped);
                 return Ok(());
             }

@@ -6,6 +6,7 @@
 
 mod attest;
 mod bus;
+mod debug;
 mod denied;
 mod desk;
 mod developer;
@@ -44,6 +45,7 @@ use crate::refusal::Assembler;
 use crate::table::Schedule;
 use attest::Attest;
 use bus::Bus;
+use debug::Debug;
 use desk::Desk;
 use developer::Developer;
 use door::Door;
@@ -79,6 +81,7 @@ pub struct Daemon {
     update: Update,
     installs: Installs,
     developer: Developer,
+    debug: Debug,
     /// The storage is not open yet: no app is known.
     locked: bool,
     /// Boxes that are ready, and are not launched before something is known.
@@ -119,6 +122,7 @@ impl Daemon {
                     Ready::Attestd => self.attest_messages()?,
                     Ready::Updated => self.update_messages()?,
                     Ready::Disk => self.update_done(),
+                    Ready::Debugger => self.debug_over()?,
                     Ready::Out(uid) => self.output(uid, Stream::Out, now),
                     Ready::Err(uid) => self.output(uid, Stream::Err, now),
                     Ready::Notify(uid) => self.notices(uid, now),
@@ -254,6 +258,7 @@ impl Daemon {
         self.schedule.changed(now);
         self.packages_changed();
         self.trial_failed(uid, text);
+        self.debug_fails(uid, text);
         let Some(app) = self.apps.get_mut(&uid) else { return };
         console::problem(&app.id, text, help);
         app.problem = Some(format!("{text}\n{help}").trim_end().chars().take(PROBLEM_MAX).collect());

@@ -184,7 +184,7 @@ impl Daemon {
     }
 
     /// The box is built again from what counts, once it has ended.
-    fn packages_again(&mut self, uid: u32) -> io::Result<()> {
+    pub(super) fn packages_again(&mut self, uid: u32) -> io::Result<()> {
         self.installs.again.insert(uid);
         self.packages_end(uid)
     }

@@ -19,6 +19,7 @@ use sys::time::clock::{self, Trust};
 use super::Daemon;
 use super::attest::Attest;
 use super::bus::Bus;
+use super::debug::Debug;
 use super::desk::Desk;
 use super::developer::Developer;
 use super::door::Door;
@@ -85,6 +86,7 @@ pub(super) fn start(mut config: Config, socket: OwnedFd) -> Result<Daemon, Box<d
         update: Update::of(running),
         installs: Installs::default(),
         developer: Developer::default(),
+        debug: Debug::default(),
         locked,
         waiting: BTreeSet::new(),
         wiping: Wiping::default(),

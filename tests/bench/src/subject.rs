@@ -59,6 +59,7 @@ impl Subject {
             run: &run,
             cgroup: &group,
             limits: Limits::NotEnforced,
+            debug: None,
             devices: &[],
             networks: Networks { empty: empty.as_fd(), device: Some(local.as_fd()) },
         };

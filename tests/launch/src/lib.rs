@@ -81,6 +81,7 @@ impl Bench {
                 &group.file_name().context("cgroup")?.to_string_lossy(),
             ),
             limits: Limits::NotEnforced,
+            debug: None,
             devices: &[],
             networks: Networks { empty: empty.as_fd(), device: Some(local.as_fd()) },
         };
