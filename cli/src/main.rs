@@ -63,6 +63,9 @@ enum Command {
     Deploy(deploy::Asked),
     /// Remove an app that was deployed, with all that it has stored; what lay beneath it comes back.
     Rm(deploy::RemoveAsked),
+    /// Debug an app on a developer's device, by this machine's gdb.
+    #[command(after_help = EXIT_CODES)]
+    Debug(deploy::DebugAsked),
     /// Show what apps use: processor, memory, tasks, storage, network.
     Stats(deploy::StatsAsked),
     /// List the apps of a developer's device, and how each is doing.
@@ -193,6 +196,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Run(asked) => local::run(asked),
         Command::Deploy(asked) => deploy::deploy(asked),
         Command::Rm(asked) => deploy::remove(asked),
+        Command::Debug(asked) => deploy::debug(asked),
         Command::Stats(asked) => deploy::stats(asked),
         Command::Ps(asked) => apps::ps(asked),
         Command::Logs(asked) => apps::logs(asked),

@@ -55,6 +55,20 @@ impl Talk {
         parameters: &Value,
     ) -> anyhow::Result<Result<Value, (String, Value)>> {
         self.ask(method, parameters, false)?;
+        self.answer(method)
+    }
+
+    /// The same for a stream: its first reply. [`next`](Self::next) has the others.
+    pub(crate) fn begin(
+        &mut self,
+        method: &str,
+        parameters: &Value,
+    ) -> anyhow::Result<Result<Value, (String, Value)>> {
+        self.ask(method, parameters, true)?;
+        self.answer(method)
+    }
+
+    fn answer(&mut self, method: &str) -> anyhow::Result<Result<Value, (String, Value)>> {
         match self.session.reply()? {
             Reply::Parameters(parameters, _) => Ok(Ok(parameters)),
             Reply::Error(name, parameters) => {

@@ -1,7 +1,10 @@
-//! `gabion deploy`, `rm`, `stats` and `run --device`: an app on a developer's device, from its source to its first lines.
+//! `gabion deploy`, `rm`, `stats`, `debug` and `run --device`: an app on a developer's device, from its source to its first lines.
 //!
 //! What the device sends is not believed: it is bounded by the session, and made printable where it is shown.
 
+mod bridge;
+mod debug;
+mod debugger;
 mod outcome;
 mod stats;
 
@@ -75,6 +78,8 @@ pub(crate) struct StatsAsked {
     #[arg(long)]
     watch: bool,
 }
+
+pub(crate) use debug::{Asked as DebugAsked, debug};
 
 /// Whether it runs.
 pub(crate) fn deploy(asked: Asked) -> Result<bool> {
@@ -172,6 +177,13 @@ fn deployed(talk: &mut Talk, package: &[u8], wait: Duration) -> Result<Seen> {
     let reply = talk.call("Install", &json!({ "upload": upload }))?.map_err(refused)?;
     let installed = InstallReply::deserialize(&reply)?;
     Seen::of(talk, &installed, package.len(), &mark, wait)
+}
+
+/// Installs what no app's developer waits for.
+fn installed(talk: &mut Talk, package: &[u8]) -> Result<()> {
+    let upload = send(talk, package)?;
+    talk.call("Install", &json!({ "upload": upload }))?.map_err(refused)?;
+    Ok(())
 }
 
 /// Sends a package in parts; what was begun by that.
