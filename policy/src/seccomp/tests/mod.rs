@@ -209,7 +209,7 @@ fn debugged_app_may_trace_and_nothing_else_that_no_manifest_gets() {
     for facts in combinations() {
         let (debugged, own) = (super::debugged(&facts), programs(&facts));
         let answer = |program: &[Vec<u8>], number: u32| {
-            machine::run(&program[0], &Data::new(ARCH, number, [0; 6])).unwrap()
+            run(&program[0], &Data { number, arch: ARCH, args: [0; 6] })
         };
         let wide = programs(&Facts { profile: facts.profile.max(Profile::Default), ..facts.clone() });
         for number in numbers() {
