@@ -1,5 +1,6 @@
 //! An app's developer deploys to a running device: new, edited, broken, in place of the image's own; and takes it all away.
 
+use crate::debug::app_is_debugged_and_goes_on;
 use crate::heart;
 use crate::tool::{called, done, gabion, refused};
 use device_test::{App, Bench, Device};
@@ -142,5 +143,6 @@ fn app_is_deployed_edited_refused_and_gone_and_the_images_own_comes_back() {
     assert_eq!(device.agent("ls /data/gabion/packages/uploads"), [""; 0]);
     // And the way is free.
     deploy(&device, &a, "[org.test.a] second");
+    app_is_debugged_and_goes_on(&device, place.path());
     device.power_button().check_data().unwrap();
 }

@@ -13,7 +13,7 @@
 //! | `first` | it is one of many that boot for the first time |
 //! | `foreign` | a varlink client that others wrote calls every interface |
 //! | `developer` | its host talks to it, and to one in production |
-//! | `deployed` | an app's developer deploys to it, and takes it all away |
+//! | `deployed` | an app's developer deploys to it, debugs, and takes it all away |
 //! | `denied` | apps do what they may not, and it is said who refused it |
 //! | `clock` | its battery is empty, and a time server lies |
 //! | `configured` | its network is configured, well and badly |
@@ -46,6 +46,7 @@ mod chain;
 mod clock;
 mod configured;
 mod crash;
+mod debug;
 mod demo;
 mod denied;
 mod deployed;

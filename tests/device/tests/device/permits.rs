@@ -190,6 +190,8 @@ fn let_in(device: &Device, ada: &Developer<'_>, permit: &str) {
     ] {
         ada.shut_out(refused);
     }
+    let said = ada.shut_out(&["debug", "org.test.heart"]);
+    assert!(said.contains("this device's kernel lets nobody trace a process"), "{said}");
     let bad = ada.folder.join("bad.jwt");
     altered(permit, &bad);
     let mark = device.console().mark();
