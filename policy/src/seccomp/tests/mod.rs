@@ -208,9 +208,8 @@ fn program_size_is_bounded() {
 fn debugged_app_may_trace_and_nothing_else_that_no_manifest_gets() {
     for facts in combinations() {
         let (debugged, own) = (super::debugged(&facts), programs(&facts));
-        let answer = |program: &[Vec<u8>], number: u32| {
-            run(&program[0], &Data { number, arch: ARCH, args: [0; 6] })
-        };
+        let answer =
+            |program: &[Vec<u8>], number: u32| run(&program[0], &Data { number, arch: ARCH, args: [0; 6] });
         let wide = programs(&Facts { profile: facts.profile.max(Profile::Default), ..facts.clone() });
         for number in numbers() {
             let wanted = match i64::from(number) {
