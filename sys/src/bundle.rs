@@ -271,7 +271,8 @@ impl BoxSpec {
     pub(crate) const TRACED: u8 = 2;
 
     fn decode(r: &mut Reader<'_>) -> Option<BoxSpec> {
-        let (id, capabilities, host_pids, wider) = (r.u32()?, r.u64()?, r.u8()? != 0, r.u8()?);
+        let (id, capabilities, host_pids) = (r.u32()?, r.u64()?, r.u8()? != 0);
+        let wider = r.u8().filter(|bits| bits & !(Self::ALLOW_WX | Self::TRACED) == 0)?;
         let spec = BoxSpec {
             id,
             capabilities,
