@@ -63,7 +63,7 @@ pub(crate) fn app_is_debugged_and_goes_on(device: &Device, place: &Path) {
         " in main () at ",
         "$1 = 0\n",
         "$2 = 1\n",
-        "Detaching from program: ",
+        "[Inferior 1 (process ",
     ] {
         assert!(ran.out.contains(said), "`{said}` is not in {}{}", ran.out, ran.err);
     }
