@@ -32,7 +32,8 @@ pub struct Verified {
 /// Appends a hash tree to `image`. `uuid` goes into the superblock and must not vary between builds.
 pub fn append(image: &Path, uuid: &str) -> Result<Verified> {
     let file = OpenOptions::new().write(true).open(image)?;
-    let data_blocks = file.metadata()?.len().div_ceil(BLOCK);
+    // Over a single block there is no tree, only a hash, which is not what devices look for.
+    let data_blocks = file.metadata()?.len().div_ceil(BLOCK).max(2);
     file.set_len(data_blocks * BLOCK)?;
     drop(file);
     let said = output(

@@ -80,8 +80,10 @@ impl Shell {
         fs::create_dir_all(at("work"))?;
         let home = home(&at("home"))?;
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut bash = Command::new("bash");
-        bash.args(["--noprofile", "--norc", "-s"]).current_dir(at("work")).process_group(0);
+        // A Ctrl-C is heard, though we may have been started where none is, as what a shell runs behind `&`.
+        let mut bash = Command::new("env");
+        bash.args(["--default-signal=INT,QUIT", "bash", "--noprofile", "--norc", "-s"]);
+        bash.current_dir(at("work")).process_group(0);
         bash.env("PATH", format!("{}:{path}", at("bin").display()));
         for variable in
             ["GABION_DEVICE", "XDG_CONFIG_HOME", "CARGO_TARGET_DIR", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"]
