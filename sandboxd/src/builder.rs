@@ -173,8 +173,7 @@ fn spec(plan: &Plan, place: &Place<'_>) -> BoxSpec {
         id: place.uid,
         capabilities: system.map_or(0, |s| s.capabilities),
         host_pids: system.is_some_and(|s| s.host_pids),
-        allow_wx: plan.jit,
-        traced: place.debug.is_some(),
+        wider: u8::from(plan.jit) | u8::from(place.debug.is_some()) << 1,
         tmp_bytes: plan.limits.tmp_bytes,
         open_files: plan.limits.open_files,
         restart: match plan.lifecycle.restart {

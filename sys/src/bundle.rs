@@ -55,10 +55,8 @@ pub struct BoxSpec {
     pub capabilities: u64,
     /// Share the device's pid namespace. False for every app.
     pub host_pids: bool,
-    /// Lift W^X (`jit = true` in the manifest).
-    pub allow_wx: bool,
-    /// Its `/proc` can be written, for a debugger's server, which writes to `/proc/PID/mem` of what it traces.
-    pub traced: bool,
+    /// Bit 0 lifts W^X (`jit = true` in the manifest), bit 1 lets its `/proc` be written, for a debugger's server.
+    pub wider: u8,
     /// Size of `/tmp` in bytes; 0 mounts it with the smallest size.
     pub tmp_bytes: u64,
     /// `RLIMIT_NOFILE`.
@@ -266,19 +264,12 @@ impl Next {
 }
 
 impl BoxSpec {
-    /// Bits of the byte that says what of a box is wider than of others.
-    pub(crate) const ALLOW_WX: u8 = 1;
-    pub(crate) const TRACED: u8 = 2;
-
     fn decode(r: &mut Reader<'_>) -> Option<BoxSpec> {
-        let (id, capabilities, host_pids) = (r.u32()?, r.u64()?, r.u8()? != 0);
-        let wider = r.u8().filter(|bits| bits & !(Self::ALLOW_WX | Self::TRACED) == 0)?;
         let spec = BoxSpec {
-            id,
-            capabilities,
-            host_pids,
-            allow_wx: wider & Self::ALLOW_WX != 0,
-            traced: wider & Self::TRACED != 0,
+            id: r.u32()?,
+            capabilities: r.u64()?,
+            host_pids: r.u8()? != 0,
+            wider: r.u8().filter(|bits| *bits < 4)?,
             tmp_bytes: r.u64()?,
             open_files: r.u32()?,
             restart: match r.u8()? {
@@ -295,8 +286,7 @@ impl BoxSpec {
             #[cfg(feature = "weak")]
             missing: crate::weak::Missing(r.u32()?),
         };
-        // A box as root, or an app with the system's means, is never what anybody asked for: refuse it here, whatever
-        // the builder says.
+        // A box as root, or an app with the system's means, is refused here, whatever the builder says.
         let modest = spec.id < FIRST_APP || spec.capabilities == 0 && !spec.host_pids;
         (spec.id != 0 && modest && !spec.argv.is_empty() && spec.hostname.len() <= 64).then_some(spec)
     }

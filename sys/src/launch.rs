@@ -220,7 +220,7 @@ unsafe fn enter(p: &Prepared, fds: &[RawFd; BOX_FDS], report: RawFd) -> (Step, c
     );
     let closed = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     step!(Tmp, mount(c"tmpfs", c"/tmp", closed, p.tmp_options.as_ptr()));
-    let proc = if p.spec.traced { closed } else { closed | libc::MS_RDONLY };
+    let proc = if p.spec.wider & 2 == 0 { closed | libc::MS_RDONLY } else { closed };
     step!(Proc, mount(c"proc", c"/proc", proc, c"subset=pid,hidepid=invisible".as_ptr()));
     step!(Limits, limits(p.spec.open_files), process::default_signals(p.ignored), libc::setsid());
     step!(Hostname, libc::sethostname(p.spec.hostname.as_ptr().cast(), p.spec.hostname.len()));
@@ -233,7 +233,7 @@ unsafe fn enter(p: &Prepared, fds: &[RawFd; BOX_FDS], report: RawFd) -> (Step, c
     step!(Capabilities, capabilities(p.spec.capabilities));
     step!(NoNewPrivs, prctl(libc::PR_SET_NO_NEW_PRIVS, 1));
     step!(Dumpable, prctl(libc::PR_SET_DUMPABLE, 0));
-    if !p.spec.allow_wx {
+    if p.spec.wider & 1 == 0 {
         step!(WriteXorExecute, prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN));
     }
     step!(Landlock, libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0));

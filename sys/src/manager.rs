@@ -82,8 +82,7 @@ impl BoxSpec {
         w.u32(self.id);
         w.u64(self.capabilities);
         w.u8(u8::from(self.host_pids));
-        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
-        w.u8(bit(self.allow_wx, Self::ALLOW_WX) | bit(self.traced, Self::TRACED));
+        w.u8(self.wider);
         w.u64(self.tmp_bytes);
         w.u32(self.open_files);
         w.u8(self.restart as u8);
@@ -108,8 +107,7 @@ mod tests {
             id: 10_001,
             capabilities: 0,
             host_pids: false,
-            allow_wx: false,
-            traced: false,
+            wider: 0,
             tmp_bytes: 4096,
             open_files: 64,
             restart: Restart::Always,
