@@ -128,7 +128,14 @@ fn install(link: &Link<'_>, spoil: bool) -> io::Result<()> {
     let (kernel, root, data) = (number(kernel)?, number(root)?, number(data)?);
 
     link.send(&FromUpdated::Slot, &[])?;
-    let (ToUpdated::Slot, slots) = link.answer()? else { return Ok(()) };
+    // Of apps it is told meanwhile.
+    let slots = loop {
+        match link.answer()? {
+            (ToUpdated::Slot, slots) => break slots,
+            (ToUpdated::Refused(_), _) => return Ok(()),
+            _ => {}
+        }
+    };
     let [running, _, root_slot, tree_slot] =
         <[OwnedFd; 4]>::try_from(slots).map_err(|_| io::ErrorKind::InvalidData)?;
     let refused = File::from(running).write_all_at(&[0; 512], 0);
