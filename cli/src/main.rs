@@ -20,6 +20,7 @@ mod policy_command;
 mod progress;
 mod project;
 mod repository;
+mod scratch;
 mod service;
 mod shell;
 mod update;

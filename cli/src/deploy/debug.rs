@@ -6,7 +6,6 @@
 //!
 //! gdbserver is this machine's, too: it is sent as a package of its own, once.
 
-use std::env;
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -18,8 +17,10 @@ use serde_json::{Value, json};
 
 use super::{DEVELOPER, bridge, debugger, installed, own_signer, refused};
 use crate::bus::{Device, Place, Talk};
+use crate::doctor;
 use crate::exit::{Exit, Failure};
 use crate::output::printable;
+use crate::scratch::Scratch;
 
 /// How long what else is being installed on the device is waited for.
 const BUSY: Duration = Duration::from_secs(10);
@@ -50,16 +51,12 @@ pub(crate) struct Asked {
 pub(crate) fn debug(asked: Asked) -> Result<bool> {
     // Ctrl-C is gdb's: it stops the app by it.
     let _interrupted = crate::local::until_interrupted()?;
-    let gdb = program(
-        asked.gdb.as_deref().map_or(&["gdb", "gdb-multiarch"], |_| &[]),
-        asked.gdb.as_deref(),
-        "gdb",
-    )?;
-    let server = program(&["gdbserver"], None, "gdbserver")?;
+    let gdb = program(asked.gdb.as_deref(), &["gdb", "gdb-multiarch"])?;
+    let server = program(None, &["gdbserver"])?;
     let device = Device::find(asked.place)?;
     let output = begun(&device, &asked.app, &server)?;
     let input = device.talk(DEVELOPER)?;
-    let scratch = debugger::Scratch::new()?;
+    let scratch = Scratch::new()?;
     let socket = scratch.path().join("gdb");
     let listener = UnixListener::bind(&socket).context("making a socket for gdb")?;
     let mut command = Command::new(gdb);
@@ -88,7 +85,7 @@ fn begun(device: &Device, app: &str, server: &Path) -> Result<Talk> {
         };
         match (name.as_str(), parameters.get("app").and_then(Value::as_str)) {
             ("NotInstalled", Some(debugger::ID)) if !sent => {
-                let scratch = debugger::Scratch::new()?;
+                let scratch = Scratch::new()?;
                 let source = debugger::source(server, scratch.path())?;
                 let package = super::packed(source.clone(), own_signer(device, &source)?.as_ref())?;
                 installed(&mut talk, &package)?;
@@ -105,21 +102,16 @@ fn begun(device: &Device, app: &str, server: &Path) -> Result<Talk> {
     }
 }
 
-/// Where a program is.
-fn program(names: &[&str], given: Option<&Path>, package: &str) -> Result<PathBuf> {
-    let places: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
-    let found = |name: &Path| {
-        let mut at = places.iter().map(|place| place.join(name));
-        if name.components().count() > 1 {
-            Some(name.to_owned()).filter(|at| at.is_file())
-        } else {
-            at.find(|at| at.is_file())
-        }
+/// Where a program is: the one that is given, or else the first of those that there is.
+fn program(given: Option<&Path>, usual: &[&str]) -> Result<PathBuf> {
+    let found = match given {
+        Some(path) if path.components().count() > 1 => Some(path.to_owned()).filter(|path| path.is_file()),
+        Some(name) => doctor::found(name),
+        None => usual.iter().find_map(doctor::found),
     };
-    let mut all = given.into_iter().chain(names.iter().map(Path::new));
-    all.find_map(found).ok_or_else(|| {
-        let name = given.map_or_else(|| package.to_owned(), |given| given.display().to_string());
-        let why = format!("there is no {name} on this machine");
+    found.ok_or_else(|| {
+        let name = given.or(usual.first().map(Path::new)).unwrap_or(Path::new("gdb"));
+        let why = format!("there is no {} on this machine", name.display());
         Failure::new(Exit::Failed, why).help("apt-get install gdb gdbserver").into()
     })
 }

@@ -1,10 +1,9 @@
 //! gdbserver as a package: this machine's, with its libraries, started by its own loader, so that it needs nothing of the app
 //! that it debugs.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use packing::command::{output, tool};
 use packing::stage;
 
@@ -75,27 +74,6 @@ fn version(said: &str) -> String {
     let mut numbers = last.split('.').map(|number| number.parse::<u16>().unwrap_or_default());
     let mut next = || numbers.next().unwrap_or_default();
     format!("{}.{}.{}", next(), next(), next())
-}
-
-/// A directory that only we can look into, gone when this is dropped.
-pub(super) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(super) fn new() -> Result<Self> {
-        let template = std::env::temp_dir().join("gabion-debug-XXXXXX");
-        nix::unistd::mkdtemp(&template).map(Self).with_context(|| format!("making {}", template.display()))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // It is in the place for what may be lost.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[cfg(test)]

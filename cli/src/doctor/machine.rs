@@ -115,10 +115,10 @@ fn tool(about: &'static str, program: &str, package: &str, state: State) -> Find
 }
 
 /// Where a program is: in PATH, or where only root has it in PATH.
-fn found(program: &str) -> Option<PathBuf> {
+pub(crate) fn found(program: impl AsRef<Path>) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let others = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(others).map(|folder| folder.join(program)).find(|path| path.is_file())
+    env::split_paths(&path).chain(others).map(|folder| folder.join(&program)).find(|path| path.is_file())
 }
 
 /// The state of something that did not go well: what is not there is no failure of anybody's.

@@ -5,6 +5,8 @@
 mod machine;
 mod others;
 
+pub(crate) use machine::found;
+
 use std::io::stdout;
 
 use anyhow::Result;

@@ -23,6 +23,7 @@ use tuf::store::Store;
 use tuf::{Client, Limits, hex};
 
 use crate::output::answer;
+use crate::scratch::Scratch;
 
 /// What is done for devices without a network.
 #[derive(Subcommand)]
@@ -79,7 +80,7 @@ pub(super) fn make(asked: &Make) -> Result<()> {
         root += 1;
     }
     let place = Scratch::new()?;
-    let releases = looked_up(&mut source, &place.0, &asked.releases)?;
+    let releases = looked_up(&mut source, place.path(), &asked.releases)?;
     let mut files = source.opened;
     for blob in releases.iter().flat_map(blobs) {
         files.insert(named(Place::Target(&verified(folder, blob)?)));
@@ -142,23 +143,5 @@ fn at_once<F: Future>(future: F) -> Result<F::Output> {
     match pin!(future).poll(&mut std::task::Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => Ok(done),
         Poll::Pending => bail!("the repository's files are not here"),
-    }
-}
-
-/// A folder that goes with us, for what a device would keep.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        let place = std::env::temp_dir().join(format!("gabion-offline-{}", std::process::id()));
-        fs::create_dir(&place).with_context(|| place.display().to_string())?;
-        Ok(Self(place))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // It is in the way of nobody.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

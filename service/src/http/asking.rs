@@ -65,8 +65,11 @@ pub(super) async fn check(
     Body(check): Body<Check, CHECK_MAX>,
 ) -> Result<Json<Answer>, Refusal> {
     let (asker, now) = (asker(&service, &access).await?, service.now());
-    let permit = permits::id_in_force(&mut *service.store.read().await?, &asker.device, now).await?;
-    let quiet = deployments::quiet(&mut *service.store.read().await?, &asker, &check, now).await?;
+    let (permit, quiet) = {
+        let mut read = service.store.read().await?;
+        let permit = permits::id_in_force(&mut read, &asker.device, now).await?;
+        (permit, deployments::quiet(&mut read, &asker, &check, now).await?)
+    };
     let meant = match quiet {
         Some(meant) => meant,
         None => {

@@ -180,23 +180,21 @@ pub(crate) async fn device_that_waits_hears_of_a_deployment_and_of_whoever_wants
     releaser.release(&operator, OS[0]).await?;
     let generation = asks(&client, "0.9", json!([])).await?["generation"].clone();
     let path = |generation: &Value| format!("/device/v1/updates/wait?generation={generation}");
+    let waiting = |generation: &Value| {
+        let (client, path) = (client.clone(), path(generation));
+        tokio::spawn(async move { client.get(&path).await })
+    };
     let nothing = client.get(&format!("{}&at_most_s=0", path(&generation))).await?;
     assert_eq!(nothing.status, 204, "{}", nothing.head);
     site.client()?.get(&path(&generation)).await?.refused(401)?;
 
-    let waits = tokio::spawn({
-        let (client, path) = (client.clone(), path(&generation));
-        async move { client.get(&path).await }
-    });
+    let waits = waiting(&generation);
     deploy(&operator, &[OS[0]], json!({})).await?;
     let changed = waits.await??.json(200)?;
     let told = asks(&client, "0.9", json!([])).await?;
     assert_eq!(changed["generation"], told["generation"]);
 
-    let waits = tokio::spawn({
-        let (client, path) = (client.clone(), path(&told["generation"]));
-        async move { client.get(&path).await }
-    });
+    let waits = waiting(&told["generation"]);
     let stir = format!("/v1/catalogs/one/devices/{}/update-check", device.id);
     operator.send("POST", &stir, None).await?.json(204)?;
     assert_ne!(waits.await??.json(200)?["generation"], told["generation"]);
@@ -204,20 +202,14 @@ pub(crate) async fn device_that_waits_hears_of_a_deployment_and_of_whoever_wants
     // A developer's permit, its end, and being given up are reasons to ask, too.
     let told = asks(&client, "0.9", json!([])).await?;
     assert_eq!(told["permit"], "");
-    let waits = tokio::spawn({
-        let (client, path) = (client.clone(), path(&told["generation"]));
-        async move { client.get(&path).await }
-    });
+    let waits = waiting(&told["generation"]);
     let permits = format!("/v1/catalogs/one/devices/{}/permits", device.id);
     let issued =
         operator.post(&permits, super::permits::asked(&super::permits::certificate()?)).await?.json(201)?;
     waits.await??.json(200)?;
     let told = asks(&client, "0.9", json!([])).await?;
     assert_eq!(told["permit"], issued["id"]);
-    let waits = tokio::spawn({
-        let (client, path) = (client.clone(), path(&told["generation"]));
-        async move { client.get(&path).await }
-    });
+    let waits = waiting(&told["generation"]);
     let revocation = format!("/v1/catalogs/one/devices/{}/revocation", device.id);
     operator.send("PUT", &revocation, None).await?.json(204)?;
     // Whether it has begun to wait before that or not, it hears at once.
