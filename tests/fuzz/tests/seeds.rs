@@ -76,7 +76,8 @@ fn made() -> Result<Vec<(&'static str, &'static str, Vec<u8>)>> {
     Ok(all)
 }
 
-/// Changes to a good disk: none; a kernel image whose attempts are used up; a table that goes round; a partition elsewhere.
+/// Changes to a good disk: none; a kernel image whose attempts are used up; a table that goes round; a directory
+/// that goes on in another; a partition elsewhere.
 fn disk() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let change = |sector: u16, at: u16, bytes: &[u8]| {
         let length = bytes.len() as u8;
@@ -96,6 +97,7 @@ fn disk() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("disk", "good", Vec::new()),
         ("disk", "other-root", change(2, 128 + 16, &[0x66; 16])),
         ("disk", "loop", [change(41, 6, &[3, 0]), change(59, 6, &[3, 0])].concat()),
+        ("disk", "crossing", [change(41, 6, &[2, 0]), change(59, 6, &[2, 0])].concat()),
         ("disk", "moved", change(2, 32, &[41, 0])),
         ("kernelimage", "line", program(b".cmdline", b"ro GABION_FLOOR=3")),
         ("kernelimage", "signatures", program(b".pcrsig", b"{}")),

@@ -22,6 +22,7 @@ use shape::{Root, Shape};
 const DEPTH: usize = 8;
 const SECTORS_OF_DIRECTORY: usize = 256;
 const TABLE: Fault = Fault::Damaged("a chain of the EFI system partition's table");
+const TREE: Fault = Fault::Damaged("the EFI system partition's tree of directories");
 
 /// A file or directory that is there.
 #[derive(Clone, Debug)]
@@ -181,36 +182,61 @@ impl<D: Disk> Fat<D> {
         }
     }
 
-    /// Every cluster that a directory leads to. Of a chain that is damaged, as far as it goes.
+    /// Every cluster that a directory leads to. Of a file's chain that is damaged, as far as it goes; by two names a file may
+    /// be there, from a cut.
+    ///
+    /// # Errors
+    /// A directory's chain is damaged, or has a cluster that is of something else too: what is written to the one would be
+    /// written to the other.
     fn used(&self) -> Result<BTreeSet<u32>, Fault> {
-        let mut used = BTreeSet::new();
+        let mut used = Used::default();
         if let Root::Chain(first) = self.shape.root {
-            self.mark(first, &mut used);
+            used.directory(&self.chain(first)?)?;
         }
         self.mark_below(&self.root()?, DEPTH, &mut used)?;
-        Ok(used)
+        used.all()
     }
 
-    fn mark_below(&self, sectors: &[u64], depth: usize, used: &mut BTreeSet<u32>) -> Result<(), Fault> {
+    fn mark_below(&self, sectors: &[u64], depth: usize, used: &mut Used) -> Result<(), Fault> {
         for entry in self.entries(sectors)? {
-            let is_new = self.mark(entry.first, used);
-            let inside = entry.directory && entry.name != "." && entry.name != ".." && is_new;
-            if inside && depth > 0 {
-                self.mark_below(&self.sectors(entry.first)?, depth - 1, used)?;
-            } else if inside {
-                return Err(Fault::Damaged("the EFI system partition's tree of directories"));
+            if !entry.directory {
+                self.mark(entry.first, &mut used.files);
+            } else if entry.name != "." && entry.name != ".." {
+                used.directory(&self.chain(entry.first)?)?;
+                let depth = depth.checked_sub(1).ok_or(TREE)?;
+                self.mark_below(&self.sectors(entry.first)?, depth, used)?;
             }
         }
         Ok(())
     }
 
-    /// Whether the first of them was new.
-    fn mark(&self, first: u32, used: &mut BTreeSet<u32>) -> bool {
+    fn mark(&self, first: u32, used: &mut BTreeSet<u32>) {
         let mut at = first;
         while self.shape.place(at).is_some() && used.insert(at) {
             at = self.next(at);
         }
-        at != first
+    }
+}
+
+/// Clusters that something leads to.
+#[derive(Default)]
+struct Used {
+    directories: BTreeSet<u32>,
+    files: BTreeSet<u32>,
+}
+
+impl Used {
+    fn directory(&mut self, chain: &[u32]) -> Result<(), Fault> {
+        let are_new = chain.iter().all(|cluster| self.directories.insert(*cluster));
+        if are_new { Ok(()) } else { Err(TREE) }
+    }
+
+    fn all(mut self) -> Result<BTreeSet<u32>, Fault> {
+        if !self.directories.is_disjoint(&self.files) {
+            return Err(TREE);
+        }
+        self.directories.append(&mut self.files);
+        Ok(self.directories)
     }
 }
 

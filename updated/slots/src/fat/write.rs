@@ -1,4 +1,4 @@
-//! Files that come, go, and get another name.
+//! Files that come, go, and get another name. Nothing is written where directories cross each other or a file.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ impl<D: Disk> Fat<D> {
     /// Makes a file in a directory that is there.
     ///
     /// # Errors
-    /// One is there by this name; no room; the disk's. Then there is none.
+    /// One is there by this name; no room; directories cross; the disk's. Then there is none.
     pub fn put(&mut self, directory: &str, name: &str, content: &[u8]) -> Result<(), Fault> {
         if self.list(directory)?.iter().any(|entry| entry.name.eq_ignore_ascii_case(name)) {
             return Err(Fault::Exists(format!("{directory}/{name}")));
@@ -35,9 +35,10 @@ impl<D: Disk> Fat<D> {
     /// Removes a file.
     ///
     /// # Errors
-    /// There is none; the disk's.
+    /// There is none; directories cross; the disk's.
     pub fn remove(&mut self, directory: &str, name: &str) -> Result<(), Fault> {
         let entry = self.find(directory, name)?;
+        self.used()?;
         self.forget(&entry)?;
         // Another name of the same file may be there, from a cut.
         let used = self.used()?;
@@ -49,13 +50,14 @@ impl<D: Disk> Fat<D> {
     /// Gives a file another name. It has one of the two at any time, or for a moment both.
     ///
     /// # Errors
-    /// There is none; one has the new name; no room; the disk's.
+    /// There is none; one has the new name; no room; directories cross; the disk's.
     pub fn rename(&mut self, directory: &str, from: &str, to: &str) -> Result<(), Fault> {
         let all = self.list(directory)?;
         if all.iter().any(|entry| entry.name.eq_ignore_ascii_case(to)) {
             return Err(Fault::Exists(format!("{directory}/{to}")));
         }
         let entry = self.find(directory, from)?;
+        self.used()?;
         let taken: Vec<_> = all.iter().map(|entry| entry.raw).collect();
         let entries = name::write(to, name::short(to, &taken), entry.first, entry.bytes)?;
         let sectors: BTreeSet<u64> = entry.slots.iter().map(|(sector, _)| *sector).collect();
