@@ -17,37 +17,29 @@
 //! box and mounted under the root hash that came with them, as those that its author signed are; what such an app may do is
 //! what its manifest may ask for.
 
-use std::collections::BTreeSet;
+mod check;
+mod commit;
+
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use bus::attest_link;
 use bus::bulk::Sealed;
-use bus::update_link::{self, ToUpdated};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use policy::{AppId, Board, Network, Plan, Version};
+use bus::update_link;
+use policy::{AppId, Board, Plan, Version};
 
 use super::Daemon;
-use super::intake::{devices, label};
-use super::trial::Trial;
-use crate::app::App;
 use crate::builder::Built;
 use crate::console::say;
-use crate::packages::fit::Taken;
 use crate::packages::ledger::{TOGETHER_MAX, TRIAL_MAX_S};
 use crate::store::APPS_MAX;
-use crate::verity::{self, Prepared, VerityText};
+use crate::verity::{Prepared, VerityText};
 use crate::worker::{Verdict, What};
 
 /// No uid has this bit.
 const OF_SWITCH: u32 = 1 << 31;
-/// What is read back in one turn, bytes.
-const AT_ONCE: usize = 1 << 20;
-/// Apps that have a uid, or had one, at most. The registry has room for more, and is read as a whole or not at all.
-const IDENTITIES_MAX: usize = 4096;
 /// Longest time before the switch, milliseconds: a large image on a slow disk, and a TPM that takes its time.
 const PATIENCE_MS: u64 = 15 * 60 * 1000;
 
@@ -397,215 +389,5 @@ impl Daemon {
             self.worker_wanted(key, what);
         }
         self.worker_wakes()
-    }
-
-    /// Devices, ports and interfaces belong to one app: they are checked against all who stay, and each other.
-    fn switch_fits(&mut self) -> Result<(), String> {
-        let Some(switch) = &self.installs.switch else { return Ok(()) };
-        let leave: BTreeSet<u32> =
-            switch.coming.iter().filter_map(|coming| self.uid_of(coming.id.as_str())).collect();
-        let mut taken = Taken::by_who_stays(self.holders.held(), &leave);
-        let mut ports = Taken::by_who_stays(self.net_ports(), &leave);
-        let mut served = Taken::by_who_stays(self.bus.grants.served(), &leave);
-        let name = |who: u32| {
-            let coming = switch.index(who).and_then(|index| switch.coming.get(index));
-            coming.map(|coming| coming.id.to_string()).or_else(|| Some(self.apps.get(&who)?.id.clone()))
-        };
-        let held = |id: &AppId, what: &str, who: u32| {
-            let who = name(who).unwrap_or_else(|| "another app".to_owned());
-            format!("{id}: {what} is held by {who}")
-        };
-        for (coming, index) in switch.coming.iter().zip(0..) {
-            let (Some(plan), who, id) = (&coming.plan, switch.key(index), &coming.id) else { continue };
-            for device in devices(plan, 0).map_err(|e| format!("{id}: {e}"))? {
-                let what = format!("/dev/{}", device.name);
-                taken.take(device.rdev, who).map_err(|holder| held(id, &what, holder))?;
-            }
-            if let Network::Device { listen, .. } = &plan.network {
-                for port in listen.iter().map(|listen| listen.port()) {
-                    ports.take(port, who).map_err(|holder| held(id, &format!("port {port}"), holder))?;
-                }
-            }
-            for (interface, _) in &plan.provides {
-                served.take(interface.clone(), who).map_err(|holder| held(id, interface, holder))?;
-            }
-        }
-        self.switch_prepare()
-    }
-
-    /// Sets the images up under their root hashes, to be read from the disk and not from memory.
-    fn switch_prepare(&mut self) -> Result<(), String> {
-        let images = self.config.images;
-        let Some(switch) = &mut self.installs.switch else { return Ok(()) };
-        for coming in &mut switch.coming {
-            let says = |e: &dyn std::fmt::Display| format!("{}: {e}", coming.id);
-            let file = File::open(coming.dir.join("root.img")).map_err(|e| says(&e))?;
-            posix_fadvise(file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
-                .map_err(|e| says(&e))?;
-            let name = label("coming", Some(coming.number));
-            let image = verity::prepare(&coming.dir, &name, images).map_err(|e| says(&e))?;
-            coming.whole = Some(image.open().map_err(|e| says(&e))?);
-            coming.image = Some(image);
-        }
-        switch.phase = Phase::Reading;
-        Ok(())
-    }
-
-    /// Reads some more back: what was written is what was meant, to the last block, before anything depends on it.
-    fn switch_read(&mut self) -> io::Result<()> {
-        let Some(switch) = &mut self.installs.switch else { return Ok(()) };
-        for (index, coming) in switch.coming.iter_mut().enumerate() {
-            let Some((file, length)) = &coming.whole else { continue };
-            let left = usize::try_from(length.saturating_sub(coming.read)).unwrap_or(AT_ONCE);
-            let mut part = vec![0; left.min(AT_ONCE)];
-            match file.read_exact_at(&mut part, coming.read) {
-                Ok(()) if part.is_empty() => coming.whole = None,
-                Ok(()) => {
-                    coming.read += part.len() as u64;
-                    return Ok(());
-                }
-                Err(e) => {
-                    let why = format!("{}: its image is damaged behind byte {}: {e}", coming.id, coming.read);
-                    self.switch_refuse(&why, Some(index));
-                    return Ok(());
-                }
-            }
-        }
-        self.switch_ask(Phase::Images, What::Image)
-    }
-
-    /// Everybody gets a uid, and is measured under it.
-    fn switch_measure(&mut self) -> Result<(), String> {
-        let Some(mut switch) = self.installs.switch.take() else { return Ok(()) };
-        let given = self.switch_uids(&mut switch);
-        if given.is_ok() {
-            switch.phase = Phase::Measuring;
-            for coming in &mut switch.coming {
-                if let (Some(uid), Some(plan)) = (coming.uid, &coming.plan) {
-                    coming.measured_before = self.attest_of(uid);
-                    self.attest_wants(uid, plan, coming.dir.clone());
-                }
-            }
-        }
-        self.installs.switch = Some(switch);
-        given
-    }
-
-    fn switch_uids(&mut self, switch: &mut Switch) -> Result<(), String> {
-        let identity = self.installs.identity.as_mut().ok_or("no app has a uid")?;
-        let mut given = Vec::new();
-        let mut fresh = false;
-        let known = identity.entries().count();
-        let unknown =
-            switch.coming.iter().filter(|coming| identity.uid(coming.id.as_str()).is_none()).count();
-        // A uid is never given twice: whoever installs and removes for ever must not fill the registry.
-        if unknown > 0 && known + unknown > IDENTITIES_MAX {
-            return Err(format!("this device has had {known} apps, and no uid is given anew"));
-        }
-        for coming in &switch.coming {
-            let (uid, new) = identity.assign(coming.id.as_str()).map_err(|e| e.to_string())?;
-            fresh |= new;
-            given.push(uid);
-        }
-        if fresh {
-            // A uid is used only once it is on disk for good.
-            identity.store(&self.config.data.join("gabion/identity")).map_err(|e| e.to_string())?;
-        }
-        for (coming, uid) in switch.coming.iter_mut().zip(given) {
-            coming.uid = Some(uid);
-        }
-        Ok(())
-    }
-
-    fn switch_measured(&self) -> bool {
-        let switch = self.installs.switch.as_ref();
-        let mut uids = switch.into_iter().flat_map(|switch| &switch.coming).filter_map(|coming| coming.uid);
-        uids.all(|uid| !self.attest_must_wait(uid))
-    }
-
-    /// Builds everything, and switches. After this there is no way but on, to the trial.
-    fn switch_commit(&mut self) -> io::Result<Result<(), String>> {
-        let Some(mut switch) = self.installs.switch.take() else { return Ok(Ok(())) };
-        let developed = switch.developer.is_some();
-        let built = switch.coming.iter_mut().try_for_each(|coming| self.switch_build(coming, developed));
-        let switched = built.and_then(|()| {
-            let together: Vec<(&str, Version)> =
-                switch.coming.iter().map(|coming| (coming.id.as_str(), coming.version)).collect();
-            let after = self.installs.ledger().and_then(|ledger| match (&switch.developer, &*together) {
-                (Some(who), [(id, version)]) => ledger.with_developed(id, *version, who.clone()),
-                _ => ledger.switched(&together, switch.seconds),
-            });
-            let after = after.ok_or("the ledger has no room for it")?;
-            self.installs.change(after).map_err(|e| format!("the ledger can not be written: {e}"))
-        });
-        switch.phase = Phase::Ending;
-        let uids: Vec<u32> = switch.coming.iter().filter_map(|coming| coming.uid).collect();
-        for Coming { id, version, number, .. } in &switch.coming {
-            if switched.is_ok() {
-                say(format_args!("event installing id={id} version={version} number={number}"));
-            }
-        }
-        self.installs.switch = Some(switch);
-        if switched.is_ok() {
-            for uid in uids {
-                self.packages_end(uid)?;
-            }
-        }
-        Ok(switched)
-    }
-
-    fn switch_build(&self, coming: &mut Coming, developed: bool) -> Result<(), String> {
-        let (Some(plan), Some(uid), Some(image)) = (&coming.plan, coming.uid, coming.image.take()) else {
-            return Err(format!("{}: it is not ready", coming.id));
-        };
-        let at = self.image_place(coming.id.as_str(), Some(coming.number));
-        let built =
-            image.mount(&at).and_then(|()| self.build_ahead(uid, plan, &at, coming.number, developed));
-        coming.built = Some(built.map_err(|e| format!("{}: {e}", coming.id))?);
-        Ok(())
-    }
-
-    fn switch_ended(&self) -> bool {
-        let switch = self.installs.switch.as_ref();
-        let mut uids = switch.into_iter().flat_map(|switch| &switch.coming).filter_map(|coming| coming.uid);
-        uids.all(|uid| !self.installs.is_ending(uid))
-    }
-
-    /// All of the old has ended: all of the new starts.
-    fn switch_start(&mut self) -> io::Result<()> {
-        let Some(switch) = self.installs.switch.take() else { return Ok(()) };
-        let logs = self.config.data.join("logs");
-        let developed = switch.developer.is_some();
-        if !developed {
-            let ids = switch.coming.iter().map(|coming| coming.id.to_string());
-            self.installs.trial = Some(Trial::new(ids, switch.seconds, sys::process::now_ms()));
-        }
-        for coming in &switch.coming {
-            let Some(uid) = coming.uid else { continue };
-            self.detach(uid);
-            self.net_release(uid);
-            self.holders.release(uid);
-            let cgroups = &self.config.cgroups;
-            let app = || App::new(uid, coming.id.as_str(), false, cgroups, Some(&logs));
-            let app = self.apps.entry(uid).or_insert_with(app);
-            app.problem = None;
-            // Who deploys wants to see it run.
-            app.held &= !developed;
-            app.root_hash = verity::root_hash(&coming.dir).unwrap_or_default();
-        }
-        for coming in switch.coming {
-            if let (Some(uid), Some(plan), Some(built)) = (coming.uid, coming.plan, coming.built) {
-                self.switch_box(uid, &plan, built)?;
-            }
-        }
-        self.bus_start_used();
-        self.packages_clean();
-        self.packages_changed();
-        if developed {
-            self.developer_installed();
-        } else {
-            self.update_send(&ToUpdated::Installed, Vec::new());
-        }
-        Ok(())
     }
 }
