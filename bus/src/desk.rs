@@ -84,6 +84,8 @@ pub enum Ask {
     Put(u32, u64),
     /// What was sent under this number is to be installed; answered when its box was handed over.
     Install(u32),
+    /// What was sent under this number are releases, for updated.
+    Carry(u32),
     /// What a developer installed of this app is to go; answered when it is gone.
     Remove(String),
     /// All of that.

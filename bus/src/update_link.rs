@@ -63,9 +63,9 @@ pub enum ToUpdated {
     ClockSet,
     /// A round with the service went well since the device booted.
     Attested,
-    /// A disk with a repository of updates was put in: for reading.
-    Disk,
-    /// It is gone.
+    /// A disk with a repository of updates was put in, or a developer has sent what would be on it: for reading.
+    Disk(Came),
+    /// That is gone.
     DiskGone,
     /// That was the state.
     SyncEnd,
@@ -80,7 +80,7 @@ pub enum ToUpdated {
     /// The file for an app's new image, for reading and writing; and the image that it has now, for reading, if it has one. How
     /// many bytes were there already is the file's length: the file is kept until it is installed or another is asked for.
     Incoming,
-    /// The apps were switched, and are on trial; or removed.
+    /// The apps were switched, and are on trial; or removed; or go back as their owner said.
     Installed,
     /// The trial of what was installed together ended: none, or why all of it went back. In a state it is how the last one ended,
     /// told again until an `Incoming` is asked for: whoever was there may not have heard it. A state with neither this nor
@@ -88,6 +88,15 @@ pub enum ToUpdated {
     Settled(Option<String>),
     /// What was asked for last was not done, and why.
     Refused(String),
+}
+
+/// How a repository of updates came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Came {
+    /// On a disk, which anybody may have put in.
+    Disk,
+    /// A developer of this device has sent it.
+    Developer,
 }
 
 /// The system that runs.
@@ -164,6 +173,8 @@ pub enum FromUpdated {
     Install(Vec<Package>, u32),
     /// This app is to be removed, with its data.
     Remove(String),
+    /// This app, which is on trial, is to go back to what it was, and with it what was installed together with it.
+    Back(String),
 }
 
 impl ToUpdated {
@@ -198,9 +209,11 @@ impl FromUpdated {
     /// Reads a message; `None` when it is not one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         packet::decode(bytes).filter(|message| match message {
-            Self::Say(text) | Self::Fail(text) | Self::Remove(text) | Self::Permit(text) => {
-                is_text(text, TEXT_MAX)
-            }
+            Self::Say(text)
+            | Self::Fail(text)
+            | Self::Remove(text)
+            | Self::Back(text)
+            | Self::Permit(text) => is_text(text, TEXT_MAX),
             Self::Reach(addresses) => {
                 addresses.len() <= 4 && addresses.iter().all(|text| is_text(text, TEXT_MAX))
             }

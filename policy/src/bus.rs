@@ -48,6 +48,7 @@ const TABLE: &[(&str, Methods)] = &[
             ("Begin", System),
             ("Put", System),
             ("Install", System),
+            ("Carry", System),
             ("Remove", System),
             ("List", System),
             ("Leave", System),

@@ -1,7 +1,7 @@
-//! Going back to the system that ran before, by the owner's word.
+//! Going back to what ran before, by the owner's word: the system, or an app that is on trial.
 //!
-//! sandboxd decides whether there is one, and the device's floor whether it may run. What runs now counts as failed from before it
-//! is asked: a power cut in between leaves it running, and not taken anew when it is gone.
+//! sandboxd decides whether there is one, and the device's floor whether it may run. A system that runs counts as failed from before it
+//! is asked: a power cut in between leaves it running, and not taken anew when it is gone. Of apps sandboxd says how the trial ended.
 
 use std::rc::Rc;
 
@@ -16,6 +16,7 @@ use crate::state::State;
 
 /// What the service and people hear.
 const WHY: &str = "its owner went back";
+const ANEW: &str = "the app manager was started anew; ask again";
 /// sandboxd says at once if it does not do it; if it does, the device boots, and it says nothing.
 const REFUSAL: Duration = Duration::from_secs(10);
 
@@ -33,7 +34,7 @@ impl State {
         let refused =
             match timeout(REFUSAL, self.desk.ask(&FromUpdated::Fail(WHY.to_owned()), Vec::new())).await {
                 Ok(Err(AskError::Refused(why))) => Some(why),
-                Ok(Err(AskError::Anew)) => Some("the app manager was started anew; ask again".to_owned()),
+                Ok(Err(AskError::Anew)) => Some(ANEW.to_owned()),
                 Ok(Ok(_)) | Err(_) => None,
             };
         if let (Some(release), Some(_)) = (&release, &refused) {
@@ -42,6 +43,20 @@ impl State {
                 kept.outcomes.retain(|outcome| outcome.release.as_str() != release);
             });
         }
+        self.answer(asker, refused);
+    }
+
+    /// Has an app go back, and answers.
+    pub(crate) async fn roll_back_app(self: Rc<Self>, app: String, asker: Pending<Rollback>) {
+        let refused = match self.desk.ask(&FromUpdated::Back(app), Vec::new()).await {
+            Ok(_) => None,
+            Err(AskError::Refused(why)) => Some(why),
+            Err(AskError::Anew) => Some(ANEW.to_owned()),
+        };
+        self.answer(asker, refused);
+    }
+
+    fn answer(&self, asker: Pending<Rollback>, refused: Option<String>) {
         self.notices.with(Box::new(move |server| match refused {
             Some(reason) => server.fail(asker, &Error::NothingBefore { reason }),
             None => server.finish(asker, &bus::interface::Empty {}),

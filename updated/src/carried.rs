@@ -1,7 +1,8 @@
-//! A repository that was carried here, on a disk that was put in.
+//! A repository that was carried here: on a disk that was put in, or by a developer.
 //!
 //! What an attacker controls: all of it. It chooses among what was signed, as the service does, and has no say in anything else:
-//! it removes nothing, and opens and closes no windows. Whether disks are taken at all is the owner's word.
+//! it removes nothing, and opens and closes no windows. Whether disks are taken at all is the owner's word; of
+//! developers, that they are let in.
 
 use std::fs::File;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use bus::server::Server;
-use bus::update_link::{CONFIG_MAX, FromUpdated, ToUpdated};
+use bus::update_link::{CONFIG_MAX, Came, FromUpdated, ToUpdated};
 use contact::config::Service;
 use tokio::task::spawn_local;
 
@@ -108,7 +108,7 @@ impl State {
                     self.keep(|kept| kept.on_trial.clear());
                 }
             }
-            ToUpdated::Disk => self.carried(fds.pop()),
+            ToUpdated::Disk(how) => self.carried(how, fds.pop()),
             ToUpdated::DiskGone => {
                 self.facts.borrow_mut().carried = None;
                 self.interrupt.notify_one();
@@ -127,18 +127,22 @@ impl State {
         self.wake.notify_one();
     }
 
-    fn carried(&self, disk: Option<OwnedFd>) {
+    fn carried(&self, how: Came, disk: Option<OwnedFd>) {
         let allowed = self.facts.borrow().settings.as_ref().is_some_and(|settings| settings.disks);
-        if !allowed {
-            return self.say("a disk with updates was put in, and update.toml does not say disks = true");
-        }
+        let came = match how {
+            Came::Disk if !allowed => {
+                return self.say("a disk with updates was put in, and update.toml does not say disks = true");
+            }
+            Came::Disk => "a disk with updates was put in",
+            Came::Developer => "a developer has sent updates",
+        };
         match disk.ok_or("it can not be read".to_owned()).and_then(|disk| Carried::open(File::from(disk))) {
             Ok(carried) => {
-                self.say("a disk with updates was put in");
+                self.say(came);
                 self.facts.borrow_mut().carried = Some(carried);
                 self.interrupt.notify_one();
             }
-            Err(why) => self.say(&format!("a disk with updates is passed over: {why}")),
+            Err(why) => self.say(&format!("{came}, which are passed over: {why}")),
         }
     }
 

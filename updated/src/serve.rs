@@ -157,18 +157,22 @@ impl Handler for Serve {
         call.reply(&bus::interface::Empty {})
     }
 
-    fn rollback(&mut self, call: Call<'_, Rollback>) -> Answer {
+    fn rollback(&mut self, call: Call<'_, Rollback>, parameters: RollbackParameters<'_>) -> Answer {
         let facts = self.state.facts.borrow();
-        let reason = match (facts.synced, &facts.system) {
-            (true, Some(_)) => None,
-            (true, None) => Some("this device's disk has no second slot"),
-            (false, _) => Some("the system is starting"),
+        let reason = match (facts.synced, &facts.system, &parameters.app) {
+            (false, ..) => Some("the system is starting"),
+            (true, None, None) => Some("this device's disk has no second slot"),
+            _ => None,
         };
         if let Some(reason) = reason {
             return call.fail(&Error::NothingBefore { reason: reason.to_owned() });
         }
         let (asker, answer) = call.later();
-        spawn_local(self.state.clone().roll_back(asker));
+        let state = self.state.clone();
+        match parameters.app {
+            Some(app) => spawn_local(state.roll_back_app(app.into_owned(), asker)),
+            None => spawn_local(state.roll_back(asker)),
+        };
         answer
     }
 

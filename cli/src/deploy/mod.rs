@@ -1,4 +1,5 @@
-//! `gabion deploy`, `rm`, `stats`, `debug` and `run --device`: an app on a developer's device, from its source to its first lines.
+//! `gabion deploy`, `rm`, `stats`, `debug` and `run --device`: an app on a developer's device, from its source to its first lines; and
+//! what else is sent there.
 //!
 //! What the device sends is not believed: it is bounded by the session, and made printable where it is shown.
 
@@ -184,6 +185,16 @@ fn installed(talk: &mut Talk, package: &[u8]) -> Result<()> {
     let upload = send(talk, package)?;
     talk.call("Install", &json!({ "upload": upload }))?.map_err(refused)?;
     Ok(())
+}
+
+/// Hands releases in one file to the device's updates.
+pub(crate) fn carry(device: &Device, file: &Path) -> Result<bool> {
+    let releases = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut talk = device.talk(DEVELOPER)?;
+    let upload = send(&mut talk, &releases)?;
+    talk.call("Carry", &json!({ "upload": upload }))?.map_err(refused)?;
+    let sent = json!({ "file": file.display().to_string(), "bytes": releases.len() });
+    answer(&sent, || format!("{}: {} bytes are on the device\n", file.display(), releases.len()))
 }
 
 /// Sends a package in parts; what was begun by that.

@@ -51,9 +51,12 @@ enum What {
         #[command(subcommand)]
         what: Offline,
     },
-    /// Boot into the system that ran before; what runs now is not taken again until there is a newer one, or until you have
-    /// updates looked for.
-    Rollback,
+    /// Go back to what ran before; what runs now is not taken again until there is a newer release, or until you have updates
+    /// looked for. The device boots for it, unless you name an app.
+    Rollback {
+        /// An app that is on trial: only until then is kept what it was before.
+        app: Option<String>,
+    },
 }
 
 /// What an update replaces.
@@ -109,12 +112,17 @@ pub(crate) fn run(asked: Asked) -> Result<bool> {
             })
         }
         // Done above, without a device.
-        What::Offline { .. } => Ok(true),
-        What::Rollback => device.one(&call("Rollback", json!({}), false)?, |_| {
-            answer(&json!({ "done": "rollback" }), || {
-                "the device boots into the system that ran before\n".to_owned()
+        What::Offline { what: Offline::Make(_) } => Ok(true),
+        What::Offline { what: Offline::Send { file } } => crate::deploy::carry(&device, &file),
+        What::Rollback { app } => {
+            let done = match &app {
+                Some(app) => format!("{app} goes back to what it was before\n"),
+                None => "the device boots into the system that ran before\n".to_owned(),
+            };
+            device.one(&call("Rollback", with_app(json!({}), app), false)?, |_| {
+                answer(&json!({ "done": "rollback" }), || done.clone())
             })
-        }),
+        }
         What::Watch => device.one(&call("Watch", json!({}), true)?, |reply| Ok(print(&format!("{reply}\n")))),
     }
 }

@@ -1,4 +1,4 @@
-//! `gabion update offline make`: releases for devices without a network, in one file.
+//! `gabion update offline`: releases for devices without a network, in one file.
 //!
 //! What goes into it is what a device asks for: a device's own client reads the repository's folder here, and what it opened is
 //! archived, with the payloads of the releases. So what no device would take is refused where it is made.
@@ -31,6 +31,12 @@ pub(crate) enum Offline {
     /// Write signed releases into one file: copied to a disk as it is, with `dd`, it is an update for devices whose update.toml
     /// says `disks = true`.
     Make(Make),
+    /// Send such a file to a device that you may deploy to. It is taken as if it came on a disk, whatever `disks` in its update.toml
+    /// says; `gabion update status` says how far it is.
+    Send {
+        /// The file, as `make` has written it.
+        file: PathBuf,
+    },
 }
 
 /// Which releases, and whose.

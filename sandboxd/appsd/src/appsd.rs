@@ -115,6 +115,7 @@ impl Appsd {
             Waiting::Begin(pending) => Self::begun(server, pending, answer),
             Waiting::Put(pending) => Self::put(server, pending, answer),
             Waiting::Install(pending) => Self::installed(server, pending, answer),
+            Waiting::Carry(pending) => Self::carried(server, pending, answer),
             Waiting::Remove(pending, app) => Self::removed(server, pending, app, answer),
             Waiting::Leave(pending) => Self::left(server, pending, answer),
             Waiting::Debug(pending, app, by) => self.debug_begins(server, pending, (app, by), answer, file),

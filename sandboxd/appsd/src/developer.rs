@@ -33,6 +33,13 @@ impl Handler for Appsd {
         answer
     }
 
+    fn carry(&mut self, call: Call<'_, Carry>, parameters: CarryParameters) -> Answer {
+        let Ok(upload) = u32::try_from(parameters.upload) else { return call.invalid("upload") };
+        let (pending, answer) = call.later();
+        self.ask(Ask::Carry(upload), Waiting::Carry(pending));
+        answer
+    }
+
     fn remove(&mut self, call: Call<'_, Remove>, parameters: RemoveParameters<'_>) -> Answer {
         let app = parameters.app.into_owned();
         let (pending, answer) = call.later();
@@ -94,6 +101,13 @@ impl Appsd {
                 let (app, version, root_hash) = (app.into(), version.into(), root_hash.into());
                 server.finish(pending, &InstallReply { app, version, root_hash });
             }
+            answer => server.fail(pending, &failure(String::new(), answer)),
+        }
+    }
+
+    pub(crate) fn carried(server: &mut Server<Self>, pending: Pending<Carry>, answer: Told) {
+        match answer {
+            Told::Done => server.finish(pending, &bus::interface::Empty {}),
             answer => server.fail(pending, &failure(String::new(), answer)),
         }
     }
@@ -192,7 +206,7 @@ fn usage(app: &desk::Usage) -> Usage<'_> {
 
 /// What a part of a package was asked with, or which box was to be debugged, can not be asked again of the next sandboxd, which knows nothing of what was begun.
 pub(crate) fn is_asked_again(ask: &Ask) -> bool {
-    !matches!(ask, Ask::Put(..) | Ask::Install(_) | Ask::Debug(_))
+    !matches!(ask, Ask::Put(..) | Ask::Install(_) | Ask::Carry(_) | Ask::Debug(_))
 }
 
 /// The same, to a caller.

@@ -49,6 +49,8 @@ pub(crate) enum Waiting {
     Put(Pending<developer::Put>),
     /// It is being installed.
     Install(Pending<developer::Install>),
+    /// Releases are being handed over.
+    Carry(Pending<developer::Carry>),
     /// A developer's app is being removed.
     Remove(Pending<developer::Remove>, String),
     /// All of them are.
@@ -111,6 +113,7 @@ impl Waiting {
             Self::Begin(p) => p.id(),
             Self::Put(p) => p.id(),
             Self::Install(p) => p.id(),
+            Self::Carry(p) => p.id(),
             Self::Remove(p, _) => p.id(),
             Self::Leave(p) => p.id(),
             Self::Debug(p, ..) => p.id(),

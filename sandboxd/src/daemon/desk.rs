@@ -125,6 +125,7 @@ impl Daemon {
                 Some(answer) => answer,
                 None => return Ok(()),
             },
+            Ask::Carry(upload) => self.update_carry(upload),
             Ask::Debug(debug) => match self.debug_begin(number, debug)? {
                 Some(answer) => answer,
                 None => return Ok(()),

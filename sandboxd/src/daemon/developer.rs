@@ -161,8 +161,7 @@ impl Daemon {
         self.developer.must_leave |= self.installs.ledger().is_some_and(of_others);
         // What is being sent is another's.
         if self.developer.signer != signer {
-            self.developer.uploads.clear();
-            self.developer_drop_uploads();
+            self.developer_forget_sent();
         }
         self.developer.signer = signer;
         self.developer_tick()
@@ -242,6 +241,19 @@ impl Daemon {
             |e| Answer::Refused(format!("can not take a part of the package: {e}")),
             |()| Answer::Done,
         )
+    }
+
+    /// What was sent under this number, for reading. Its name is gone.
+    pub(super) fn developer_sent(&mut self, number: u32) -> Result<File, Answer> {
+        if let Trust::Nobody(why) = self.developer_trust() {
+            return Err(Answer::Refused(why.to_owned()));
+        }
+        let sent = self.developer.take(number).zip(self.installs.packages.as_ref());
+        let Some((upload, packages)) = sent else {
+            return Err(Answer::Refused(format!("no package {number} was sent; begin again")));
+        };
+        let sent = packages.sent(upload.number);
+        sent.map_err(|e| Answer::Refused(format!("what was sent can not be read: {e}")))
     }
 
     /// What was sent is to be installed. `None`: it is answered later.
@@ -379,8 +391,7 @@ impl Daemon {
         let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let answer = self.developer_leave(&all, question.map(|question| (question, Answer::Left(count))))?;
         if answer != Some(Answer::Busy) {
-            self.developer.uploads.clear();
-            self.developer_drop_uploads();
+            self.developer_forget_sent();
         }
         Ok(answer)
     }
@@ -470,6 +481,12 @@ impl Daemon {
         }
         // It may have been said before there was a ledger.
         self.developer_told()
+    }
+
+    fn developer_forget_sent(&mut self) {
+        self.developer.uploads.clear();
+        self.developer_drop_uploads();
+        self.update_sent_gone();
     }
 
     fn developer_drop_uploads(&self) {

@@ -111,6 +111,17 @@ impl Daemon {
         }
     }
 
+    /// The owner wants what this app was before.
+    pub(super) fn trial_back_wanted(&mut self, id: &str) {
+        match self.installs.trial.as_mut().filter(|trial| trial.is_of(id)) {
+            Some(trial) => {
+                trial.failed.get_or_insert_with(|| format!("{id}: its owner went back"));
+                self.update_send(&ToUpdated::Installed, Vec::new());
+            }
+            None => self.update_refuse("it is not on trial, and only until then is kept what it was before"),
+        }
+    }
+
     /// Looks whether the trial is over, and goes on with what is on its way back.
     pub(super) fn trial_tick(&mut self, now: u64) -> io::Result<()> {
         if self

@@ -110,6 +110,7 @@ impl Daemon {
             self.update_send(&ToUpdated::Attested, Vec::new());
         }
         self.update_send(&ToUpdated::SyncEnd, Vec::new());
+        self.update_sent_again();
     }
 
     /// Before updated's `Hello` nothing is queued: that gets the whole state.
@@ -156,6 +157,7 @@ impl Daemon {
                     self.packages_install(packages, fds, trial_s)?;
                 }
                 Some(FromUpdated::Remove(id)) => self.packages_remove(&id)?,
+                Some(FromUpdated::Back(id)) => self.trial_back_wanted(&id),
                 Some(message) => self.update_system(message, fds),
                 None => console::say("event updated-nonsense: updated sent what is no message"),
             }

@@ -1,4 +1,5 @@
-//! Disks that are put in: one that begins like a repository of updates is handed to `updated`, for reading.
+//! Disks that are put in: one that begins like a repository of updates is handed to `updated`, for reading; and what a developer
+//! sends instead of one.
 //!
 //! Nothing on it is read here but whether its first sector is what an archive begins with (`tuf::archive`), byte by byte, and
 //! nothing of it is mounted: the kernel's file systems see nothing that nobody signed. A disk is looked at once.
@@ -8,10 +9,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use bus::update_link::ToUpdated;
+use bus::desk::Answer;
+use bus::update_link::{Came, ToUpdated};
 
 use super::Daemon;
-use crate::console;
+use crate::{console, updatefiles};
 
 /// How often is looked for disks, milliseconds.
 const LOOK_MS: u64 = 10_000;
@@ -29,6 +31,8 @@ pub(super) struct Disks {
     seen: BTreeSet<(String, String)>,
     /// The one that updated has.
     carried: Option<(String, String)>,
+    /// What a developer has sent, which updated has.
+    sent: Option<File>,
     at_ms: u64,
 }
 
@@ -47,7 +51,7 @@ impl Disks {
 
     /// updated knows nothing.
     pub(super) fn anew(&mut self) {
-        *self = Self::default();
+        *self = Self { sent: self.sent.take(), ..Self::default() };
     }
 
     fn look(&mut self, block: &Path, devices: &Path) -> Option<Change> {
@@ -73,6 +77,7 @@ impl Disks {
         let found = new.into_iter().find_map(|disk| Some((archive(&devices.join(&disk.0))?, disk)));
         found.map(|(file, disk)| {
             self.carried = Some(disk.clone());
+            self.sent = None;
             Change::PutIn(disk.0, file)
         })
     }
@@ -88,11 +93,15 @@ fn number(block: &Path, name: &str) -> String {
 
 /// The disk, if it begins with an archive.
 fn archive(path: &Path) -> Option<File> {
-    let file = File::open(path).ok()?;
+    File::open(path).ok().filter(is_archive)
+}
+
+fn is_archive(file: &File) -> bool {
     let mut header = [0; HEADER];
-    file.read_exact_at(&mut header, 0).ok()?;
     let (at, magic) = MAGIC;
-    (header.starts_with(NAME) && header.get(at..)?.starts_with(magic)).then_some(file)
+    file.read_exact_at(&mut header, 0).is_ok()
+        && header.starts_with(NAME)
+        && header.get(at..).is_some_and(|rest| rest.starts_with(magic))
 }
 
 impl Daemon {
@@ -106,13 +115,50 @@ impl Daemon {
             None => {}
             Some(Change::PutIn(name, file)) => {
                 console::say(format_args!("event update-disk name={name}"));
-                self.update_send(&ToUpdated::Disk, vec![file.into()]);
+                self.update_send(&ToUpdated::Disk(Came::Disk), vec![file.into()]);
             }
             Some(Change::Gone) => {
                 console::say("event update-disk-gone");
                 self.update_send(&ToUpdated::DiskGone, Vec::new());
                 self.update.disks.at_ms = now_ms;
             }
+        }
+    }
+
+    /// What a developer has sent are releases.
+    pub(super) fn update_carry(&mut self, number: u32) -> Answer {
+        let file = match self.developer_sent(number) {
+            Ok(file) => file,
+            Err(answer) => return answer,
+        };
+        if !updatefiles::is_updated(&self.config) {
+            return Answer::Refused("this device is not updated: its image has no update.toml".to_owned());
+        }
+        if !is_archive(&file) {
+            return Answer::Refused(
+                "these are no releases as `gabion update offline make` writes them".to_owned(),
+            );
+        }
+        if self.update.disks.carried.take().is_some() || self.update.disks.sent.is_some() {
+            self.update_send(&ToUpdated::DiskGone, Vec::new());
+        }
+        self.update.disks.sent = Some(file);
+        console::say("event update-sent");
+        self.update_sent_again();
+        Answer::Done
+    }
+
+    /// updated is told of what a developer has sent.
+    pub(super) fn update_sent_again(&mut self) {
+        if let Some(Ok(file)) = self.update.disks.sent.as_ref().map(File::try_clone) {
+            self.update_send(&ToUpdated::Disk(Came::Developer), vec![file.into()]);
+        }
+    }
+
+    /// Who has sent it is no developer of this device any more.
+    pub(super) fn update_sent_gone(&mut self) {
+        if self.update.disks.sent.take().is_some() {
+            self.update_send(&ToUpdated::DiskGone, Vec::new());
         }
     }
 }

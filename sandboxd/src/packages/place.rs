@@ -237,6 +237,13 @@ impl Packages {
         reserved.map(|()| file)
     }
 
+    /// What was sent, for reading; with the descriptor it is gone.
+    pub fn sent(&self, number: u32) -> io::Result<File> {
+        let file = File::open(self.uploads().join(number.to_string()));
+        self.drop_upload(number);
+        file
+    }
+
     /// Removes what was sent, or a part of it. What can not be removed goes at the next start.
     pub fn drop_upload(&self, number: u32) {
         let _ = fs::remove_file(self.uploads().join(number.to_string()));

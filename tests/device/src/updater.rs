@@ -46,6 +46,7 @@ fn run() -> io::Result<()> {
             "fail" => link.send(&FromUpdated::Fail("the test says so".to_owned()), &[])?,
             other => match other.split_once(':') {
                 Some(("apps", packages)) => println!("updater: apps {:?}", install_apps(&link, packages)),
+                Some(("back", id)) => link.send(&FromUpdated::Back(id.to_owned()), &[])?,
                 Some(("remove", id)) => link.send(&FromUpdated::Remove(id.to_owned()), &[])?,
                 _ => println!("updater: what is {other}?"),
             },

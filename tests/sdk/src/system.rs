@@ -297,7 +297,11 @@ impl update::Handler for Stand {
         answer
     }
 
-    fn rollback(&mut self, call: Call<'_, update::Rollback>) -> Answer {
+    fn rollback(
+        &mut self,
+        call: Call<'_, update::Rollback>,
+        _parameters: update::RollbackParameters<'_>,
+    ) -> Answer {
         call.not_implemented()
     }
 }

@@ -1,9 +1,11 @@
 //! Updates of apps: all of an answer's or none.
 
 use ::bus::update_link::App as Told;
+use serde_json::json;
 use service_api::updates::Stage;
 use service_api::{Few, Text};
 
+use super::bus::Client;
 use super::releases::{self, App};
 use super::world::{World, run};
 
@@ -88,6 +90,33 @@ fn apps_of_which_one_crashes_go_back_together_and_are_not_tried_again() {
         world.means(&[third.path()]);
         world.until("the newer runs", 600, |world| world.knows(&third.path(), Stage::Complete)).await;
         assert_eq!(world.versions(), ["1.0", "3.0"]);
+    });
+}
+
+#[test]
+fn owner_has_an_app_on_trial_go_back_and_no_other() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        let back = async |owner: &Client| {
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            owner.call("Rollback", json!({"app": "com.example.a"})).await
+        };
+        let owner = world.caller("os.gabion.devport", true);
+        let (error, why) = tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            refused = back(&owner) => refused.unwrap_err(),
+        };
+        assert_eq!((error.as_str(), &why["reason"]), ("NothingBefore", &json!("it is not on trial")));
+        world.means(&paths(&apps));
+        world.until("it is on trial", 600, |world| world.knows(&apps[0].path(), Stage::Trial)).await;
+        let owner = world.caller("os.gabion.devport", true);
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            done = back(&owner) => assert!(done.is_ok(), "{done:?}"),
+        }
+        world.until("it went back", 600, |world| world.knows(&apps[0].path(), Stage::RolledBack)).await;
+        assert_eq!((world.versions(), world.board.booted.get()), (vec!["1.0".to_owned()], 0));
     });
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use ::bus::bulk::{Sealed, seal};
-use ::bus::update_link::{App, FromUpdated, KERNEL_MAX, Package, System as Told, ToUpdated};
+use ::bus::update_link::{App, Came, FromUpdated, KERNEL_MAX, Package, System as Told, ToUpdated};
 use bus_tokio::Link;
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -45,6 +45,8 @@ pub(crate) struct Board {
     pub(crate) clock_set: Cell<bool>,
     /// A disk that is in it.
     pub(crate) disk: RefCell<Option<std::path::PathBuf>>,
+    /// How it came there.
+    pub(crate) came: Cell<Came>,
     pub(crate) attested: Cell<bool>,
     /// A new app crashes in its trial.
     pub(crate) crashes: RefCell<Option<String>>,
@@ -91,6 +93,7 @@ impl Board {
             service: RefCell::default(),
             clock_set: Cell::new(true),
             disk: RefCell::default(),
+            came: Cell::new(Came::Disk),
             attested: Cell::new(true),
             crashes: RefCell::default(),
             broken: RefCell::default(),
@@ -154,7 +157,7 @@ impl Board {
         match &disk {
             Some(disk) => {
                 if let Some(link) = &*self.link.borrow() {
-                    link.send_with(&ToUpdated::Disk, vec![File::open(disk).unwrap().into()]);
+                    link.send_with(&ToUpdated::Disk(self.came.get()), vec![File::open(disk).unwrap().into()]);
                 }
             }
             None => self.tell(&ToUpdated::DiskGone),
@@ -249,6 +252,11 @@ impl Board {
                 link.send_with(&ToUpdated::Incoming, fds);
             }
             FromUpdated::Install(packages, trial_s) => self.install(link, packages, fds, trial_s),
+            FromUpdated::Back(id) if self.on_trial.get() => {
+                *self.crashes.borrow_mut() = Some(id);
+                link.send(&ToUpdated::Installed);
+            }
+            FromUpdated::Back(_) => refused("it is not on trial"),
             FromUpdated::Remove(id) => {
                 self.apps.borrow_mut().remove(&id).unwrap();
                 link.send(&ToUpdated::Gone(id));
@@ -397,7 +405,7 @@ impl Board {
             link.send(&ToUpdated::Attested);
         }
         if let Some(disk) = &*self.disk.borrow() {
-            link.send_with(&ToUpdated::Disk, vec![File::open(disk).unwrap().into()]);
+            link.send_with(&ToUpdated::Disk(self.came.get()), vec![File::open(disk).unwrap().into()]);
         }
         link.send(&ToUpdated::SyncEnd);
     }

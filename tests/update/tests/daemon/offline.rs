@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use ::bus::update_link::Came;
 use serde_json::json;
 use service_api::updates::Stage;
 use tuf::archive::Writer;
@@ -128,7 +129,7 @@ fn disk_is_held_to_what_the_service_is_held_to() {
 }
 
 #[test]
-fn disk_is_nobodys_business_unless_the_owner_says_so() {
+fn disk_is_nobodys_business_unless_the_owner_says_so_or_a_developer_sends_it() {
     run(|| async {
         let world = World::new().await;
         world.alone();
@@ -140,6 +141,10 @@ fn disk_is_nobodys_business_unless_the_owner_says_so() {
         }
         assert_eq!(world.board.version(), "1.1");
         assert!(world.board.said.borrow().iter().any(|line| line.contains("disks = true")));
+        // A developer who is let in has sent the same.
+        world.board.came.set(Came::Developer);
+        world.board.disk(Some(world.carried(&[world.systems[1].path()])));
+        world.until("it is renewed", 3600, |world| world.board.version() == "1.2").await;
     });
 }
 
