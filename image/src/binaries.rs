@@ -3,7 +3,7 @@
 //! `init` is built in an invocation of its own: Cargo would otherwise give it the features that `sandboxd` asks of
 //! the shared crates, and PID 1 would carry code it must not need.
 
-use crate::command::{tool, visibly};
+use crate::command::{cargo, visibly};
 use crate::layout;
 use crate::paths::Tree;
 use anyhow::{Context, Result};
@@ -46,7 +46,7 @@ fn build_as(tree: &Tree, sets: &[&[&str]], profile: &str, features: &[&str]) -> 
     let target = std::env::var("GABION_TARGET").unwrap_or_else(|_| TARGET.to_owned());
     for packages in sets {
         crate::say("build", format_args!("{} ({target}, static)", packages.join(", ")));
-        let mut cargo = tool("cargo");
+        let mut cargo = cargo();
         cargo
             .current_dir(&tree.root)
             .args(["build", "--quiet", "--profile", profile, "--target", &target])

@@ -32,7 +32,7 @@ struct People {
 impl People {
     fn new() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let built = Command::new("cargo")
+        let built = packing::command::cargo()
             .args(["build", "--quiet", "-p", "gabion-cli"])
             .current_dir(root)
             .env_remove("RUST_BACKTRACE")

@@ -54,6 +54,20 @@ pub fn tool(program: &str) -> Command {
     command
 }
 
+/// Cargo, which may have started the program that calls this.
+///
+/// Cargo says in a program's environment of which package it is. Build scripts may watch that (`ring`'s does): handed on, it has
+/// everything above such a crate compiled again for each program that calls Cargo.
+pub fn cargo() -> Command {
+    let mut cargo = tool("cargo");
+    let of_package =
+        |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|begin| name.starts_with(begin));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
 /// Runs `command` to its end and returns its standard output.
 ///
 /// A missing program is reported with the command that installs it; a failed one with what it printed.
@@ -90,6 +104,19 @@ mod tests {
     fn output_of_failing_program_carries_its_message() {
         let error = output(tool("sh").args(["-c", "echo because >&2; exit 3"])).unwrap_err();
         assert!(error.to_string().contains("because"), "{error}");
+    }
+
+    #[test]
+    fn cargo_is_not_told_whose_tests_call_it() {
+        let removed: Vec<_> = cargo()
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        assert!(
+            removed.contains(&"CARGO_PKG_NAME".into()) && removed.contains(&"CARGO_MANIFEST_DIR".into()),
+            "{removed:?}"
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The build in which boxes can lack layers is for tests: no release can be made of it, and nothing that ships has it.
 
 use image::binaries;
+use image::command::cargo;
 use image::paths::Tree;
 use std::fs;
-use std::process::Command;
 
 /// Of `sys::weak::MARK`, which this build does not have.
 const MARK: &[u8] = b"gabion weak build";
@@ -12,7 +12,7 @@ const MARK: &[u8] = b"gabion weak build";
 fn weak_build_as_a_release_does_not_compile() {
     let tree = Tree::here().unwrap();
     for package in ["gabion-sys", "gabion-init", "gabion-sandboxd"] {
-        let check = Command::new("cargo")
+        let check = cargo()
             .current_dir(&tree.root)
             .args(["check", "--quiet", "--release", "--features", "weak", "-p", package])
             .env("CARGO_TARGET_DIR", &tree.target)

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use device_test::{App, Bench};
-use image::command::{tool, visibly};
+use image::command::{cargo, visibly};
 use image::paths::Tree;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -29,13 +29,7 @@ const MIB: usize = 1 << 20;
 /// Measures and reports.
 pub(crate) fn run(place: &Path, rounds: usize) -> Result<()> {
     let tree = Tree::here()?;
-    visibly(tool("cargo").current_dir(&tree.root).args([
-        "build",
-        "--quiet",
-        "--release",
-        "-p",
-        "gabion-cli",
-    ]))?;
+    visibly(cargo().current_dir(&tree.root).args(["build", "--quiet", "--release", "-p", "gabion-cli"]))?;
     let gabion = tree.target.join("release/gabion");
     edit_to_running(&gabion, &place.join("edited"), rounds)?;
     new_to_run(&gabion, &place.join("new"))?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use image::command::cargo;
 
 use crate::stat::{bar, bar_at_least};
 
@@ -32,8 +33,9 @@ pub(crate) fn run() -> Result<()> {
 /// The root of the tree, in which the example is built.
 fn built() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let cargo = ["build", "--quiet", "--profile", "service", "-p", "gabion-service", "--example", "rounds"];
-    let built = Command::new("cargo").args(cargo).current_dir(&root).status().context("cargo")?;
+    let arguments =
+        ["build", "--quiet", "--profile", "service", "-p", "gabion-service", "--example", "rounds"];
+    let built = cargo().args(arguments).current_dir(&root).status().context("cargo")?;
     ensure!(built.success(), "the service could not be built");
     Ok(root)
 }

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::foreign;
 use anyhow::{Context, Result, bail};
 use image::assemble::{self, Audience, Bootable};
-use image::command::{tool, visibly};
+use image::command::{cargo, visibly};
 use image::paths::{Release, Tree};
 use image::root::{self, SystemBox};
 use image::stamp::Stamp;
@@ -65,9 +65,12 @@ impl Kind {
     }
 }
 
+/// The profile of this package's own programs.
+const PROFILE: &str = "beside";
+
 /// One of this package's own programs, static. Built with the system.
 pub(crate) fn program(tree: &Tree, name: &str) -> Result<PathBuf> {
-    Ok(programs(tree).join(binaries::TARGET).join("release").join(name))
+    Ok(programs(tree).join(binaries::TARGET).join(PROFILE).join(name))
         .and_then(|path| if path.exists() { Ok(path) } else { bail!("{} was not built", path.display()) })
 }
 
@@ -118,9 +121,9 @@ fn name(kind: Kind) -> &'static str {
 /// Builds this package's own programs, if they are not.
 pub(crate) fn build_programs(tree: &Tree) -> Result<()> {
     visibly(
-        tool("cargo")
+        cargo()
             .current_dir(&tree.root)
-            .args(["build", "--quiet", "--release", "--target", binaries::TARGET])
+            .args(["build", "--quiet", "--profile", PROFILE, "--target", binaries::TARGET])
             .args(["-p", "gabion-device-test", "--no-default-features", "--bins"])
             .env("CARGO_TARGET_DIR", programs(tree))
             .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
@@ -241,7 +244,7 @@ fn tool_of_ours(tree: &Tree, package: &'static str, name: &str) -> Result<PathBu
         return Ok(program);
     }
     visibly(
-        tool("cargo")
+        cargo()
             .current_dir(&tree.root)
             .args(["build", "--quiet", "-p", package, "--bins"])
             .env("CARGO_TARGET_DIR", &tree.target),

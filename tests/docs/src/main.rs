@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use docs_test::{book, reference, tree};
+use packing::command::cargo;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -43,9 +44,8 @@ fn build() -> Result<()> {
 /// The tree's own `gabion`, and beside it the service, which some of its commands become.
 fn gabion(root: &Path) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments = ["build", "--quiet", "-p", "gabion-cli", "-p", "gabion-service", "--bins"];
-    let status = Command::new(cargo).current_dir(root).args(arguments).status().context("cargo")?;
+    let status = cargo().current_dir(root).args(arguments).status().context("cargo")?;
     ensure!(status.success(), "gabion was not built");
     Ok(target.join("debug/gabion"))
 }
@@ -78,7 +78,7 @@ fn mdbook() -> Result<PathBuf> {
             MDBOOK,
             "--root",
         ];
-        let status = Command::new("cargo").args(arguments).arg(&place).status().context("cargo")?;
+        let status = cargo().args(arguments).arg(&place).status().context("cargo")?;
         if !status.success() {
             bail!("mdBook was not installed");
         }

@@ -181,7 +181,7 @@ fn thermostat_in_rust_is_held_to_it() {
 
 /// Built by whoever tests, with what it is built with.
 fn rust() -> PathBuf {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = packing::command::cargo();
     cargo.current_dir(tree(".")).args(["build", "--quiet", "-p", "gabion-thermostat"]);
     assert!(cargo.status().unwrap().success());
     // The test is in target/PROFILE/deps.

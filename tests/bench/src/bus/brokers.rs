@@ -169,7 +169,7 @@ pub(super) fn zbus_program() -> Result<Option<PathBuf>> {
     let tree = Tree::here()?;
     let (manifest, target) = (tree.root.join("tests/bench/zbus/Cargo.toml"), tree.target.join("bench-zbus"));
     let triple = binaries_target();
-    let mut cargo = Command::new("cargo");
+    let mut cargo = image::command::cargo();
     cargo.args(["build", "--quiet", "--release", "--locked", "--target", &triple, "--manifest-path"]);
     cargo.arg(manifest).env("CARGO_TARGET_DIR", &target);
     // Static, because a box has nothing but the program.
