@@ -19,6 +19,7 @@ mod orderly;
 pub mod outgoing;
 pub mod published;
 pub mod refusal;
+mod remains;
 pub mod rollout;
 pub mod run;
 pub mod secrets;

@@ -6,6 +6,7 @@
 use crate::http::{Peer, WAIT_S};
 use crate::orderly::Orderly;
 use crate::refusal::Refusal;
+use crate::remains::Lent;
 use crate::run::told;
 use crate::tls::digest_of_peer;
 use axum::Router;
@@ -109,12 +110,13 @@ where
             Method::GET if path == "/device/v1/updates/wait" => WAIT,
             _ => REQUEST,
         };
-        let answer = inner.call(request);
+        let (head, body) = request.into_parts();
+        let (body, remains) = Lent::new(body);
+        let answer = inner.call(Request::from_parts(head, body));
         async move {
-            match timeout(limit, answer).await {
-                Ok(answer) => answer,
-                Err(_) => Ok(Refusal::unavailable("the request took too long").into_response()),
-            }
+            let answer = timeout(limit, answer).await;
+            remains.read().await;
+            answer.unwrap_or_else(|_| Ok(Refusal::unavailable("the request took too long").into_response()))
         }
     });
     let mut builder = http1::Builder::new();

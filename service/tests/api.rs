@@ -80,6 +80,7 @@ scenarios!(
     bodies::body_that_is_wrong_is_a_problem_with_reasons,
     bodies::document_describes_every_path,
     bodies::connection_ends_in_order_whatever_was_said_on_it,
+    bodies::refused_before_its_body_came_is_answered_and_the_connection_goes_on,
     bodies::backup_restored_is_the_same_state,
 );
 

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -95,6 +96,23 @@ impl Client {
         let request = [head.as_bytes(), b"\r\n", body.unwrap_or_default()].concat();
         let (answer, ended) = self.exchange(&request).await?;
         Answer::of(&answer).with_context(|| format!("{method} {path}: {ended:?}"))
+    }
+
+    /// A request whose body is written once the answer would be there, and another one behind it: all that comes back.
+    pub(crate) async fn late(&self, head: &str, body: &[u8], next: &str) -> Result<String> {
+        let stream = TcpStream::connect(self.address).await?;
+        let mut stream = self.tls.connect(ServerName::try_from("localhost")?, stream).await?;
+        stream.write_all(head.as_bytes()).await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The first write to what has been closed goes through.
+        for part in body.chunks(body.len() / 2 + 1) {
+            stream.write_all(part).await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        stream.write_all(next.as_bytes()).await?;
+        let mut answers = Vec::new();
+        stream.read_to_end(&mut answers).await?;
+        Ok(String::from_utf8(answers)?)
     }
 
     /// Any bytes at all on a connection of their own: all that comes back, and how it ended.
