@@ -175,6 +175,8 @@ pub enum FromUpdated {
     Remove(String),
     /// This app, which is on trial, is to go back to what it was, and with it what was installed together with it.
     Back(String),
+    /// Nothing is wanted any more of what a developer has sent.
+    CarriedEnd,
 }
 
 impl ToUpdated {

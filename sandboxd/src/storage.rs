@@ -22,6 +22,7 @@ use sys::mount::{FsContext, MountAttr, attach, cwd};
 use sys::quota::Usage;
 use sys::{ext4, quota};
 
+use crate::console::say;
 use crate::superblock;
 
 /// Looked at to tell blank from not: file systems and partition tables all leave traces here.
@@ -80,7 +81,11 @@ pub fn mount_data(device: &Path, template: &Path, at: &Path, quota: Quota) -> Re
     let disk =
         OpenOptions::new().read(true).write(true).open(device).map_err(failed("open the data device"))?;
     let made = format_if_blank(&disk, template)?;
-    superblock::mend(&disk).map_err(failed("mend the superblock"))?;
+    if superblock::mend(&disk).map_err(failed("mend the superblock"))? {
+        say(
+            "event storage-mended: the checksum of the data's superblock was wrong, as a power cut leaves it",
+        );
+    }
     let block = read_superblock(&disk)?;
     mount_ext4(device, at, quota).map_err(failed("mount the data file system"))?;
     let root = File::open(at).map_err(failed("open the data file system"))?;

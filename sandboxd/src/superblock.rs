@@ -2,9 +2,10 @@
 //!
 //! The superblock is 1 KiB long and written in place at a mount; the smallest unit that a disk writes whole is 512 bytes. A cut between
 //! its two sectors leaves new numbers in the first and the old checksum at the end of the second, and the kernel refuses to
-//! mount that, before it looks at its journal. All that changes while a file system is in use is in the first sector, so either
-//! half is good and the checksum alone is wrong: it is taken anew, in one write of one sector. That takes nothing from anybody:
-//! whoever writes the disk can compute it as well.
+//! mount that, before it looks at its journal. What changes while a file system is in use are counts, times and states, of which each
+//! sector's are good by themselves, so the checksum alone is wrong: it is taken anew, in one write of one sector. Whether a tear or
+//! rot was the cause is not seen by it; the kernel checks what it reads of the superblock besides, and the checksums of all else. It takes
+//! nothing from anybody: whoever writes the disk can compute it as well.
 
 use std::fs::File;
 use std::io;

@@ -31,12 +31,12 @@ impl State {
                 kept.fail(release, WHY);
             });
         }
-        let refused =
-            match timeout(REFUSAL, self.desk.ask(&FromUpdated::Fail(WHY.to_owned()), Vec::new())).await {
-                Ok(Err(AskError::Refused(why))) => Some(why),
-                Ok(Err(AskError::Anew)) => Some(ANEW.to_owned()),
-                Ok(Ok(_)) | Err(_) => None,
-            };
+        let refused = match timeout(REFUSAL, self.desk.ask_at_once(&FromUpdated::Fail(WHY.to_owned()))).await
+        {
+            Ok(Err(AskError::Refused(why))) => Some(why),
+            Ok(Err(AskError::Anew)) => Some(ANEW.to_owned()),
+            Ok(Ok(_)) | Err(_) => None,
+        };
         if let (Some(release), Some(_)) = (&release, &refused) {
             self.keep(|kept| {
                 kept.failed.remove(release);
@@ -48,7 +48,7 @@ impl State {
 
     /// Has an app go back, and answers.
     pub(crate) async fn roll_back_app(self: Rc<Self>, app: String, asker: Pending<Rollback>) {
-        let refused = match self.desk.ask(&FromUpdated::Back(app), Vec::new()).await {
+        let refused = match self.desk.ask_at_once(&FromUpdated::Back(app)).await {
             Ok(_) => None,
             Err(AskError::Refused(why)) => Some(why),
             Err(AskError::Anew) => Some(ANEW.to_owned()),

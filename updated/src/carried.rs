@@ -6,6 +6,7 @@
 
 use std::fs::File;
 
+use bus::update_link::Came;
 use serde::Deserialize;
 use service_api::updates::{APPS_MAX, Answer};
 use service_api::{Few, Text};
@@ -16,6 +17,8 @@ use tuf::archive::Archive;
 pub struct Carried {
     /// Metadata and targets.
     pub archive: Archive,
+    /// How it came.
+    pub came: Came,
     releases: Few<Text<256>, APPS_MAX>,
 }
 
@@ -26,15 +29,15 @@ struct List {
 }
 
 impl Carried {
-    /// On this disk.
+    /// On this disk, or in this file.
     ///
     /// # Errors
     /// Why it is none, for people.
-    pub fn open(disk: File) -> Result<Self, String> {
+    pub fn open(disk: File, came: Came) -> Result<Self, String> {
         let archive = Archive::open(disk).map_err(|e| e.to_string())?;
         let list = archive.list().map_err(|e| e.to_string())?;
         let list: List = serde_json::from_slice(&list).map_err(|e| e.to_string())?;
-        Ok(Self { archive, releases: list.releases })
+        Ok(Self { archive, came, releases: list.releases })
     }
 
     /// What it is for, as the service would say it.

@@ -136,7 +136,10 @@ impl State {
             Came::Disk => "a disk with updates was put in",
             Came::Developer => "a developer has sent updates",
         };
-        match disk.ok_or("it can not be read".to_owned()).and_then(|disk| Carried::open(File::from(disk))) {
+        match disk
+            .ok_or("it can not be read".to_owned())
+            .and_then(|disk| Carried::open(File::from(disk), how))
+        {
             Ok(carried) => {
                 self.say(came);
                 self.facts.borrow_mut().carried = Some(carried);

@@ -10,7 +10,7 @@ mod asking;
 use std::rc::Rc;
 
 use bus::interfaces::update::{Happening, State as Stage};
-use bus::update_link::{App, FromUpdated};
+use bus::update_link::{App, Came, FromUpdated};
 use service_api::Text;
 use service_api::updates::{Answer, Outcome, Stage as Told, Window};
 use tokio::task::spawn_local;
@@ -150,6 +150,16 @@ impl Driver {
         Some((Road::Service(Box::new(way?)), self.answer.clone()?))
     }
 
+    /// Gives up what was carried here.
+    fn carried_ends(&self) {
+        let carried = self.state.facts.borrow_mut().carried.take();
+        if carried.is_some_and(|carried| carried.came == Came::Developer) {
+            // Its bytes would lie there until the device boots.
+            self.state.say("nothing more is wanted of what a developer has sent");
+            self.state.desk.tell(&FromUpdated::CarriedEnd);
+        }
+    }
+
     fn say_once(&mut self, text: &str) {
         if self.said != text {
             self.state.say(text);
@@ -192,6 +202,12 @@ impl Driver {
         if self.os.is_none() && self.apps.is_none() {
             self.state.insists.set(false);
         }
+        // What a developer sends is sent once; a disk is there until somebody takes it out.
+        let sent =
+            self.state.facts.borrow().carried.as_ref().is_some_and(|carried| carried.came == Came::Developer);
+        if sent && self.os.is_none() && self.apps.is_none() && !self.waits_for_apps() {
+            self.carried_ends();
+        }
     }
 
     fn wanted(&self, answer: &Answer, settings: &Settings) -> Wanted {
@@ -200,14 +216,20 @@ impl Driver {
         let failed = |path: &str| kept.failed.contains_key(path);
         let os = facts.system.as_ref().map(|system| system.version.as_str());
         let mut wanted = wanted(answer, Runs { os, apps: &apps, failed: &failed }, settings);
-        // One transaction after the other; and what an app's version is, is known once its manifest was read.
-        let starting =
-            (self.state.clock.boot_ms)() < MANIFESTS_MS && apps.iter().any(|app| app.version.is_empty());
-        if !kept.on_trial.is_empty() || starting {
+        drop((facts, kept));
+        if self.waits_for_apps() {
             wanted.apps.clear();
             wanted.remove.clear();
         }
         wanted
+    }
+
+    /// One transaction after the other; and what an app's version is, is known once its manifest was read.
+    fn waits_for_apps(&self) -> bool {
+        let (facts, kept) = (self.state.facts.borrow(), self.state.kept.borrow());
+        let starting = (self.state.clock.boot_ms)() < MANIFESTS_MS
+            && facts.apps.values().any(|app| app.version.is_empty());
+        !kept.on_trial.is_empty() || starting
     }
 
     /// Fetches, waits, applies. Gives when something is due again.
@@ -410,7 +432,7 @@ impl Driver {
         }
         // A disk that somebody forgot, or damaged, does not keep out what the service has.
         if !road.is_network() && self.state.way().is_some() {
-            self.state.facts.borrow_mut().carried = None;
+            self.carried_ends();
         }
         if job.fetched() > before {
             job.retry.went_on();

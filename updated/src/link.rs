@@ -82,6 +82,17 @@ impl Desk {
         }
     }
 
+    /// The same, unless somebody else has asked and waits: nobody waits for hours to be told no.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask_at_once(&self, message: &FromUpdated) -> Result<Answer, AskError> {
+        if self.asked.get() || self.telling.get() {
+            return Err(AskError::Refused("something is being applied; ask again".to_owned()));
+        }
+        self.ask(message, Vec::new()).await
+    }
+
     /// The next message that is no answer.
     ///
     /// # Errors

@@ -159,9 +159,10 @@ impl Handler for Serve {
 
     fn rollback(&mut self, call: Call<'_, Rollback>, parameters: RollbackParameters<'_>) -> Answer {
         let facts = self.state.facts.borrow();
-        let reason = match (facts.synced, &facts.system, &parameters.app) {
+        let reason = match (facts.synced, &facts.system, parameters.app.as_deref()) {
             (false, ..) => Some("the system is starting"),
             (true, None, None) => Some("this device's disk has no second slot"),
+            (true, _, Some(app)) if !facts.apps.contains_key(app) => Some("there is no such app"),
             _ => None,
         };
         if let Some(reason) = reason {

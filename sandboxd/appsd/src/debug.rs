@@ -51,7 +51,8 @@ impl Appsd {
                     return server.fail(pending, &Error::Refused { reason: e.to_string() });
                 }
                 server.push(&pending, &DebugReply { output: "".into() });
-                self.debugged = Some(Debugged { app, pending, socket });
+                let before = self.debugged.replace(Debugged { app, pending, socket });
+                Self::debug_over(server, before);
                 return;
             }
             (Told::NoApp, _) => Error::AppNotFound { app },
@@ -76,11 +77,16 @@ impl Appsd {
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             _ => {
-                if let Some(Debugged { pending, socket, .. }) = self.debugged.take() {
-                    server.forget(&socket);
-                    server.finish(pending, &DebugReply { output: "".into() });
-                }
+                let over = self.debugged.take();
+                Self::debug_over(server, over);
             }
+        }
+    }
+
+    fn debug_over(server: &mut Server<Self>, over: Option<Debugged>) {
+        if let Some(Debugged { pending, socket, .. }) = over {
+            server.forget(&socket);
+            server.finish(pending, &DebugReply { output: "".into() });
         }
     }
 

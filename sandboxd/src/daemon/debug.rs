@@ -18,11 +18,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use bus::desk::{self, Answer};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use policy::Plan;
 
 use super::Daemon;
@@ -214,6 +214,8 @@ impl Daemon {
 
     fn debug_close(&mut self, session: Session, why: &str) {
         self.poller.forget(&session.line);
+        // The bundle that goes has its other descriptor for a while: whoever follows hears of the end at once.
+        let _ended = shutdown(session.line.as_raw_fd(), Shutdown::Both);
         if let Some((question, _)) = session.asked {
             self.desk_answer(question, Answer::Refused(why.to_owned()));
         }

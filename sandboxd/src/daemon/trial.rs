@@ -112,14 +112,19 @@ impl Daemon {
     }
 
     /// The owner wants what this app was before.
-    pub(super) fn trial_back_wanted(&mut self, id: &str) {
-        match self.installs.trial.as_mut().filter(|trial| trial.is_of(id)) {
-            Some(trial) => {
-                trial.failed.get_or_insert_with(|| format!("{id}: its owner went back"));
-                self.update_send(&ToUpdated::Installed, Vec::new());
-            }
-            None => self.update_refuse("it is not on trial, and only until then is kept what it was before"),
+    pub(super) fn trial_back_wanted(&mut self, id: &str) -> io::Result<()> {
+        if !self.installs.trial.as_ref().is_some_and(|trial| trial.is_of(id)) {
+            self.update_refuse("it is not on trial, and only until then is kept what it was before");
+            return Ok(());
         }
+        self.trial_back(&format!("{id}: its owner went back"), sys::process::now_ms())?;
+        match self.installs.trial {
+            None => self.update_send(&ToUpdated::Installed, Vec::new()),
+            Some(_) => {
+                self.update_refuse("the ledger of packages can not be written; free space on the disk")
+            }
+        }
+        Ok(())
     }
 
     /// Looks whether the trial is over, and goes on with what is on its way back.

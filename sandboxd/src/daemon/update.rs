@@ -157,7 +157,8 @@ impl Daemon {
                     self.packages_install(packages, fds, trial_s)?;
                 }
                 Some(FromUpdated::Remove(id)) => self.packages_remove(&id)?,
-                Some(FromUpdated::Back(id)) => self.trial_back_wanted(&id),
+                Some(FromUpdated::Back(id)) => self.trial_back_wanted(&id)?,
+                Some(FromUpdated::CarriedEnd) => self.update_sent_gone(),
                 Some(message) => self.update_system(message, fds),
                 None => console::say("event updated-nonsense: updated sent what is no message"),
             }

@@ -71,13 +71,13 @@ impl Disks {
             });
             return Some(Change::Gone);
         }
-        if self.carried.is_some() {
+        // One at a time. What is there besides is looked at when that is gone.
+        if self.carried.is_some() || self.sent.is_some() {
             return None;
         }
         let found = new.into_iter().find_map(|disk| Some((archive(&devices.join(&disk.0))?, disk)));
         found.map(|(file, disk)| {
             self.carried = Some(disk.clone());
-            self.sent = None;
             Change::PutIn(disk.0, file)
         })
     }
@@ -142,8 +142,8 @@ impl Daemon {
         if self.update.disks.carried.take().is_some() || self.update.disks.sent.is_some() {
             self.update_send(&ToUpdated::DiskGone, Vec::new());
         }
-        self.update.disks.sent = Some(file);
         console::say("event update-sent");
+        self.update.disks.sent = Some(file);
         self.update_sent_again();
         Answer::Done
     }
@@ -155,10 +155,12 @@ impl Daemon {
         }
     }
 
-    /// Who has sent it is no developer of this device any more.
+    /// Nothing is wanted of what was sent any more, or who has sent it is no developer of this device.
     pub(super) fn update_sent_gone(&mut self) {
         if self.update.disks.sent.take().is_some() {
             self.update_send(&ToUpdated::DiskGone, Vec::new());
+            self.update.disks.seen.clear();
+            self.update.disks.at_ms = 0;
         }
     }
 }
@@ -200,5 +202,14 @@ mod tests {
         fs::remove_dir_all(block.join("sda")).unwrap();
         assert!(matches!(disks.look(&block, &dev), Some(Change::Gone)));
         assert!(disks.look(&block, &dev).is_none());
+        // Beside what a developer has sent none is looked at, until that is gone.
+        disks.sent = Some(File::open(dev.join("vda")).unwrap());
+        put(place.path(), "sda", "6", &header());
+        assert!(disks.look(&block, &dev).is_none());
+        disks.anew();
+        assert!(disks.look(&block, &dev).is_none() && disks.sent.is_some());
+        disks.sent = None;
+        disks.seen.clear();
+        assert!(matches!(disks.look(&block, &dev), Some(Change::PutIn(_, _))));
     }
 }

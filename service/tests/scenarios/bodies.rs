@@ -61,9 +61,9 @@ pub(crate) async fn refused_before_its_body_came_is_answered_and_the_connection_
     site: &Site,
 ) -> Result<()> {
     let client = site.client()?;
-    let head = "POST /device/v1/nonces HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 20000\r\n\r\n";
+    let head = "POST /device/v1/nonces HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 900000\r\n\r\n";
     let next = "GET /device/v1/nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let answers = client.late(head, &[b' '; 20_000], next).await?;
+    let answers = client.late(head, &vec![b' '; 900_000], next).await?;
     let seen = ["HTTP/1.1 415 ", "HTTP/1.1 404 "].map(|status| answers.matches(status).count());
     ensure!(seen == [1, 1], "{answers}");
     Ok(())

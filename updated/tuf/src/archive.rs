@@ -79,7 +79,7 @@ pub fn entries(
     size: u64,
     mut read: impl FnMut(u64, &mut [u8; HEADER]) -> io::Result<()>,
 ) -> Result<BTreeMap<String, Lies>, Fault> {
-    let (mut all, mut at) = (BTreeMap::new(), 0_u64);
+    let (mut all, mut at, mut headers) = (BTreeMap::new(), 0_u64, 0);
     loop {
         let behind = at.checked_add(HEADER as u64).filter(|behind| *behind <= size);
         let behind = behind.ok_or(Fault::Form("is cut off"))?;
@@ -92,11 +92,12 @@ pub fn entries(
         if all.is_empty() != (name == LIST) {
             return Err(Fault::Form("does not begin with what it is for"));
         }
-        if name.ends_with('/') {
-            continue;
+        headers += 1;
+        if headers > ENTRIES_MAX {
+            return Err(Fault::Form("has too many files"));
         }
-        if all.len() >= ENTRIES_MAX || all.insert(name, (behind, length)).is_some() {
-            return Err(Fault::Form("has too many files, or one twice"));
+        if !name.ends_with('/') && all.insert(name, (behind, length)).is_some() {
+            return Err(Fault::Form("has a file twice"));
         }
     }
 }

@@ -53,5 +53,6 @@ fn app_is_updated_over_the_developers_cable_by_what_was_signed() {
     device.wait_for("gabion: event update: a developer has sent updates");
     device.wait_for("[org.test.work] work 1.1.0 with from 1.0.0");
     device.wait_for("gabion: event update: updated app=org.test.work version=1.1.0");
+    device.wait_for("gabion: event update: nothing more is wanted of what a developer has sent");
     device.power_button();
 }

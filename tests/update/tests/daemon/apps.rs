@@ -108,6 +108,17 @@ fn owner_has_an_app_on_trial_go_back_and_no_other() {
             refused = back(&owner) => refused.unwrap_err(),
         };
         assert_eq!((error.as_str(), &why["reason"]), ("NothingBefore", &json!("it is not on trial")));
+        // No name of an app, which no message to sandboxd could carry.
+        let owner = world.caller("os.gabion.devport", true);
+        let unknown = async {
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            owner.call("Rollback", json!({"app": "org.\u{e4}\n"})).await.unwrap_err()
+        };
+        let (error, why) = tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            refused = unknown => refused,
+        };
+        assert_eq!((error.as_str(), &why["reason"]), ("NothingBefore", &json!("there is no such app")));
         world.means(&paths(&apps));
         world.until("it is on trial", 600, |world| world.knows(&apps[0].path(), Stage::Trial)).await;
         let owner = world.caller("os.gabion.devport", true);

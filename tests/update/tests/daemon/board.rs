@@ -256,6 +256,7 @@ impl Board {
                 *self.crashes.borrow_mut() = Some(id);
                 link.send(&ToUpdated::Installed);
             }
+            FromUpdated::CarriedEnd => *self.disk.borrow_mut() = None,
             FromUpdated::Back(_) => refused("it is not on trial"),
             FromUpdated::Remove(id) => {
                 self.apps.borrow_mut().remove(&id).unwrap();

@@ -145,6 +145,7 @@ fn disk_is_nobodys_business_unless_the_owner_says_so_or_a_developer_sends_it() {
         world.board.came.set(Came::Developer);
         world.board.disk(Some(world.carried(&[world.systems[1].path()])));
         world.until("it is renewed", 3600, |world| world.board.version() == "1.2").await;
+        world.until("the file is let go", 3600, |world| world.board.disk.borrow().is_none()).await;
     });
 }
 
