@@ -32,7 +32,12 @@ struct People {
 impl People {
     fn new() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let built = packing::command::cargo()
+        // Of which package this is, Cargo is not to hear: it would compile all above a crate that watches that anew.
+        let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        let others = std::env::vars_os().filter(|(name, _)| !own(&name.to_string_lossy()));
+        let built = Command::new("cargo")
+            .env_clear()
+            .envs(others)
             .args(["build", "--quiet", "-p", "gabion-cli"])
             .current_dir(root)
             .env_remove("RUST_BACKTRACE")
