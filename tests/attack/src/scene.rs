@@ -12,11 +12,14 @@ use device_test::{App, Bench, Device, PATIENCE, Site, word};
 use image::assemble::SETTINGS;
 use image::paths::Tree;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Boxes of attacks on one device. `init` keeps 256 in all.
 const AT_ONCE: usize = 160;
 /// Each box has its own copy of its program in memory.
 const MEMORY_MIB: u32 = 512;
+/// How long so many may take to come up, one after the other, beside other tests.
+const UP: Duration = Duration::from_secs(900);
 /// Room, and inodes, for all that boxes without a quota take at once: on a full disk the others would be refused for that.
 const DATA_BYTES: u64 = 2 << 30;
 /// Processes that no attack may end.
@@ -114,10 +117,10 @@ fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) ->
         bench = bench.app(app.clone());
     }
     let mut device = bench.boot()?;
-    device.wait_for("[org.attack.neighbour.caller] peer: Ok(");
+    device.wait_count(0, "[org.attack.neighbour.caller] peer: Ok(", 1, UP);
     let before = daemons(&mut device);
     for (id, _) in boxes {
-        device.wait_for(&format!("[{id}] tries done"));
+        device.wait_count(0, &format!("[{id}] tries done"), 1, UP);
     }
     let mark = device.console().mark();
     device.wait_count(mark, "[org.attack.neighbour.heart] beat", 3, PATIENCE);
