@@ -127,7 +127,7 @@ pub struct App {
     pub root_hash: String,
     /// It came by an update; one that did not can be replaced and not removed.
     pub installed: bool,
-    /// It runs.
+    /// It runs, or has ended as it should and stays so.
     pub running: bool,
 }
 

@@ -92,7 +92,14 @@ pub struct App {
     pub problem: Option<String>,
     /// How it last ended.
     pub last_exit: Option<Exit>,
+    /// That was no failure.
+    pub ended_well: bool,
+    /// Since when it runs, of the clock that began when the device booted.
+    since_ms: u64,
 }
+
+/// A box that runs for so long has come up, milliseconds: one that ends again and again runs in between.
+const STEADY_MS: u64 = 10_000;
 
 impl App {
     /// A box of which only the name is known. `cgroups` is `/sys/fs/cgroup`, `logs` where logs go if anywhere.
@@ -129,6 +136,8 @@ impl App {
             jit: false,
             problem: None,
             last_exit: None,
+            ended_well: false,
+            since_ms: 0,
         }
     }
 
@@ -209,7 +218,23 @@ impl App {
         self.starts = starts;
         self.killed_for_ms = None;
         self.status = None;
+        self.since_ms = now_ms;
         self.watchdog.alive(now_ms);
+    }
+
+    /// It runs, or has ended as it should, or somebody had it stopped, and stays so.
+    pub fn is_as_it_should(&self) -> bool {
+        let rests = self.state == State::Down(Next::Stopped) && (self.ended_well || self.held);
+        self.pid().is_some() || rests
+    }
+
+    /// Whether it is not up, or ends again and again. What was stopped and stays down is no fault.
+    pub fn is_unsteady(&self, now_ms: u64) -> bool {
+        match self.state {
+            State::Up { .. } => self.starts > 1 && now_ms < self.since_ms.saturating_add(STEADY_MS),
+            State::Down(next) => next != Next::Stopped,
+            State::Reading | State::Starting | State::Problem => true,
+        }
     }
 
     /// It ended. Gives the kills for memory since the last time.

@@ -68,6 +68,7 @@ pub mod system;
 pub mod table;
 mod updatefiles;
 pub mod verity;
+pub mod warm;
 pub mod watchdog;
 #[cfg(feature = "weak")]
 pub mod weak;

@@ -29,6 +29,8 @@ pub mod memfd;
 #[cfg(feature = "builder")]
 pub mod mount;
 #[cfg(feature = "builder")]
+pub mod pagecache;
+#[cfg(feature = "builder")]
 pub mod quota;
 #[cfg(feature = "bus")]
 pub mod shared;

@@ -11,12 +11,10 @@ use bus::update_link::FromUpdated;
 use service_api::updates::Stage;
 use tokio::time::{Duration, timeout};
 
-use crate::link::AskError;
 use crate::state::State;
 
 /// What the service and people hear.
 const WHY: &str = "its owner went back";
-const ANEW: &str = "the app manager was started anew; ask again";
 /// sandboxd says at once if it does not do it; if it does, the device boots, and it says nothing.
 const REFUSAL: Duration = Duration::from_secs(10);
 
@@ -33,8 +31,7 @@ impl State {
         }
         let refused = match timeout(REFUSAL, self.desk.ask_at_once(&FromUpdated::Fail(WHY.to_owned()))).await
         {
-            Ok(Err(AskError::Refused(why))) => Some(why),
-            Ok(Err(AskError::Anew)) => Some(ANEW.to_owned()),
+            Ok(Err(e)) => Some(e.to_string()),
             Ok(Ok(_)) | Err(_) => None,
         };
         if let (Some(release), Some(_)) = (&release, &refused) {
@@ -48,12 +45,8 @@ impl State {
 
     /// Has an app go back, and answers.
     pub(crate) async fn roll_back_app(self: Rc<Self>, app: String, asker: Pending<Rollback>) {
-        let refused = match self.desk.ask_at_once(&FromUpdated::Back(app)).await {
-            Ok(_) => None,
-            Err(AskError::Refused(why)) => Some(why),
-            Err(AskError::Anew) => Some(ANEW.to_owned()),
-        };
-        self.answer(asker, refused);
+        let answer = self.desk.ask_at_once(&FromUpdated::Back(app)).await;
+        self.answer(asker, answer.err().map(|e| e.to_string()));
     }
 
     fn answer(&self, asker: Pending<Rollback>, refused: Option<String>) {

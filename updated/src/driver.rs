@@ -7,6 +7,7 @@ mod aftermath;
 mod applying;
 mod asking;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bus::interfaces::update::{Happening, State as Stage};
@@ -37,12 +38,14 @@ const GATHER: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// Failures in a row after which the service hears of them.
 const FAILURES_TOLD: u32 = 3;
+/// Failures in a row, an hour of them, after which it is told to have failed, though it is still tried.
+const FAILURES_MANY: u32 = 12;
 /// When what could not be removed is tried again.
 const REMOVE_AGAIN: Duration = Duration::from_secs(900);
 /// How long after the device booted every manifest was read that can be.
 const MANIFESTS_MS: u64 = 120_000;
 /// How long after the end of its trial an app's word is waited for, seconds.
-const SETTLES_S: u32 = 120;
+const SETTLES_S: u32 = 15 * 60;
 
 /// See the module.
 pub struct Driver {
@@ -169,14 +172,18 @@ impl Driver {
 
     /// What of the answer is to be done: begins it, and gives up what is not wanted any more.
     fn plan(&mut self, answer: &Answer, settings: &Settings) {
-        let wanted = self.wanted(answer, settings);
+        let mut wanted = self.wanted_at_all(answer, settings);
         let now_s = self.state.now_s();
         // Told once, and again when we were started anew.
         let refused: Vec<_> =
             wanted.refused.iter().filter(|one| !self.refused.contains(one)).cloned().collect();
         self.refused.clone_from(&wanted.refused);
-        let all: Vec<&str> =
-            wanted.os.iter().chain(&wanted.apps).map(|target| target.path.as_str()).collect();
+        // What has its turn later, or is the service's while a disk is there, is not forgotten for that.
+        let later =
+            self.answer.as_ref().map(|answer| self.wanted_at_all(answer, settings)).unwrap_or_default();
+        let all = [&wanted, &later].into_iter().flat_map(|wanted| wanted.os.iter().chain(&wanted.apps));
+        let all: BTreeSet<&str> = all.map(|target| target.path.as_str()).collect();
+        let all: Vec<&str> = all.into_iter().collect();
         let is_new = {
             let kept = self.state.kept.borrow();
             all.len() != kept.learnt.len() || all.iter().any(|path| !kept.learnt.contains_key(*path))
@@ -191,6 +198,9 @@ impl Driver {
         }
         if !refused.is_empty() {
             self.report_soon();
+        }
+        if self.waits_for_apps() {
+            wanted.apps.clear();
         }
         if self.os.as_ref().map(|job| job.targets.as_slice()) != wanted.os.as_ref().map(std::slice::from_ref)
         {
@@ -210,18 +220,22 @@ impl Driver {
         }
     }
 
+    /// What has its turn now.
     fn wanted(&self, answer: &Answer, settings: &Settings) -> Wanted {
-        let (facts, kept) = (self.state.facts.borrow(), self.state.kept.borrow());
-        let apps: Vec<App> = facts.apps.values().cloned().collect();
-        let failed = |path: &str| kept.failed.contains_key(path);
-        let os = facts.system.as_ref().map(|system| system.version.as_str());
-        let mut wanted = wanted(answer, Runs { os, apps: &apps, failed: &failed }, settings);
-        drop((facts, kept));
+        let mut wanted = self.wanted_at_all(answer, settings);
         if self.waits_for_apps() {
             wanted.apps.clear();
             wanted.remove.clear();
         }
         wanted
+    }
+
+    fn wanted_at_all(&self, answer: &Answer, settings: &Settings) -> Wanted {
+        let (facts, kept) = (self.state.facts.borrow(), self.state.kept.borrow());
+        let apps: Vec<App> = facts.apps.values().cloned().collect();
+        let failed = |path: &str| kept.failed.contains_key(path);
+        let os = facts.system.as_ref().map(|system| system.version.as_str());
+        wanted(answer, Runs { os, apps: &apps, failed: &failed }, settings)
     }
 
     /// One transaction after the other; and what an app's version is, is known once its manifest was read.
@@ -415,7 +429,6 @@ impl Driver {
             self.note_once(job, Told::Failed, "the service names no repository");
             return Some(Instant::now() + FOR_EVER);
         };
-        let before = job.fetched();
         let mut from = Way { source: &mut source, throttle: &mut self.throttle, began: self.began };
         let fetched = tokio::select! {
             fetched = job.fetch(&self.state, &mut from) => fetched,
@@ -434,15 +447,21 @@ impl Driver {
         if !road.is_network() && self.state.way().is_some() {
             self.carried_ends();
         }
-        if job.fetched() > before {
+        if job.went_further() {
             job.retry.went_on();
         }
         let wait_ms = job.retry.failed(chance());
         job.at = Instant::now() + Duration::from_millis(wait_ms);
         let why = error.to_string();
         self.say_once(&format!("{}: {why}", job.targets.first().map_or("", |target| &target.path)));
+        // A network that comes and goes is no fault of the release, by which a roll-out would be stopped.
+        let stage = if error.is_of_release() || job.retry.failures() >= FAILURES_MANY {
+            Told::Failed
+        } else {
+            Told::Fetching
+        };
         if job.retry.failures() >= FAILURES_TOLD {
-            self.note_once(job, Told::Failed, &why);
+            self.note_once(job, stage, &why);
         }
         *self.state.notices.failure.borrow_mut() = Some(why);
         Some(job.at)

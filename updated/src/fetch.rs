@@ -166,6 +166,13 @@ impl Making {
         self.progress.fetched
     }
 
+    /// How far it is, bytes of what is to be fetched: less again when what came turned out to be wrong.
+    pub fn reached(&self) -> u64 {
+        self.running
+            .as_ref()
+            .map_or(self.index.len() as u64, |(offer, apply)| offer.index.length + apply.reached())
+    }
+
     /// Goes on until the image is there. What was done stays done when this is given up at any time, and begun anew.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use service_api::release::{DOCUMENT_MAX, Image, Release, Role, What};
 use service_api::updates::Stage;
 use tokio::time::Instant;
 use tuf::source::Source;
-use tuf::{Client, Limits};
+use tuf::{Client, Limits, Refusal, Why};
 
 use crate::fetch::{FetchError, Making, Site, Way};
 use crate::kept::Progress;
@@ -53,6 +53,19 @@ impl std::fmt::Display for JobError {
             Self::Fetch(e) => e.fmt(f),
             Self::Sandboxd(e) => e.fmt(f),
             Self::Storage(e) => write!(f, "the storage of updates: {e}"),
+        }
+    }
+}
+
+impl JobError {
+    /// Whether it would be so on every device, whatever the network.
+    pub fn is_of_release(&self) -> bool {
+        match self {
+            Self::Metadata(_) | Self::Release(_) => true,
+            Self::Fetch(error) => {
+                matches!(error, FetchError::Index(_) | FetchError::NoOffer | FetchError::OtherImage)
+            }
+            Self::Unreachable(_) | Self::Sandboxd(_) | Self::Storage(_) => false,
         }
     }
 }
@@ -99,8 +112,10 @@ pub struct Job {
     pub ready: bool,
     /// Since when.
     pub ready_at: Option<Instant>,
-    /// Failures in a row, and when it is tried again.
+    /// Failures in a row to fetch it.
     pub retry: Retry,
+    /// Refusals of what was fetched.
+    pub refusals: Retry,
     /// When it is gone on with.
     pub at: Instant,
     /// Somebody was told that it waits, and until when, seconds since 1970.
@@ -108,22 +123,26 @@ pub struct Job {
     /// What was noted last for the service.
     pub told: RefCell<Option<(Stage, Text<256>)>>,
     loaded: Option<Loaded>,
+    /// How far it ever was.
+    furthest: u64,
 }
 
 impl Job {
     /// Begins.
     pub fn new(os: bool, targets: Vec<Target>) -> Self {
-        let (retry, at) = (Retry::default(), Instant::now());
+        let (retry, refusals, at) = (Retry::default(), Retry::of_refusals(), Instant::now());
         Self {
             os,
             targets,
             ready: false,
             ready_at: None,
             retry,
+            refusals,
             at,
             announced: None,
             told: RefCell::default(),
             loaded: None,
+            furthest: 0,
         }
     }
 
@@ -138,9 +157,13 @@ impl Job {
         self.ready = false;
     }
 
-    /// Bytes that were fetched.
-    pub fn fetched(&self) -> u64 {
-        self.loaded.iter().flat_map(|loaded| &loaded.parts).map(|part| part.making.fetched()).sum()
+    /// Whether it is further than it ever was. What is wrong and comes again and again is no progress.
+    pub fn went_further(&mut self) -> bool {
+        let parts = self.loaded.iter().flat_map(|loaded| &loaded.parts);
+        let reached: u64 = parts.map(|part| part.making.reached()).sum();
+        let further = reached > self.furthest;
+        self.furthest = self.furthest.max(reached);
+        further
     }
 
     /// Goes on until all of it is there. May be given up at any time.
@@ -348,7 +371,9 @@ fn metadata(error: &tuf::Error) -> JobError {
     });
     let why = format!("{error}{}", cause.unwrap_or_default());
     match error {
-        tuf::Error::Source(_) => JobError::Unreachable(why),
+        tuf::Error::Source(_) | tuf::Error::Refused(Refusal { why: Why::Missing, .. }) => {
+            JobError::Unreachable(why)
+        }
         _ => JobError::Metadata(why),
     }
 }

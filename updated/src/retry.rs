@@ -1,20 +1,33 @@
 //! When something that failed is tried again, and how fast is fetched. Pure: time and chance are arguments.
 
-/// First wait and longest, milliseconds.
+/// First wait, first after a refusal, and longest, milliseconds.
 const FIRST_MS: u64 = 2_000;
+const REFUSED_MS: u64 = 60_000;
 const LONGEST_MS: u64 = 15 * 60 * 1000;
 
 /// Failures in a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     failures: u32,
+    first_ms: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { failures: 0, first_ms: FIRST_MS }
+    }
 }
 
 impl Retry {
+    /// Of what is there, and sandboxd does not take: what was in the way may take its time to go.
+    pub fn of_refusals() -> Self {
+        Self { failures: 0, first_ms: REFUSED_MS }
+    }
+
     /// It failed. How long to wait, milliseconds: twice as long each time, and anything from half of that to all of it, so
     /// that a fleet whose server was down does not come at once.
     pub fn failed(&mut self, chance: u32) -> u64 {
-        let wait = FIRST_MS.saturating_mul(1 << self.failures.min(20)).min(LONGEST_MS);
+        let wait = self.first_ms.saturating_mul(1 << self.failures.min(20)).min(LONGEST_MS);
         self.failures = self.failures.saturating_add(1);
         wait / 2 + portion(wait / 2, chance)
     }

@@ -158,6 +158,19 @@ impl State {
         changed
     }
 
+    /// The same where nothing is to come of it unless it is on the disk: it is as before otherwise.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn keep_surely(&self, change: impl FnOnce(&mut Kept)) -> std::io::Result<()> {
+        let mut kept = self.kept.borrow_mut();
+        let mut changed = kept.clone();
+        change(&mut changed);
+        self.disk.store(&changed)?;
+        *kept = changed;
+        Ok(())
+    }
+
     /// The service should be asked, and what is being fetched looked at again.
     pub fn check_is_due(&self) {
         self.check_now.set(true);

@@ -63,6 +63,11 @@ impl Trial {
         Verdict::Bad(format!("{} s after it booted: {}", self.deadline_ms / 1000, missing.join("; ")))
     }
 
+    /// Whether it had all the time that there is.
+    pub fn is_over(&self, now_ms: u64) -> bool {
+        now_ms >= self.deadline_ms
+    }
+
     fn missing(&self, seen: Seen<'_>) -> Vec<String> {
         let away = self.needs.apps.iter().filter(|id| !seen.running.contains(id));
         let mut missing: Vec<String> = away.map(|id| format!("{id} ran before and does not")).collect();

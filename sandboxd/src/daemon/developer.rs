@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Begin, Put…   the package's file comes in parts, below DATA/gabion/packages/uploads
+//! Carry         one that is sent is an archive of updates, which is lent to updated as a disk with them would be
 //! Install       the worker finds the image, its hash tree and the manifest in it; both are laid on the disk as an update's
 //!               are, and go the same way (`switch`): read back, checked, measured, one write of the ledger. No trial follows:
 //!               a developer wants to see how it fails

@@ -183,6 +183,7 @@ impl End {
         let time = clock::stamp_ago(ago_ms.unwrap_or_default());
         let count = app.exits.record(&time, pid, &reason, uptime_ms);
         app.last = reason.short();
+        app.ended_well = !reason.is_failure();
         let (word, detail) = (reason.word().to_owned(), reason.to_string());
         app.last_exit = Some(Exit { time, reason: word, detail, uptime_ms, count });
         let what = match &reason {

@@ -320,7 +320,7 @@ impl Daemon {
             root_hash: app.root_hash.clone(),
             // What a developer has installed is none of its business.
             installed: self.package_number(&app.id).is_some() && !self.is_developed(&app.id),
-            running: app.pid().is_some(),
+            running: app.is_as_it_should(),
         });
         let now: BTreeMap<u32, update_link::App> = apps.map(|app| (app.uid, app)).collect();
         let before = std::mem::replace(&mut self.installs.told, now);

@@ -19,6 +19,7 @@ use crate::console::{self, say};
 use crate::poller::Ready;
 use crate::release;
 use crate::sysdisk::{DiskError, Order, Standing, SystemDisk};
+use crate::system;
 use crate::updatefiles::{self, plain};
 use crate::verity::VerityText;
 
@@ -167,11 +168,22 @@ impl Daemon {
             FromUpdated::Reboot => self.update_start(true, |disk| {
                 disk.is_armed().map(|()| Done::Boot("update: a new system is to be tried".to_owned()))
             }),
-            FromUpdated::Bless => self.update_start(true, |disk| disk.bless().map(|()| Done::Blessed)),
+            FromUpdated::Bless => match self.unsteady_daemon() {
+                Some(why) => self.update_refuse(&why),
+                None => self.update_start(true, |disk| disk.bless().map(|()| Done::Blessed)),
+            },
             FromUpdated::Fail(why) => self.update_fail(true, why),
             // Not of the system: they are taken before.
             _ => {}
         }
+    }
+
+    /// What of the system itself is not well. The worker comes and goes.
+    fn unsteady_daemon(&self) -> Option<String> {
+        let now = sys::process::now_ms();
+        let mut daemons = self.apps.values().filter(|app| app.system && app.id != system::WORKER);
+        let daemon = daemons.find(|app| app.is_unsteady(now))?;
+        Some(format!("{} does not run, or ends again and again", daemon.id))
     }
 
     /// What runs is not good.

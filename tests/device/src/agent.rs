@@ -4,8 +4,9 @@
 //! the kernel starts it as `init=`: it leaves a copy of itself behind and becomes the real `/sbin/init`, which never
 //! learns of it. No shipped image has it.
 //!
-//! A line in, lines out: each line of an answer begins with `| `, and the last one is `ok` or `error WHY`. The
-//! terminal's echo has no such beginning and is ignored by the other side.
+//! A line in, `NUMBER QUESTION`, lines out: each line of an answer begins with `| `, and the last one is `ok NUMBER` or
+//! `error NUMBER WHY`. The number is 0 when it has just come up, which nobody asked. The terminal's echo has no such
+//! beginning and is ignored by the other side.
 
 #[path = "agent/traced.rs"]
 mod traced;
@@ -63,14 +64,16 @@ fn main() {
     let (mut ports, mut traced) = (Ports::default(), Traced::default());
     let taken = std::env::var(TAKEN).map_or(Ok(()), |taken| ports.take(&taken));
     let port = open_port();
-    // What comes before the port is open is lost, so the other side waits for this.
-    if reply(&port, taken.map(|()| "ready".to_owned())).is_err() {
+    // What comes before the port is open is lost, so the other side waits for this. The firmware's last line may have no end.
+    if (&port).write_all(b"\n").and_then(|()| reply(&port, "0", taken.map(|()| String::new()))).is_err() {
         return;
     }
     for line in BufReader::new(&port).lines() {
         let Ok(line) = line else { return };
         let words: Vec<&str> = line.split_whitespace().collect();
-        if !words.is_empty() && reply(&port, answer(&words, &mut ports, &mut traced)).is_err() {
+        if let [number, words @ ..] = words.as_slice()
+            && reply(&port, number, answer(words, &mut ports, &mut traced)).is_err()
+        {
             return;
         }
     }
@@ -86,7 +89,7 @@ fn open_port() -> File {
     }
 }
 
-fn reply(mut port: &File, answer: io::Result<String>) -> io::Result<()> {
+fn reply(mut port: &File, number: &str, answer: io::Result<String>) -> io::Result<()> {
     let mut text = String::new();
     match answer {
         Ok(answer) => {
@@ -95,9 +98,9 @@ fn reply(mut port: &File, answer: io::Result<String>) -> io::Result<()> {
                 text.push_str(line);
                 text.push('\n');
             }
-            text.push_str("ok\n");
+            text.push_str(&format!("ok {number}\n"));
         }
-        Err(error) => text = format!("error {error}\n"),
+        Err(error) => text = format!("error {number} {error}\n"),
     }
     port.write_all(text.as_bytes())
 }

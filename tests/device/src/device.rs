@@ -28,7 +28,8 @@ pub struct Device {
     machine: Running,
     console: Console,
     agent: BufReader<UnixStream>,
-    agent_ready: bool,
+    /// How many questions it was asked.
+    asked: u32,
     pub(crate) parts: Parts,
 }
 
@@ -81,7 +82,7 @@ impl Device {
             chain::type_at(keyboard, console.clone());
         }
         let agent = connect(&parts.place.path().join("agent"))?;
-        Ok(Self { console, machine, agent, agent_ready: false, parts })
+        Ok(Self { console, machine, agent, asked: 0, parts })
     }
 
     /// The release on its board.
@@ -159,12 +160,23 @@ impl Device {
     /// # Errors
     /// What the agent says went wrong.
     pub fn ask(&mut self, command: &str) -> Result<Vec<String>> {
-        if !self.agent_ready {
-            answer(&mut self.agent).context("the agent does not come up")?;
-            self.agent_ready = true;
+        if self.asked == 0 {
+            answer(&mut self.agent)?.1.context("the agent does not come up")?;
         }
-        writeln!(self.agent.get_mut(), "{command}")?;
-        answer(&mut self.agent)
+        self.asked += 1;
+        loop {
+            writeln!(self.agent.get_mut(), "{} {command}", self.asked)?;
+            // One that was asked before the device started anew is late; that it did is told first.
+            let (number, answer) = loop {
+                let (number, answer) = answer(&mut self.agent)?;
+                if number == 0 || number == self.asked {
+                    break (number, answer);
+                }
+            };
+            if number != 0 {
+                return answer;
+            }
+        }
     }
 
     /// Where a developer's device has its port on this machine.
@@ -260,7 +272,8 @@ fn connect(socket: &Path) -> Result<BufReader<UnixStream>> {
 }
 
 /// The next answer; the terminal's echo before it is passed over.
-fn answer(agent: &mut BufReader<UnixStream>) -> Result<Vec<String>> {
+/// The next answer, and to which question; 0 is the agent's first word.
+fn answer(agent: &mut BufReader<UnixStream>) -> Result<(u32, Result<Vec<String>>)> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -270,10 +283,11 @@ fn answer(agent: &mut BufReader<UnixStream>) -> Result<Vec<String>> {
         let line = line.trim_end();
         if let Some(line) = line.strip_prefix("| ") {
             lines.push(line.to_owned());
-        } else if line == "ok" {
-            return Ok(lines);
-        } else if let Some(why) = line.strip_prefix("error ") {
-            bail!("{why}");
+        } else if let Some(number) = line.strip_prefix("ok ") {
+            return Ok((number.parse()?, Ok(lines)));
+        } else if let Some((number, why)) = line.strip_prefix("error ").and_then(|rest| rest.split_once(' '))
+        {
+            return Ok((number.parse()?, Err(anyhow!("{why}"))));
         }
     }
 }

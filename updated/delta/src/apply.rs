@@ -89,6 +89,11 @@ impl Apply {
         Ok(Self { index, found, done, at, body, stored: Vec::new(), mistaken: false })
     }
 
+    /// How far into the body what came reaches. It goes back when a segment turns out to be wrong.
+    pub fn reached(&self) -> u64 {
+        self.body + self.stored.len() as u64
+    }
+
     /// How many bytes of the body are still to be fetched.
     pub fn left(&self) -> u64 {
         let mut at = self.at;

@@ -29,6 +29,8 @@ impl Driver {
             && !self.state.kept.borrow().on_trial.is_empty()
         {
             self.state.keep(|kept| kept.switched = true);
+            // It begins, or begins again.
+            self.settles_at = None;
         }
         let settled = std::mem::take(&mut self.state.facts.borrow_mut().settled);
         for settled in settled {

@@ -17,8 +17,8 @@ use crate::trial::{Seen, Trial, Verdict};
 const FINAL: Duration = Duration::from_secs(10);
 /// How long a boot that was asked for may take to begin.
 const REBOOT: Duration = Duration::from_secs(120);
-/// How often a system may be armed, or apps be refused, without anything coming of it.
-const TRIES_MAX: u32 = 3;
+/// How often what was fetched may be refused: some half hour. Then it rests until the device starts, or its owner asks for updates.
+const TRIES_MAX: u32 = 5;
 /// How often a system is armed that never runs then, so that a boot loader which does not take it costs no more boots.
 const ARMED_MAX: u32 = 10;
 const NEVER_RAN: &str = "it was armed ten times, and the device never ran it";
@@ -43,13 +43,16 @@ impl Driver {
             return Some(Instant::now());
         }
         let (why, now_s) = (error.to_string(), self.state.now_s());
-        let given_up = job.retry.failures() + 1 >= TRIES_MAX;
+        let wait_ms = job.refusals.failed(chance());
+        let rests = job.refusals.failures() >= TRIES_MAX;
+        let why = if rests {
+            format!("{why}; not tried again until the device starts, or its owner asks")
+        } else {
+            why
+        };
         self.state.keep(|kept| {
             for target in &job.targets {
                 kept.note(&target.path, Told::Failed, &why, now_s);
-                if given_up {
-                    kept.fail(&target.path, &why);
-                }
                 // What was refused is not believed to be what it was: it is made again.
                 if job.os {
                     kept.images.retain(|name, _| !name.starts_with(&format!("{}#", target.path)));
@@ -63,10 +66,8 @@ impl Driver {
         *self.state.notices.failure.borrow_mut() = Some(why);
         self.report_soon();
         job.forget();
-        let failures = job.retry.failures();
-        let wait_ms = job.retry.failed(chance());
-        job.at = Instant::now() + Duration::from_millis(wait_ms);
-        (failures + 1 < TRIES_MAX).then_some(job.at)
+        job.at = Instant::now() + if rests { FOR_EVER } else { Duration::from_millis(wait_ms) };
+        Some(job.at)
     }
 
     async fn arm(&mut self, job: &Job) -> Result<(), AskError> {
@@ -91,17 +92,21 @@ impl Driver {
         if often > ARMED_MAX {
             return Err(AskError::Refused(NEVER_RAN.to_owned()));
         }
-        self.state.keep(|kept| {
-            kept.armed = Some(Armed {
-                release: target.path.clone(),
-                version: target.version.clone(),
-                apps: running,
-                service: self.reached,
-            });
-        });
+        let armed = Armed {
+            release: target.path.clone(),
+            version: target.version.clone(),
+            apps: running,
+            service: self.reached,
+        };
+        self.state
+            .keep_surely(|kept| kept.armed = Some(armed))
+            .map_err(|e| AskError::Refused(format!("what it has to show could not be kept: {e}")))?;
         let arm = FromUpdated::Arm(target.version.clone(), verity(release, Role::Root), release.floor);
         if let Err(e) = self.state.desk.ask(&arm, vec![kernel]).await {
-            self.state.keep(|kept| kept.armed = None);
+            // Nobody knows whether one that was started anew did it first: it is disarmed by asking for the slot.
+            if e != AskError::Anew {
+                self.state.keep(|kept| kept.armed = None);
+            }
             return Err(e);
         }
         self.state.say(&format!("the device boots into version={}", target.version));
@@ -119,10 +124,11 @@ impl Driver {
         let paths: Vec<String> = job.targets.iter().map(|target| target.path.clone()).collect();
         let now_s = self.state.now_s();
         // Before they are switched: whatever comes then is about them.
-        self.state.keep(|kept| {
+        let kept = self.state.keep_surely(|kept| {
             kept.on_trial.clone_from(&paths);
             kept.switched = false;
         });
+        kept.map_err(|e| AskError::Refused(format!("what they have to show could not be kept: {e}")))?;
         let asked = self.state.desk.ask(&FromUpdated::Install(packages, settings.trial_s), manifests).await;
         if let Err(e) = asked {
             if matches!(e, AskError::Refused(_)) {
@@ -175,8 +181,13 @@ impl Driver {
                     self.trial = None;
                     Instant::now()
                 }
+                Err(AskError::Refused(why)) if trial.is_over(now_ms) => {
+                    self.state.say(&format!("the system is not well: {why}"));
+                    self.state.desk.tell(&FromUpdated::Fail(why.chars().take(300).collect()));
+                    Instant::now() + REBOOT
+                }
                 Err(e) => {
-                    self.say_once(&format!("the system is well, which can not be written down: {e}"));
+                    self.say_once(&format!("the system is not taken for good yet: {e}"));
                     Instant::now() + Duration::from_secs(10)
                 }
             },
@@ -188,7 +199,8 @@ impl Driver {
         let kept = self.state.kept.borrow().armed.clone().filter(|armed| armed.version == system.version);
         kept.unwrap_or_else(|| {
             let release = self.state.running_release().unwrap_or_default();
-            Armed { release, version: system.version.clone(), apps: Vec::new(), service: false }
+            let service = self.state.facts.borrow().service.is_some();
+            Armed { release, version: system.version.clone(), apps: Vec::new(), service }
         })
     }
 

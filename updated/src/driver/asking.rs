@@ -70,6 +70,7 @@ impl Driver {
             self.state.keep(|kept| kept.failed.clear());
             for job in self.os.iter_mut().chain(&mut self.apps) {
                 job.at = Instant::now();
+                job.refusals.went_on();
             }
         }
         *self.state.notices.failure.borrow_mut() = failure.clone();

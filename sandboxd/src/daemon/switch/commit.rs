@@ -1,4 +1,4 @@
-//! The switch itself: who comes is measured and built, the ledger is written, what runs ends, and what comes starts.
+//! The switch itself: who comes is measured, mounted, read ahead and built, the ledger is written, what runs ends, and what comes starts.
 
 use std::io;
 
@@ -11,9 +11,12 @@ use super::{Coming, Phase, Switch};
 use crate::app::App;
 use crate::console::say;
 use crate::verity;
+use crate::warm::Warming;
 
 /// Apps that have a uid, or had one, at most. The registry has room for more, and is read as a whole or not at all.
 const IDENTITIES_MAX: usize = 4096;
+/// Bytes that are read ahead for all that comes together.
+const READ_AHEAD_MAX: u64 = 16 << 20;
 
 impl Daemon {
     /// Everybody gets a uid, and is measured under it.
@@ -65,6 +68,37 @@ impl Daemon {
         uids.all(|uid| !self.attest_must_wait(uid))
     }
 
+    /// Mounts the images, next to those that are in use.
+    pub(super) fn switch_mount(&mut self) -> Result<(), String> {
+        let Some(mut switch) = self.installs.switch.take() else { return Ok(()) };
+        switch.phase = Phase::Warming;
+        let most = READ_AHEAD_MAX / switch.coming.len().max(1) as u64;
+        let mounted = switch.coming.iter_mut().try_for_each(|coming| self.switch_mount_one(coming, most));
+        self.installs.switch = Some(switch);
+        mounted
+    }
+
+    fn switch_mount_one(&self, coming: &mut Coming, most: u64) -> Result<(), String> {
+        let id = coming.id.as_str();
+        let image = coming.image.take().ok_or_else(|| format!("{id}: it is not ready"))?;
+        coming.root = self.image_place(id, Some(coming.number));
+        image.mount(&coming.root).map_err(|e| format!("{id}: {e}"))?;
+        let before = self.image_place(id, self.package_number(id));
+        // Of what is installed for the first time there is nothing to go by.
+        coming.warming = Warming::new(before, &coming.root, most).ok();
+        Ok(())
+    }
+
+    /// Reads some more ahead; whether that is all.
+    pub(super) fn switch_warmed(&mut self) -> bool {
+        let mut coming = self.installs.switch.iter_mut().flat_map(|switch| &mut switch.coming);
+        let Some(next) = coming.find(|coming| coming.warming.is_some()) else { return true };
+        if !next.warming.as_mut().is_some_and(Warming::turn) {
+            next.warming = None;
+        }
+        false
+    }
+
     /// Builds everything, and switches. After this there is no way but on, to the trial.
     pub(super) fn switch_commit(&mut self) -> io::Result<Result<(), String>> {
         let Some(mut switch) = self.installs.switch.take() else { return Ok(Ok(())) };
@@ -97,12 +131,10 @@ impl Daemon {
     }
 
     fn switch_build(&self, coming: &mut Coming, developed: bool) -> Result<(), String> {
-        let (Some(plan), Some(uid), Some(image)) = (&coming.plan, coming.uid, coming.image.take()) else {
+        let (Some(plan), Some(uid)) = (&coming.plan, coming.uid) else {
             return Err(format!("{}: it is not ready", coming.id));
         };
-        let at = self.image_place(coming.id.as_str(), Some(coming.number));
-        let built =
-            image.mount(&at).and_then(|()| self.build_ahead(uid, plan, &at, coming.number, developed));
+        let built = self.build_ahead(uid, plan, &coming.root, coming.number, developed);
         coming.built = Some(built.map_err(|e| format!("{}: {e}", coming.id))?);
         Ok(())
     }

@@ -5,7 +5,8 @@
 //! Reading     every block of every image is read back   │ anything wrong: refused, and nothing has changed
 //! Images      the worker checks them                    │
 //! Measuring   attestd has the TPM hold them            ─┘
-//!             mounted, bundles built; one write switches the ledger: from here on it is these that a boot starts
+//! Warming     mounted; read ahead as far as what runs is in memory
+//!             bundles built; one write switches the ledger: from here on it is these that a boot starts
 //! Ending      what runs of these apps ends, all of it, before any of the new is started
 //!             the bundles take their places and are launched: on trial
 //! ```
@@ -36,6 +37,7 @@ use crate::console::say;
 use crate::packages::ledger::{TOGETHER_MAX, TRIAL_MAX_S};
 use crate::store::APPS_MAX;
 use crate::verity::{Prepared, VerityText};
+use crate::warm::Warming;
 use crate::worker::{Verdict, What};
 
 /// No uid has this bit.
@@ -67,7 +69,15 @@ enum Phase {
     Reading,
     Images,
     Measuring,
+    Warming,
     Ending,
+}
+
+impl Phase {
+    /// It goes on without being told anything, a part in each turn.
+    fn has_turns(self) -> bool {
+        matches!(self, Self::Reading | Self::Warming)
+    }
 }
 
 #[derive(Debug)]
@@ -86,6 +96,9 @@ struct Coming {
     uid: Option<u32>,
     /// What was to be measured under its uid before.
     measured_before: Option<(attest_link::Package, PathBuf)>,
+    /// Where its image is mounted.
+    root: PathBuf,
+    warming: Option<Warming>,
     built: Option<Built>,
 }
 
@@ -103,6 +116,8 @@ impl Coming {
             checked: false,
             uid: None,
             measured_before: None,
+            root: PathBuf::new(),
+            warming: None,
             built: None,
         }
     }
@@ -111,7 +126,7 @@ impl Coming {
 impl Switch {
     /// When there is something to do without being told.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        if self.phase == Phase::Reading { Some(0) } else { Some(self.latest_ms) }
+        if self.phase.has_turns() { Some(0) } else { Some(self.latest_ms) }
     }
 
     /// Whether a box is being switched: it ends, or has ended, for another.
@@ -343,13 +358,13 @@ impl Daemon {
         self.update_refuse(&why);
     }
 
-    /// Goes on with what is being installed, as far as it goes; of what is read back, one part.
+    /// Goes on with what is being installed, as far as it goes; of what is read, one part.
     pub(super) fn switch_tick(&mut self, now: u64) -> io::Result<()> {
         let phase = |daemon: &Self| daemon.installs.switch.as_ref().map(|switch| switch.phase);
         loop {
             let before = phase(self);
             self.switch_step(now)?;
-            if phase(self) == before || phase(self) == Some(Phase::Reading) {
+            if phase(self) == before || phase(self).is_some_and(Phase::has_turns) {
                 return Ok(());
             }
         }
@@ -358,7 +373,8 @@ impl Daemon {
     fn switch_step(&mut self, now: u64) -> io::Result<()> {
         let Some(switch) = &self.installs.switch else { return Ok(()) };
         let phase = switch.phase;
-        if phase != Phase::Ending && now >= switch.latest_ms {
+        let late = now >= switch.latest_ms;
+        if late && !matches!(phase, Phase::Warming | Phase::Ending) {
             self.switch_refuse("it took too long", None);
             return Ok(());
         }
@@ -371,7 +387,9 @@ impl Daemon {
             Phase::Manifests if all(|coming| coming.plan.is_some()) => self.switch_fits(),
             Phase::Reading => return self.switch_read(),
             Phase::Images if all(|coming| coming.checked) => self.switch_measure(),
-            Phase::Measuring if self.switch_measured() => self.switch_commit()?,
+            Phase::Measuring if self.switch_measured() => self.switch_mount(),
+            // Nothing depends on it.
+            Phase::Warming if late || self.switch_warmed() => self.switch_commit()?,
             Phase::Ending if self.switch_ended() => return self.switch_start(),
             _ => Ok(()),
         };

@@ -1,7 +1,7 @@
 //! What `updated` has of memory on a device: while it fetches and applies another system and an app, and when it waits. On the
 //! reference board, with a real Security Service over TLS.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use device_test::site::releases::Releases;
 use device_test::site::service::Security;
 use device_test::{App, Bench, Device, PATIENCE};
@@ -68,6 +68,7 @@ fn most_until(device: &mut Device, line: &str) -> Result<f64> {
         }
         sleep(LOOK);
     }
+    ensure!(most > 0.0, "updated was never seen");
     println!("  at most {most} KiB were seen; files that others map too: {}", peak.replace('\t', " "));
     Ok(most)
 }

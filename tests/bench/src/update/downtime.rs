@@ -1,12 +1,15 @@
 //! How long an app is down when it is updated, beyond the time that it takes to stop: from its last word to the first of what
-//! comes after, by the device's own clock. A stand-in speaks for updated, so that nothing but sandboxd is measured.
+//! comes after, by the device's own clock. A stand-in speaks for updated, so that nothing but sandboxd is measured. In turn with it
+//! the same app ends by itself and is started again by `init`: what a new version costs beyond that is what updating costs.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use device_test::{App, Bench, Device};
 
 use crate::stat::{Samples, bar};
 
 const ID: &str = "org.test.a";
+/// The first that an app is given.
+const UID: u32 = 10_000;
 const NEXT: &str = "org.test.next";
 const PLACE: &str = "/data/apps/os.gabion.update";
 /// Its shell is started within what is measured.
@@ -22,24 +25,33 @@ pub(super) fn run(rounds: usize) -> Result<()> {
     for (file, kind) in [("root.img", "img"), ("root.verity", "verity"), ("manifest.toml", "toml")] {
         device.agent(&format!("copy /apps/{NEXT}/{file} {PLACE}/next.{kind}"));
     }
-    let mut down = Samples::default();
+    let (mut down, mut again) = (Samples::default(), Samples::default());
     for _ in 0..rounds {
         let mark = device.console().mark();
         // The same version may be installed again.
         device.agent(&format!("write {PLACE}/word apps:1:{ID}@1.0.1@next"));
-        let began = device.wait_after(mark, &format!("[{ID}] began "));
+        down.push(between(&device, mark)?);
         device.wait_after(mark, "updater: heard Settled(None)");
-        down.push((word(&began)? - ended(&device, mark)?) * 1e6);
+        let mark = device.console().mark();
+        let shells = device.pids(UID, "sh");
+        let [shell] = shells[..] else { bail!("{ID} has {} shells", shells.len()) };
+        device.agent(&format!("kill {shell} SIGTERM"));
+        again.push(between(&device, mark)?);
     }
     device.power_button();
     down.print("down while it is updated, beyond its stop");
+    again.print("down while it is started again, as it is");
     bar("update_app_downtime_vs_stop_ms", down.median() / 1000.0, 100.0);
+    bar("update_app_downtime_vs_restart", down.ratio(&again), 2.0);
     Ok(())
 }
 
-fn ended(device: &Device, mark: usize) -> Result<f64> {
+/// From the end of what ran to the beginning of what runs then, µs.
+fn between(device: &Device, mark: usize) -> Result<f64> {
+    let began = device.wait_after(mark, &format!("[{ID}] began "));
     let lines = device.console().lines(mark, &format!("[{ID}] ended "));
-    word(lines.last().context("the old one has not said when it ended")?)
+    let ended = lines.last().context("the old one has not said when it ended")?;
+    Ok((word(&began)? - word(ended)?) * 1e6)
 }
 
 /// The last word of a line, a number of seconds.

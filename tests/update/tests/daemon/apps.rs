@@ -132,7 +132,7 @@ fn owner_has_an_app_on_trial_go_back_and_no_other() {
 }
 
 #[test]
-fn app_whose_installation_is_refused_is_tried_again_and_then_given_up() {
+fn app_whose_installation_is_refused_is_tried_again() {
     run(|| async {
         let world = World::new().await;
         let apps = world.apps(&["com.example.a"]);
@@ -143,6 +143,47 @@ fn app_whose_installation_is_refused_is_tried_again_and_then_given_up() {
         assert!(reason.contains("port 80"), "{reason}");
         *world.board.refuses.borrow_mut() = None;
         world.until("it runs after all", 3600, |world| world.knows(&apps[0].path(), Stage::Complete)).await;
+    });
+}
+
+#[test]
+fn app_that_is_refused_again_and_again_rests_until_its_owner_asks() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        *world.board.refuses.borrow_mut() = Some("port 80 belongs to com.example.web".to_owned());
+        world.means(&paths(&apps));
+        let owner = world.caller("os.gabion.devport", true);
+        let half_a_day = std::time::Duration::from_secs(12 * 3600);
+        let watch = async {
+            tokio::time::sleep(half_a_day).await;
+            assert_eq!(world.board.refused_times.get(), 5);
+            let reason = world.outcomes(&apps[0].path()).last().unwrap().reason.to_string();
+            assert!(reason.contains("port 80") && reason.contains("until"), "{reason}");
+            *world.board.refuses.borrow_mut() = None;
+            tokio::time::sleep(half_a_day).await;
+            assert_eq!(world.versions(), ["1.0"]);
+            owner.call("CheckNow", json!({})).await.unwrap();
+            tokio::time::sleep(half_a_day).await;
+            assert_eq!(world.versions(), ["2.0"]);
+        };
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = watch => {}
+        }
+    });
+}
+
+#[test]
+fn trial_that_begins_late_is_not_over_early() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        world.board.launch_s.set(590);
+        *world.board.crashes.borrow_mut() = Some("com.example.a".to_owned());
+        world.means(&paths(&apps));
+        world.until("it went back", 3600, |world| world.knows(&apps[0].path(), Stage::RolledBack)).await;
+        assert!(!world.knows(&apps[0].path(), Stage::Complete));
     });
 }
 

@@ -53,6 +53,11 @@ pub(crate) struct Board {
     /// Apps that do not run after a boot.
     pub(crate) broken: RefCell<Vec<String>>,
     pub(crate) refuses: RefCell<Option<String>>,
+    pub(crate) refused_times: Cell<u32>,
+    /// What of the system is not well.
+    pub(crate) unwell: RefCell<Option<String>>,
+    /// How long apps take to be launched, seconds.
+    pub(crate) launch_s: Cell<u32>,
     pub(crate) said: RefCell<Vec<String>>,
     pub(crate) reached: RefCell<Vec<String>>,
     /// The developer's permit that attestd would be told of.
@@ -98,6 +103,9 @@ impl Board {
             crashes: RefCell::default(),
             broken: RefCell::default(),
             refuses: RefCell::default(),
+            refused_times: Cell::new(0),
+            unwell: RefCell::default(),
+            launch_s: Cell::new(0),
             said: RefCell::default(),
             reached: RefCell::default(),
             permit: RefCell::default(),
@@ -199,6 +207,7 @@ impl Board {
         if let Some(why) = &*self.refuses.borrow()
             && matches!(message, FromUpdated::Arm(..) | FromUpdated::Install(..) | FromUpdated::Fail(..))
         {
+            self.refused_times.set(self.refused_times.get() + 1);
             return refused(why);
         }
         match message {
@@ -227,6 +236,9 @@ impl Board {
             FromUpdated::Reboot => {
                 assert!(self.armed.get(), "it boots into nothing");
                 self.boot();
+            }
+            FromUpdated::Bless if self.unwell.borrow().is_some() => {
+                refused(self.unwell.borrow().as_deref().unwrap_or_default());
             }
             FromUpdated::Bless => {
                 assert!(self.trial.get());
@@ -350,7 +362,7 @@ impl Board {
         }
         let board = self.clone();
         spawn_local(async move {
-            sleep(Duration::from_secs(trial_s.into())).await;
+            sleep(Duration::from_secs((board.launch_s.get() + trial_s).into())).await;
             let crashed =
                 board.crashes.borrow().clone().filter(|id| before.iter().any(|(_, _, app)| app.id == *id));
             if crashed.is_some() {

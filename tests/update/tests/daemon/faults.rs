@@ -52,6 +52,38 @@ fn system_comes_through_a_server_that_has_lost_its_files_for_a_while() {
 }
 
 #[test]
+fn wrong_bytes_for_ever_are_asked_for_less_and_less_often_and_told() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        world.server.breaks("/targets/blobs/", Fault::Wrong(700), u32::MAX);
+        world.means(std::slice::from_ref(&path));
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(Duration::from_secs(6 * 3600)) => {}
+        }
+        // Twice as long each time, and then every quarter of an hour.
+        let wrong = u32::MAX - world.server.left();
+        assert!((20..=80).contains(&wrong), "{wrong}");
+        assert_eq!(world.told(&path), [Stage::Fetching, Stage::Failed]);
+        let reason = world.outcomes(&path).last().unwrap().reason.to_string();
+        assert!(reason.contains("not what was signed") || reason.contains("is wrong"), "{reason}");
+    });
+}
+
+#[test]
+fn network_that_is_away_for_a_minute_is_no_failure_of_the_release() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        world.server.breaks("/targets/", Fault::Empty, 6);
+        world.means(std::slice::from_ref(&path));
+        world.until("it comes through", 3600, |world| world.knows(&path, Stage::Complete)).await;
+        assert!(!world.knows(&path, Stage::Failed), "{:?}", world.told(&path));
+    });
+}
+
+#[test]
 fn answers_that_never_end_are_given_up_at_their_length() {
     through("/targets/blobs/", Fault::Endless, 2, 120);
     through("/metadata/", Fault::Endless, 2, 100);

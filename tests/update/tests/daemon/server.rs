@@ -186,6 +186,11 @@ impl Server {
         *self.fault.borrow_mut() = Some((what, fault, times));
     }
 
+    /// How many of those answers are still to come.
+    pub(crate) fn left(&self) -> u32 {
+        self.fault.borrow().as_ref().map_or(0, |(.., times)| *times)
+    }
+
     async fn respond(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let path = request.uri().path().to_owned();
         self.asked.borrow_mut().push(path.clone());

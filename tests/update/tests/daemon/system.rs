@@ -290,3 +290,36 @@ fn owner_goes_back_and_what_ran_is_not_taken_again() {
         assert_eq!(world.board.version(), "1.1");
     });
 }
+
+#[test]
+fn system_whose_own_daemons_are_not_well_is_waited_for_and_goes_back_then() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        let unwell = "os.gabion.net does not run, or ends again and again";
+        *world.board.unwell.borrow_mut() = Some(unwell.to_owned());
+        world.means(std::slice::from_ref(&path));
+        world.until("it is on trial", 3600, |world| world.knows(&path, Stage::Trial)).await;
+        world.until("it went back", 3600, |world| world.knows(&path, Stage::RolledBack)).await;
+        assert_eq!(world.board.version(), "1.1");
+        assert_eq!(world.outcomes(&path).last().unwrap().reason.as_str(), unwell);
+    });
+}
+
+#[test]
+fn system_whose_own_daemons_come_up_in_time_is_good() {
+    run(|| async {
+        let world = World::new().await;
+        let path = world.systems[1].path();
+        *world.board.unwell.borrow_mut() = Some("os.gabion.net does not run".to_owned());
+        world.means(std::slice::from_ref(&path));
+        world.until("it is on trial", 600, |world| world.board.trial.get()).await;
+        tokio::select! {
+            () = world.life(u64::MAX) => panic!("it booted"),
+            () = sleep(Duration::from_secs(100)) => {}
+        }
+        assert!(world.board.trial.get());
+        *world.board.unwell.borrow_mut() = None;
+        world.until("it is good", 3600, |world| world.knows(&path, Stage::Complete)).await;
+    });
+}

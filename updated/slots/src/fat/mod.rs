@@ -113,9 +113,13 @@ impl<D: Disk> Fat<D> {
 
     /// The sectors of a chain of clusters.
     fn sectors(&self, first: u32) -> Result<Vec<u64>, Fault> {
+        self.sectors_of(&self.chain(first)?)
+    }
+
+    fn sectors_of(&self, chain: &[u32]) -> Result<Vec<u64>, Fault> {
         let mut sectors = Vec::new();
-        for cluster in self.chain(first)? {
-            let at = self.shape.place(cluster).ok_or(TABLE)?;
+        for cluster in chain {
+            let at = self.shape.place(*cluster).ok_or(TABLE)?;
             sectors.extend((at..at + self.shape.cluster as u64).step_by(SECTOR));
             if sectors.len() > SECTORS_OF_DIRECTORY {
                 return Err(Fault::Damaged("a directory of the EFI system partition"));
@@ -202,9 +206,10 @@ impl<D: Disk> Fat<D> {
             if !entry.directory {
                 self.mark(entry.first, &mut used.files);
             } else if entry.name != "." && entry.name != ".." {
-                used.directory(&self.chain(entry.first)?)?;
+                let chain = self.chain(entry.first)?;
+                used.directory(&chain)?;
                 let depth = depth.checked_sub(1).ok_or(TREE)?;
-                self.mark_below(&self.sectors(entry.first)?, depth, used)?;
+                self.mark_below(&self.sectors_of(&chain)?, depth, used)?;
             }
         }
         Ok(())
