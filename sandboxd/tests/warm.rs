@@ -1,5 +1,7 @@
 //! Reading a new image ahead: what of the old one is in memory, and nothing else.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use sandboxd::warm::Warming;
 use std::fs::{self, File};
