@@ -20,8 +20,8 @@ use super::clock;
 use super::releases::{self, System};
 
 /// Bytes of a slot's partitions.
-const ROOT_BYTES: u64 = 1 << 20;
-const TREE_BYTES: u64 = 64 << 10;
+const ROOT_BYTES: u64 = 24 << 20;
+const TREE_BYTES: u64 = 256 << 10;
 
 /// A device without its daemon.
 pub(crate) struct Board {

@@ -42,8 +42,25 @@ fn system_comes_through_a_server_that_fails_every_other_time() {
 }
 
 #[test]
-fn system_comes_through_wrong_bytes_which_are_fetched_again() {
-    through("/targets/blobs/", Fault::Wrong(700), 3, 300);
+fn system_comes_through_wrong_bytes_and_fetches_no_more_than_their_segments_again() {
+    run(|| async {
+        let (clean, wrong) = (World::new().await, World::new().await);
+        let large = releases::System::of(4, 18 << 20).unwrap();
+        let mut fetched = Vec::new();
+        for world in [&clean, &wrong] {
+            world.board.systems.borrow_mut().push(large.clone());
+            releases::publish(&world.site, &large, &[], 0).unwrap();
+            world.means(&[large.path()]);
+        }
+        // In the middle of a segment of the body; no index is as long.
+        wrong.server.breaks("/targets/blobs/", Fault::Wrong(9_700_000), 1);
+        for world in [&clean, &wrong] {
+            world.until("it comes through", 3600, |world| world.knows(&large.path(), Stage::Complete)).await;
+            fetched.push(world.outcomes(&large.path()).last().unwrap().fetched);
+        }
+        assert_eq!(wrong.server.left(), 0);
+        assert!(fetched[1] > fetched[0] && fetched[1] <= fetched[0] * 110 / 100, "{fetched:?}");
+    });
 }
 
 #[test]
@@ -55,7 +72,8 @@ fn system_comes_through_a_server_that_has_lost_its_files_for_a_while() {
 fn wrong_bytes_for_ever_are_asked_for_less_and_less_often_and_told() {
     run(|| async {
         let world = World::new().await;
-        let path = world.systems[1].path();
+        let path = world.systems[2].path();
+        releases::publish(&world.site, &world.systems[2], &[], 0).unwrap();
         world.server.breaks("/targets/blobs/", Fault::Wrong(700), u32::MAX);
         world.means(std::slice::from_ref(&path));
         tokio::select! {

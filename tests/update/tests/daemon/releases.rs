@@ -38,7 +38,12 @@ pub(crate) struct Verified {
 impl System {
     /// Version `n`: most of it is as in the others.
     pub(crate) fn new(n: u32) -> Result<Self> {
-        let root = Verified::new(&changed(1, ROOT, n))?;
+        Self::of(n, ROOT)
+    }
+
+    /// The same with a root of so many bytes.
+    pub(crate) fn of(n: u32, root: usize) -> Result<Self> {
+        let root = Verified::new(&changed(1, root, n))?;
         Ok(Self { version: format!("1.{n}"), root, kernel: changed(2, KERNEL, n) })
     }
 

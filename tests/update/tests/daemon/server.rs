@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     Cut(usize),
     /// Every so many answers are a 500.
     Broken(u64),
-    /// One byte of the answer is another.
+    /// The byte there is another, of files that are so long.
     Wrong(usize),
     /// It goes on and on.
     Endless,
@@ -229,12 +229,20 @@ impl Server {
         Ok(response)
     }
 
+    fn concerns(&self, fault: Fault, path: &str) -> bool {
+        let Fault::Wrong(at) = fault else { return true };
+        let file = self.site.borrow().join(path.trim_start_matches("/updates/"));
+        std::fs::metadata(file).is_ok_and(|about| about.len() > at as u64)
+    }
+
     fn file(self: &Rc<Self>, path: &str, request: &Request<Incoming>) -> Response<Body> {
         let range = request.headers().get(RANGE).map(|range| range.to_str().unwrap().to_owned());
         let fault = {
             let mut fault = self.fault.borrow_mut();
             let (now, left) = match fault.as_mut() {
-                Some((what, fault, times)) if path.contains(*what) && *times > 0 => {
+                Some((what, fault, times))
+                    if path.contains(*what) && *times > 0 && self.concerns(*fault, path) =>
+                {
                     *times -= 1;
                     (Some(*fault), *times)
                 }
@@ -264,7 +272,6 @@ impl Server {
             return full(StatusCode::NOT_FOUND, Vec::new());
         };
         if let Some(Fault::Wrong(at)) = fault {
-            let at = at.min(bytes.len() - 1);
             bytes[at] ^= 0x40;
         }
         let (status, from, until) =
