@@ -84,6 +84,11 @@ impl Tree {
         self.root.join("image/system")
     }
 
+    /// Where a board has what an update of the system needs, when its partitions do not tell by their types.
+    pub fn disk_layout(&self) -> PathBuf {
+        self.root.join("image/disk.layout")
+    }
+
     /// The manifests of the boxes that developer images have besides.
     pub fn system_developer(&self) -> PathBuf {
         self.root.join("image/system-developer")

@@ -62,6 +62,10 @@ pub fn build(release: &Release, binaries: &Binaries, boxes: &[SystemBox], image:
         // The plan, not its source: a change in `policy` alone can change it.
         stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.contents)?;
     }
+    let layout = disk_layout(&Tree::here()?)?;
+    if let Some(layout) = &layout {
+        stamp = stamp.text(layout);
+    }
     let words = image.with_extension("verity");
     if stamp.fits(image)
         && let Some(verified) =
@@ -81,6 +85,9 @@ pub fn build(release: &Release, binaries: &Binaries, boxes: &[SystemBox], image:
     stage::directories(&staged, &["usr/lib"])?;
     stage::write(&staged.join(OS_RELEASE), about)?;
     template::format(&staged.join("usr/share/gabion/data.ext4"))?;
+    if let Some(layout) = layout {
+        stage::write(&staged.join("usr/share/gabion/disk.layout"), layout)?;
+    }
     stage::normalise(&staged)?;
     stage::share(&staged)?;
     erofs::format_small(&staged, UUID, image)?;
@@ -88,6 +95,19 @@ pub fn build(release: &Release, binaries: &Binaries, boxes: &[SystemBox], image:
     fs::write(&words, verified.to_text())?;
     stamp.keep(image)?;
     Ok(verified)
+}
+
+/// Where the board has what an update of the system needs, if its maker says so.
+fn disk_layout(tree: &Tree) -> Result<Option<String>> {
+    let file = tree.disk_layout();
+    if !file.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    match slots::layout::Layout::parse(&text) {
+        Ok(_) => Ok(Some(text)),
+        Err(why) => bail!("{}: {why}", file.display()),
+    }
 }
 
 /// Adds a box below `system`, the root image's directory of them: its plan and its root.

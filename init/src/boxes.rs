@@ -80,10 +80,7 @@ impl Boxes {
                 kept.state = State::Up(running);
                 Ok(None)
             }
-            Err(e) => {
-                let errno = e.raw_os_error().unwrap_or(libc::EIO);
-                Ok(Some(kept.refused((Step::Clone as u8, errno), id, now_ms)))
-            }
+            Err(e) => Ok(Some(kept.refused((Step::Clone as u8, errno(e)), id, now_ms))),
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Config {
     pub data_device: Option<PathBuf>,
     /// The EFI system partition; `None` on a board that boots without one.
     pub esp: Option<PathBuf>,
+    /// Where the board has what an update of the system needs, in the verified root; most have no such file.
+    pub layout: PathBuf,
     /// Which release this is, in the verified root.
     pub os_release: PathBuf,
     /// The kernel's command line.
@@ -89,6 +91,7 @@ impl Config {
             data: "/data".into(),
             data_device: device("GABION_DATA"),
             esp: device("GABION_ESP"),
+            layout: "/usr/share/gabion/disk.layout".into(),
             os_release: crate::release::OS_RELEASE.into(),
             command_line: "/proc/cmdline".into(),
             template: "/usr/share/gabion/data.ext4".into(),

@@ -19,6 +19,7 @@ use slots::fault::Fault;
 use slots::gpt::Partition;
 use slots::install::{Release, Slots};
 use slots::kernel::{Kernel, compare, is_version};
+use slots::layout::{self, Layout};
 use slots::program;
 use sys::dm::{self, DeviceMapper};
 
@@ -79,6 +80,23 @@ impl From<Fault> for DiskError {
     }
 }
 
+/// Where this board has what an update needs, by the file that the verified root may have of it.
+///
+/// # Errors
+/// It can not be read, or says what can not be.
+pub fn layout(file: &Path) -> Result<Layout, String> {
+    let mut text = String::new();
+    match File::open(file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Layout::default()),
+        Err(e) => return Err(e.to_string()),
+        Ok(file) => file.take(layout::TEXT_MAX + 1).read_to_string(&mut text).map_err(|e| e.to_string())?,
+    };
+    if text.len() as u64 > layout::TEXT_MAX {
+        return Err(format!("it is longer than {} bytes", layout::TEXT_MAX));
+    }
+    Layout::parse(&text)
+}
+
 fn failed(what: &'static str) -> impl Fn(io::Error) -> DiskError {
     move |e| DiskError::Io(what, e)
 }
@@ -87,6 +105,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> DiskError {
 #[derive(Clone, Debug)]
 pub struct SystemDisk {
     disk: PathBuf,
+    layout: Layout,
     /// Of the running system: its version, its command line, the hash of its root.
     version: String,
     line: String,
@@ -124,7 +143,7 @@ impl SystemDisk {
     ///
     /// # Errors
     /// There is no such partition, or its system was started from elsewhere.
-    pub fn of_device(esp: &Path, version: &str, line: &str) -> Result<Self, DiskError> {
+    pub fn of_device(esp: &Path, layout: Layout, version: &str, line: &str) -> Result<Self, DiskError> {
         let find = || -> io::Result<PathBuf> {
             let name = esp.file_name().ok_or(io::ErrorKind::InvalidInput)?;
             // The kernel's folder of a partition is in that of its disk.
@@ -132,17 +151,17 @@ impl SystemDisk {
             let disk = folder.parent().and_then(Path::file_name).ok_or(io::ErrorKind::NotFound)?;
             Ok(Path::new("/dev").join(disk))
         };
-        Self::of(find().map_err(failed("find the system's disk"))?, version, line)
+        Self::of(find().map_err(failed("find the system's disk"))?, layout, version, line)
     }
 
     /// The same by the disk itself, which may be a file that is one.
     ///
     /// # Errors
     /// The command line names no verified root.
-    pub fn of(disk: PathBuf, version: &str, line: &str) -> Result<Self, DiskError> {
+    pub fn of(disk: PathBuf, layout: Layout, version: &str, line: &str) -> Result<Self, DiskError> {
         let root = bootline::verity(line, "root").ok_or(DiskError::Differs("it has no verified root"))?;
         let (version, line) = (version.trim().to_owned(), line.trim().to_owned());
-        Ok(Self { disk, version, line, root_hash: root.hash() })
+        Ok(Self { disk, layout, version, line, root_hash: root.hash() })
     }
 
     /// The version that runs.
@@ -345,7 +364,7 @@ impl SystemDisk {
         let opened = OpenOptions::new().read(true).write(write).open(&self.disk);
         let mut disk = opened.map_err(failed("open the system's disk"))?;
         let bytes = disk.seek(SeekFrom::End(0)).map_err(failed("size the system's disk"))?;
-        let slots = Slots::read(&disk, bytes, &self.root_hash)?;
+        let slots = Slots::read(&disk, bytes, &self.root_hash, &self.layout)?;
         Ok((disk, slots))
     }
 

@@ -36,7 +36,7 @@ pub enum AskError {
 impl std::fmt::Display for AskError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Anew => f.write_str("the app manager was started anew; ask again"),
+            Self::Anew => f.write_str("the app manager was started anew meanwhile"),
             Self::Refused(why) => f.write_str(why),
         }
     }

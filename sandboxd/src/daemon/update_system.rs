@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::console::{self, say};
 use crate::poller::Ready;
 use crate::release;
-use crate::sysdisk::{DiskError, Order, Standing, SystemDisk};
+use crate::sysdisk::{self, DiskError, Order, Standing, SystemDisk};
 use crate::system;
 use crate::updatefiles::{self, plain};
 use crate::verity::VerityText;
@@ -66,7 +66,13 @@ impl Running {
         let esp = config.esp.as_deref()?;
         let version = release::running(&config.os_release).unwrap_or_default();
         let line = std::fs::read_to_string(&config.command_line).unwrap_or_default();
-        let found = SystemDisk::of_device(esp, &version, &line)
+        let layout = sysdisk::layout(&config.layout)
+            .inspect_err(|e| {
+                let text = format!("{} is no disk's layout: {e}", config.layout.display());
+                console::problem("device", &text, "the system can not be renewed; correct it in the image");
+            })
+            .ok()?;
+        let found = SystemDisk::of_device(esp, layout, &version, &line)
             .and_then(|disk| disk.standing().map(|standing| (disk, standing)));
         let (disk, standing) = found
             .inspect_err(|e| {
@@ -319,7 +325,7 @@ mod tests {
             "dm-mod.create=\"root,,0,ro,0 64 verity 1 a b 4096 4096 8 1 sha256 {} 00\"",
             "11".repeat(32)
         );
-        let disk = SystemDisk::of("/nonexistent".into(), "1.0.0", &line).unwrap();
+        let disk = SystemDisk::of("/nonexistent".into(), Default::default(), "1.0.0", &line).unwrap();
         Running { disk, standing, judged: false, job: None, next: None }
     }
 

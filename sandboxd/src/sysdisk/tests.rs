@@ -8,9 +8,13 @@ use std::process::{Command, Stdio};
 
 const MIB: u64 = 1 << 20;
 const ESP: (u64, u64) = (MIB, 4 * MIB);
+/// "Linux filesystem data", which anything may be.
+const LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
 
 struct Rig {
     place: tempfile::TempDir,
+    layout: Layout,
+    folder: &'static str,
 }
 
 fn hash(number: u8) -> String {
@@ -61,6 +65,11 @@ fn run(command: &mut Command, input: &str) {
 impl Rig {
     /// A disk as its maker has it, with the system of number 1 in its first slot.
     fn new(kernel: &str) -> Self {
+        Self::of(kernel, Layout::default(), "EFI/Linux")
+    }
+
+    /// The same with partitions whose types say nothing, unless it is the specified layout.
+    fn of(kernel: &str, layout: Layout, folder: &'static str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let disk = place.path().join("disk");
         File::create(&disk).unwrap().set_len(12 * MIB).unwrap();
@@ -69,8 +78,11 @@ impl Rig {
             format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
         };
         let (root, tree) = ("4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5");
+        let esp_type = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+        let [root, tree, esp_type] =
+            if layout == Layout::default() { [root, tree, esp_type] } else { [LINUX; 3] };
         let script = format!(
-            "label: gpt\nsize=4MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\nsize=1MiB, type={root}, uuid={}\n\
+            "label: gpt\nsize=4MiB, type={esp_type}\nsize=1MiB, type={root}, uuid={}\n\
              size=1MiB, type={tree}, uuid={}\nsize=1MiB, type={root}\nsize=1MiB, type={tree}\n",
             guid(0),
             guid(16),
@@ -79,10 +91,16 @@ impl Rig {
         let esp = place.path().join("esp");
         File::create(&esp).unwrap().set_len(ESP.1).unwrap();
         run(Command::new("mkfs.vfat").args(["-F", "16", "-s", "1", "-n", "ESP"]).arg(&esp), "");
-        run(Command::new("mmd").arg("-i").arg(&esp).args(["::/EFI", "::/EFI/Linux"]), "");
+        run(
+            Command::new("mmd")
+                .arg("-i")
+                .arg(&esp)
+                .args([format!("::/{}", folder.split('/').next().unwrap()), format!("::/{folder}")]),
+            "",
+        );
         let content = fs::read(&esp).unwrap();
         File::options().write(true).open(&disk).unwrap().write_all_at(&content, ESP.0).unwrap();
-        let rig = Self { place };
+        let rig = Self { place, layout, folder };
         rig.put(kernel, &image("1.0.0", &line(1, 3, 9)));
         rig
     }
@@ -91,13 +109,14 @@ impl Rig {
         let file = self.place.path().join("image");
         fs::write(&file, content).unwrap();
         let disk = format!("{}@@{}", self.place.path().join("disk").display(), ESP.0);
-        let to = format!("::/EFI/Linux/{name}");
+        let to = format!("::/{}/{name}", self.folder);
         run(Command::new("mcopy").args(["-o", "-i", &disk]).arg(file).arg(to), "");
     }
 
     fn names(&self) -> Vec<String> {
         let disk = format!("{}@@{}", self.place.path().join("disk").display(), ESP.0);
-        let out = Command::new("mdir").args(["-b", "-i", &disk, "::/EFI/Linux"]).output().unwrap();
+        let out =
+            Command::new("mdir").args(["-b", "-i", &disk, &format!("::/{}", self.folder)]).output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         let mut names: Vec<_> =
             text.lines().filter_map(|line| line.rsplit('/').next()).map(str::to_owned).collect();
@@ -108,7 +127,8 @@ impl Rig {
     /// The disk of the system with this number.
     fn disk(&self, number: u8) -> SystemDisk {
         let line = line(number, 3, 9);
-        SystemDisk::of(self.place.path().join("disk"), &format!("{number}.0.0"), &line).unwrap()
+        let disk = self.place.path().join("disk");
+        SystemDisk::of(disk, self.layout.clone(), &format!("{number}.0.0"), &line).unwrap()
     }
 }
 
@@ -123,7 +143,27 @@ fn good_order(number: u8) -> Order {
 
 #[test]
 fn system_is_armed_tried_and_judged() {
-    let rig = Rig::new("gabion_1.0.0.efi");
+    tried_and_judged(&Rig::new("gabion_1.0.0.efi"));
+}
+
+#[test]
+fn system_is_armed_tried_and_judged_on_a_board_with_a_layout_of_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("disk.layout");
+    assert_eq!(layout(&file), Ok(Layout::default()));
+    fs::write(&file, "esp 1\nslot 2 3\nslot 4 5\nkernels boot/ours\n").unwrap();
+    tried_and_judged(&Rig::of("gabion_1.0.0.efi", layout(&file).unwrap(), "boot/ours"));
+    fs::write(&file, "esp 1\nslot 2 3\n").unwrap();
+    assert!(layout(&file).unwrap_err().contains("two slots"));
+    // By the types of its partitions nothing is found on it.
+    let mut rig = Rig::of("gabion_1.0.0.efi", Layout { esp: Some(1), ..Layout::default() }, "EFI/Linux");
+    assert!(rig.disk(1).standing().unwrap_err().to_string().contains("two slots"));
+    // A partition that is not there.
+    rig.layout.slots = Some([(2, 3), (4, 9)]);
+    assert!(rig.disk(1).standing().is_err());
+}
+
+fn tried_and_judged(rig: &Rig) {
     let one = rig.disk(1);
     assert_eq!(one.standing().unwrap(), Standing::default());
     assert!(matches!(one.is_armed(), Err(DiskError::Unarmed)));

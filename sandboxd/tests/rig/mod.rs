@@ -64,6 +64,7 @@ fn config(dir: &Path) -> Config {
         tpm: false,
         floor: 0,
         esp: None,
+        layout: PathBuf::from("/nonexistent"),
         os_release: "/nonexistent".into(),
         command_line: "/nonexistent".into(),
         safe_mode: false,

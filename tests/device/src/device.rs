@@ -271,8 +271,7 @@ fn connect(socket: &Path) -> Result<BufReader<UnixStream>> {
     Ok(BufReader::new(stream))
 }
 
-/// The next answer; the terminal's echo before it is passed over.
-/// The next answer, and to which question; 0 is the agent's first word.
+/// The next answer, and to which question; 0 is the agent's first word. The terminal's echo before it is passed over.
 fn answer(agent: &mut BufReader<UnixStream>) -> Result<(u32, Result<Vec<String>>)> {
     let mut lines = Vec::new();
     loop {
@@ -285,8 +284,8 @@ fn answer(agent: &mut BufReader<UnixStream>) -> Result<(u32, Result<Vec<String>>
             lines.push(line.to_owned());
         } else if let Some(number) = line.strip_prefix("ok ") {
             return Ok((number.parse()?, Ok(lines)));
-        } else if let Some((number, why)) = line.strip_prefix("error ").and_then(|rest| rest.split_once(' '))
-        {
+        } else if let Some(rest) = line.strip_prefix("error ") {
+            let (number, why) = rest.split_once(' ').unwrap_or((rest, "it does not say why"));
             return Ok((number.parse()?, Err(anyhow!("{why}"))));
         }
     }

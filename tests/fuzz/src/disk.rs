@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use slots::disk::{Disk, SECTOR};
 use slots::fat::Fat;
-use slots::install::{KERNELS, Release, Slots};
+use slots::install::{Release, Slots};
+use slots::layout::{KERNELS, Layout};
 use slots::program;
 
 /// Sectors of the disk, and where the partitions are: the EFI system partition, and two slots.
@@ -89,7 +90,9 @@ pub fn changed(bytes: &[u8]) -> bool {
 }
 
 fn update(disk: &mut Memory) -> bool {
-    let Ok(mut slots) = Slots::read(disk, (SECTORS * SECTOR) as u64, &RUNNING) else { return false };
+    let Ok(mut slots) = Slots::read(disk, (SECTORS * SECTOR) as u64, &RUNNING, &Layout::default()) else {
+        return false;
+    };
     let all = slots.kernels(disk).unwrap_or_default();
     for kernel in &all {
         if let Ok(content) = slots.kernel(disk, kernel, 4096) {

@@ -16,9 +16,7 @@ use crate::fat::Fat;
 use crate::fault::Fault;
 use crate::gpt::{Gpt, Partition};
 use crate::kernel::{Kernel, compare, is_version};
-
-/// The folder of kernel images, by the Boot Loader Specification.
-pub const KERNELS: &str = "EFI/Linux";
+use crate::layout::Layout;
 
 /// Types of the Discoverable Partitions Specification, as GPT writes them: an EFI system partition, and for each
 /// architecture a root and its hash tree.
@@ -61,6 +59,8 @@ pub struct Slots {
     esp: Partition,
     running: Slot,
     other: Slot,
+    /// The folder of kernel images.
+    kernels: String,
 }
 
 impl Slots {
@@ -68,7 +68,7 @@ impl Slots {
     ///
     /// # Errors
     /// The table is damaged, lacks a partition, or has no such root; the disk's.
-    pub fn read(disk: &impl Disk, bytes: u64, root_hash: &[u8; 32]) -> Result<Self, Fault> {
+    pub fn read(disk: &impl Disk, bytes: u64, root_hash: &[u8; 32], layout: &Layout) -> Result<Self, Fault> {
         let gpt = Gpt::read(disk, bytes)?;
         let partitions = gpt.partitions();
         let of = |kind: &[u8; 16]| -> Vec<usize> {
@@ -79,11 +79,21 @@ impl Slots {
                 .collect()
         };
         let missing = || Fault::Missing("two slots in the partition table".to_owned());
-        let esp = of(&ESP).first().and_then(|at| partitions.get(*at).cloned().flatten());
-        let slots = ROOTS.iter().find_map(|(root, tree)| match (&of(root)[..], &of(tree)[..]) {
-            ([a, b], [c, d]) => Some([Slot { root: *a, tree: *c }, Slot { root: *b, tree: *d }]),
-            _ => None,
-        });
+        let esp = layout.esp.map_or_else(|| of(&ESP).first().copied(), |number| number.checked_sub(1));
+        let esp = esp.and_then(|at| partitions.get(at).cloned().flatten());
+        let by_types = || {
+            ROOTS.iter().find_map(|(root, tree)| match (&of(root)[..], &of(tree)[..]) {
+                ([a, b], [c, d]) => Some([Slot { root: *a, tree: *c }, Slot { root: *b, tree: *d }]),
+                _ => None,
+            })
+        };
+        let slot = |(root, tree): (usize, usize)| {
+            Some(Slot { root: root.checked_sub(1)?, tree: tree.checked_sub(1)? })
+        };
+        let slots = match layout.slots {
+            Some([a, b]) => slot(a).zip(slot(b)).map(|(a, b)| [a, b]),
+            None => by_types(),
+        };
         let [a, b] = slots.ok_or_else(missing)?;
         let is_running = |slot: &Slot| {
             let unique =
@@ -97,7 +107,14 @@ impl Slots {
                 return Err(Fault::Missing("root of the running system in the table".to_owned()));
             }
         };
-        Ok(Self { esp: esp.ok_or_else(missing)?, gpt, running, other })
+        let is_there = |slot: &Slot| {
+            [slot.root, slot.tree].iter().all(|at| partitions.get(*at).is_some_and(Option::is_some))
+        };
+        if !is_there(&other) {
+            return Err(missing());
+        }
+        let kernels = layout.kernels.clone();
+        Ok(Self { esp: esp.ok_or_else(missing)?, gpt, running, other, kernels })
     }
 
     /// The partitions of the other slot, where a new system is written: root, and hash tree.
@@ -128,7 +145,7 @@ impl Slots {
     /// The partition is damaged; the disk's.
     pub fn kernels(&self, disk: &mut impl Disk) -> Result<Vec<Kernel>, Fault> {
         let mut all: Vec<Kernel> =
-            self.fat(disk)?.list(KERNELS)?.iter().filter_map(|entry| Kernel::of(&entry.name)).collect();
+            self.fat(disk)?.list(&self.kernels)?.iter().filter_map(|entry| Kernel::of(&entry.name)).collect();
         all.sort_by(Kernel::precedence);
         Ok(all)
     }
@@ -138,7 +155,7 @@ impl Slots {
     /// # Errors
     /// There is none, or a longer one; the partition is damaged; the disk's.
     pub fn kernel(&self, disk: &mut impl Disk, kernel: &Kernel, most: u32) -> Result<Vec<u8>, Fault> {
-        self.fat(disk)?.read(KERNELS, &kernel.to_string(), most)
+        self.fat(disk)?.read(&self.kernels, &kernel.to_string(), most)
     }
 
     /// Leaves the kernel image of the running system, whose version this is, alone on the partition. Whatever it is that
@@ -154,7 +171,7 @@ impl Slots {
         }
         let mut fat = self.fat(disk)?;
         for kernel in all.iter().filter(|kernel| **kernel != good) {
-            fat.remove(KERNELS, &kernel.to_string())?;
+            fat.remove(&self.kernels, &kernel.to_string())?;
         }
         Ok(())
     }
@@ -174,7 +191,7 @@ impl Slots {
         let root = (self.other.root, half(&release.root_hash, 0), label.clone());
         let tree = (self.other.tree, half(&release.root_hash, 16), label);
         self.gpt.name(disk, &[root, tree])?;
-        self.fat(disk)?.put(KERNELS, &new.to_string(), release.kernel)
+        self.fat(disk)?.put(&self.kernels, &new.to_string(), release.kernel)
     }
 
     /// Says of the system with this version that it is good.
@@ -205,14 +222,14 @@ impl Slots {
         let judged = verdict(first);
         let mut fat = self.fat(disk)?;
         if !of_it.contains(&&judged) {
-            fat.rename(KERNELS, &first.to_string(), &judged.to_string())?;
+            fat.rename(&self.kernels, &first.to_string(), &judged.to_string())?;
         }
         // The firmware's own renaming may have been cut: then it is there by two names.
         for kernel in of_it.iter().filter(|kernel| **kernel != *first && **kernel != &judged) {
-            fat.remove(KERNELS, &kernel.to_string())?;
+            fat.remove(&self.kernels, &kernel.to_string())?;
         }
         if *first != &judged && of_it.contains(&&judged) {
-            fat.remove(KERNELS, &first.to_string())?;
+            fat.remove(&self.kernels, &first.to_string())?;
         }
         Ok(())
     }

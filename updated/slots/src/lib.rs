@@ -13,6 +13,7 @@
 //! | [`fat`] | the EFI system partition, written so that no cut is seen on it |
 //! | [`kernel`] | names of kernel images, which count attempts |
 //! | [`program`] | what is in a kernel image |
+//! | [`layout`] | where a board has its partitions, if not by their types |
 //! | [`install`] | the steps of an update, in their order |
 //!
 //! Who has the disk may have written anything to it: what is read is bounded, and refused when it is damaged. It is not
@@ -24,4 +25,5 @@ pub mod fault;
 pub mod gpt;
 pub mod install;
 pub mod kernel;
+pub mod layout;
 pub mod program;

@@ -13,8 +13,9 @@ use std::process::{Command, Stdio};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use slots::disk::{Disk, SECTOR};
 use slots::gpt::Gpt;
-use slots::install::{KERNELS, Release, Slots};
+use slots::install::{Release, Slots};
 use slots::kernel::Kernel;
+use slots::layout::{KERNELS, Layout};
 
 const MIB: usize = 1 << 20;
 const BYTES: usize = 12 * MIB;
@@ -138,7 +139,7 @@ fn disk(system: &System) -> Vec<u8> {
 
 /// The steps of an update, as the updater does them.
 fn update(disk: &mut impl Disk, old: &System, new: &System) {
-    let mut slots = Slots::read(disk, BYTES as u64, &old.root_hash).unwrap();
+    let mut slots = Slots::read(disk, BYTES as u64, &old.root_hash, &Layout::default()).unwrap();
     slots.disarm(disk, &old.version).unwrap();
     let (root, tree) = slots.other().unwrap();
     for (partition, content) in [(root, &new.root), (tree, &new.tree)] {
@@ -303,7 +304,7 @@ fn verdict_that_is_cut_leaves_the_system_by_one_name_or_the_other() {
     let (before, _) = recorded(&disk(&old), false, |disk| update(disk, &old, &new));
     for (good, expected) in [(true, Ok(1)), (false, Ok(0))] {
         let verdict = |disk: &mut Recorder| {
-            let slots = Slots::read(disk, BYTES as u64, &new.root_hash).unwrap();
+            let slots = Slots::read(disk, BYTES as u64, &new.root_hash, &Layout::default()).unwrap();
             if good { slots.bless(disk, &new.version) } else { slots.fail(disk, &new.version) }.unwrap();
         };
         let (after, events) = recorded(&before, false, verdict);
@@ -339,7 +340,10 @@ fn updates_follow_each_other_and_the_judges_find_nothing() {
         let (old, new) = (System::new(number), System::new(number + 1));
         (bytes, _) = recorded(&bytes, false, |disk| {
             update(disk, &old, &new);
-            Slots::read(disk, BYTES as u64, &new.root_hash).unwrap().bless(disk, &new.version).unwrap();
+            Slots::read(disk, BYTES as u64, &new.root_hash, &Layout::default())
+                .unwrap()
+                .bless(disk, &new.version)
+                .unwrap();
         });
         let loader = System { kernel: System::new(1).kernel, ..System::new(1) };
         assert_eq!(starts(&bytes, &[&loader, &old, &new]), Ok(2), "{number}");

@@ -6,8 +6,8 @@ use device_test::Device;
 use image::chain::disk::{ESP_BYTES, ESP_OFFSET, ROOT_OFFSET};
 use slots::disk::Disk;
 use slots::gpt::Gpt;
-use slots::install::KERNELS;
 use slots::kernel::Kernel;
+use slots::layout::KERNELS;
 use std::fs;
 use std::io::{self, Cursor, Read};
 
