@@ -19,6 +19,7 @@
 //! app com.example.thermostat 2.0.1 7
 //! developer com.example.display - 1.3.9 9    the one above is a developer's: whose, and what lies beneath it, or -
 //! gone com.example.old                       removed; its data is still to be erased
+//! left com.example.old 3.0.0                 removed: nothing below this comes back
 //! trial 60 1                                 seconds; how often it was begun
 //! before com.example.display 1.3.9 9         or: before com.example.display -
 //! outcome good                               of the last trial; or: outcome back WHY
@@ -43,6 +44,8 @@ pub const TRIAL_MAX_S: u32 = 24 * 60 * 60;
 /// How often a trial is begun, with the first time. A device that goes down in each of them may do so because of what is
 /// on trial.
 pub const TRIES_MAX: u32 = 3;
+/// Apps that were removed and did not come back, at most.
+const LEFT_MAX: usize = 1000;
 /// Longest text of why something went back, bytes.
 pub const WHY_MAX: usize = 300;
 const HEADER: &str = "gabion-packages 1";
@@ -92,6 +95,7 @@ pub struct Ledger {
     current: BTreeMap<String, Package>,
     developed: BTreeMap<String, Developed>,
     gone: BTreeSet<String>,
+    left: BTreeMap<String, Version>,
     trial: Option<Trial>,
     outcome: Option<Outcome>,
 }
@@ -120,6 +124,11 @@ impl Ledger {
     /// Apps that were removed and whose data is still to be erased.
     pub fn gone(&self) -> impl Iterator<Item = &str> {
         self.gone.iter().map(String::as_str)
+    }
+
+    /// The version that the app `id` had when it was removed.
+    pub fn left(&self, id: &str) -> Option<Version> {
+        self.left.get(id).copied()
     }
 
     /// What is on trial.
@@ -204,7 +213,9 @@ impl Ledger {
 
     /// What was on trial is good.
     pub fn kept(&self) -> Self {
-        Self { trial: None, outcome: Some(Outcome::Good), ..self.clone() }
+        let mut left = self.left.clone();
+        left.retain(|id, _| !self.current.contains_key(id) || self.is_developed(id));
+        Self { trial: None, outcome: Some(Outcome::Good), left, ..self.clone() }
     }
 
     /// All of what was on trial goes back, and why.
@@ -228,8 +239,9 @@ impl Ledger {
     /// Without the app `id`, whose data is to be erased. `None` for one that has no package, a developer's, or one on trial.
     pub fn removed(&self, id: &str) -> Option<Self> {
         let mut after = self.clone();
-        after.current.remove(id).filter(|_| !self.is_developed(id))?;
+        let package = after.current.remove(id).filter(|_| !self.is_developed(id))?;
         after.gone.insert(id.to_owned());
+        after.left.insert(id.to_owned(), package.version);
         let on_trial = self.trial.as_ref().is_some_and(|trial| trial.before.contains_key(id));
         (!on_trial && after.fault().is_none()).then_some(after)
     }
@@ -277,6 +289,10 @@ impl Ledger {
             "gone" => {
                 self.gone.insert(id(words.next()?)?);
             }
+            "left" => {
+                let id = id(words.next()?)?;
+                self.left.insert(id, words.next()?.parse().ok()?);
+            }
             "trial" => {
                 let (seconds, tries) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
                 self.trial = Some(Trial { seconds, tries, before: BTreeMap::new() });
@@ -309,6 +325,9 @@ impl Ledger {
         }
         if self.current.len() > APPS_MAX || self.gone.len() > APPS_MAX {
             return Some("more apps than a device has");
+        }
+        if self.left.len() > LEFT_MAX {
+            return Some("more removed apps than are remembered");
         }
         if self.gone.iter().any(|id| self.current.contains_key(id)) {
             return Some("an app is both installed and removed");
@@ -378,6 +397,9 @@ impl fmt::Display for Ledger {
         }
         for id in &self.gone {
             body.push_str(&format!("gone {id}\n"));
+        }
+        for (id, version) in &self.left {
+            body.push_str(&format!("left {id} {version}\n"));
         }
         if let Some(Trial { seconds, tries, before }) = &self.trial {
             body.push_str(&format!("trial {seconds} {tries}\n"));
@@ -451,6 +473,10 @@ mod tests {
         let removed = read(&ledger.removed(A).unwrap());
         assert_eq!((removed.package(A), removed.gone().collect::<Vec<_>>()), (None, vec![A]));
         assert_eq!(removed.erased(A).gone().count(), 0);
+        // Its version is remembered until it is there again, for good.
+        assert_eq!((removed.erased(A).left(A), removed.left(B)), (Some(version(1)), None));
+        let again = read(&removed.erased(A).switched(&[(A, version(2))], 60).unwrap());
+        assert_eq!((read(&again.back("why")).left(A), again.kept().left(A)), (Some(version(1)), None));
         // Installed anew before that: nothing of it may be erased.
         assert_eq!(removed.switched(&[(A, version(1))], 60).unwrap().gone().count(), 0);
     }

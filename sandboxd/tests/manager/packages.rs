@@ -304,8 +304,13 @@ fn app_removed_is_gone_with_its_data_and_the_images_own_stays() {
     installed(&mut rig);
     assert!(!rig.path("data/apps").join(A).exists() && packages(&rig, A).is_empty());
     assert!(rig.pid_of(10_001).is_none());
+    // By way of a removal it does not come back older.
+    let older = fetch(&mut rig, A, "0.9.9", RUNS, "");
+    install(&mut rig, vec![older], 1);
+    let why = refused(&mut rig);
+    assert!(why.contains("its version 0.9.9 is below 1.0.0, which was removed"), "{why}");
     // Its uid is its own for ever, and it begins with nothing.
-    settle(&mut rig, A, "0.9.0", "ls /data; echo begins; exec sleep 1000");
+    settle(&mut rig, A, "1.0.0", "ls /data; echo begins; exec sleep 1000");
     rig.until("[com.example.a] begins");
     assert!(rig.pid_of(10_001).is_some() && !rig.console().contains("[com.example.a] mark"));
 }

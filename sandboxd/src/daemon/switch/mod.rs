@@ -252,8 +252,17 @@ impl Daemon {
         }
         let runs = || app?.version.as_ref()?.parse().ok();
         let now = self.ledger_package(id.as_str()).map(|package| package.version).or_else(runs);
-        match now.filter(|now| version < *now) {
-            Some(now) => Err(format!("its version {version} is below {now}, which is installed")),
+        if let Some(now) = now.filter(|now| version < *now) {
+            return Err(format!("its version {version} is below {now}, which is installed"));
+        }
+        // Else whoever says what is to be removed could have it come back older.
+        match self
+            .installs
+            .ledger()
+            .and_then(|ledger| ledger.left(id.as_str()))
+            .filter(|left| version < *left)
+        {
+            Some(left) => Err(format!("its version {version} is below {left}, which was removed")),
             None => Ok(()),
         }
     }
