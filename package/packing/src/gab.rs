@@ -125,6 +125,24 @@ mod tests {
     }
 
     #[test]
+    fn package_is_to_systemd_what_it_is_to_us() {
+        let place = tempfile::tempdir().unwrap();
+        let (verified, to) = (image(place.path()), place.path().join("a.gab"));
+        write(&verified, None, &to).unwrap();
+        let dissected = output(tool("systemd-dissect").arg(&to)).unwrap();
+        let hash = &verified.root_hash;
+        // Found by the types of its partitions, and by the root's hash which of them belong together.
+        for (kind, what, half) in
+            [("root", "erofs", &hash[..32]), ("root-verity", "DM_verity_hash", &hash[32..])]
+        {
+            let row = dissected.lines().find(|line| line.split_whitespace().nth(1) == Some(kind));
+            let row = row.unwrap_or_else(|| panic!("no {kind} in {dissected}"));
+            assert!(row.starts_with("ro ") && row.contains(what), "{row}");
+            assert_eq!(row.split_whitespace().nth(2).unwrap().replace('-', ""), half, "{row}");
+        }
+    }
+
+    #[test]
     fn package_is_opened_by_tools_that_know_nothing_of_it() {
         let place = tempfile::tempdir().unwrap();
         let verified = image(place.path());
