@@ -233,7 +233,8 @@ impl Driver {
     fn wanted_at_all(&self, answer: &Answer, settings: &Settings) -> Wanted {
         let (facts, kept) = (self.state.facts.borrow(), self.state.kept.borrow());
         let apps: Vec<App> = facts.apps.values().cloned().collect();
-        let failed = |path: &str| kept.failed.contains_key(path);
+        let now_s = self.state.now_s();
+        let failed = |path: &str| kept.is_out(path, now_s);
         let os = facts.system.as_ref().map(|system| system.version.as_str());
         wanted(answer, Runs { os, apps: &apps, failed: &failed }, settings)
     }

@@ -21,6 +21,10 @@ const NAME: &str = "state.json";
 const SIZE_MAX: u64 = 512 << 10;
 /// Releases that did not last, and updates that the device learnt of, that are remembered.
 const MOST: usize = 256;
+/// How often a system is tried again that did not last because the service was not reached, and how much later, seconds.
+const LATER_TIMES: u32 = 3;
+const LATER_S: u64 = 6 * 3600;
+const LATER_FORGOTTEN_S: u64 = 30 * 86_400;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +34,8 @@ pub struct Kept {
     pub outcomes: Vec<Outcome>,
     /// Releases that did not last, by their paths, and why.
     pub failed: BTreeMap<String, String>,
+    /// Releases that are not tried before then.
+    pub later: BTreeMap<String, Later>,
     /// When the device learnt of a release, and until when somebody put it off.
     pub learnt: BTreeMap<String, Learnt>,
     /// How far images are, by the path of their release and their place in it.
@@ -40,6 +46,15 @@ pub struct Kept {
     pub on_trial: Vec<String>,
     /// sandboxd has said that they were.
     pub switched: bool,
+}
+
+/// Until when a release waits that did not last for no fault of its own that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Later {
+    /// Seconds since 1970.
+    pub at_s: u64,
+    /// How often it did.
+    pub times: u32,
 }
 
 /// When the device learnt of a release.
@@ -80,6 +95,9 @@ pub struct Armed {
     pub apps: Vec<String>,
     /// The service was reached.
     pub service: bool,
+    /// It is given up for that the service is not.
+    #[serde(default)]
+    pub unreached: bool,
 }
 
 impl Armed {
@@ -116,6 +134,28 @@ impl Kept {
             self.failed.pop_first();
         }
         self.failed.insert(release.to_owned(), why.to_owned());
+    }
+
+    /// A release did not last because the service was not reached: it is tried again later, and some day no more.
+    pub fn put_off(&mut self, release: &str, why: &str, now_s: u64) {
+        self.later.retain(|_, later| later.at_s + LATER_FORGOTTEN_S > now_s);
+        let times = self.later.get(release).map_or(0, |later| later.times) + 1;
+        if times > LATER_TIMES || self.later.len() >= MOST {
+            self.later.remove(release);
+            return self.fail(release, why);
+        }
+        self.later.insert(release.to_owned(), Later { at_s: now_s + LATER_S, times });
+    }
+
+    /// Whether a release is not wanted, at least for now.
+    pub fn is_out(&self, release: &str, now_s: u64) -> bool {
+        self.failed.contains_key(release) || self.later.get(release).is_some_and(|later| later.at_s > now_s)
+    }
+
+    /// Everything is tried once more.
+    pub fn forgive(&mut self) {
+        self.failed.clear();
+        self.later.clear();
     }
 
     /// The device learns of these releases, and forgets what it knew of others.

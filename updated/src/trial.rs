@@ -30,8 +30,13 @@ pub enum Verdict {
     Wait(u64),
     /// It is well.
     Good,
-    /// It is not, and why.
-    Bad(String),
+    /// It is not.
+    Bad {
+        /// Why.
+        why: String,
+        /// All that is wrong is that the service was not reached, which may be the service's doing, or the network's.
+        unreached: bool,
+    },
 }
 
 /// A trial.
@@ -60,7 +65,9 @@ impl Trial {
         if now_ms < self.deadline_ms {
             return Verdict::Wait(self.deadline_ms);
         }
-        Verdict::Bad(format!("{} s after it booted: {}", self.deadline_ms / 1000, missing.join("; ")))
+        let apps_run = self.needs.apps.iter().all(|id| seen.running.contains(id));
+        let why = format!("{} s after it booted: {}", self.deadline_ms / 1000, missing.join("; "));
+        Verdict::Bad { why, unreached: apps_run && !seen.reached }
     }
 
     /// Whether it had all the time that there is.
@@ -106,7 +113,7 @@ mod tests {
     fn system_that_is_not_well_in_time_says_what_is_missing() {
         let mut trial = Trial::new(needs(), 600_000);
         let seen = Seen { running: &["b".to_owned()], reached: false, attested: false };
-        let Verdict::Bad(why) = trial.judge(seen, 600_000) else { panic!("it is bad") };
+        let Verdict::Bad { why, unreached: false } = trial.judge(seen, 600_000) else { panic!("it is bad") };
         assert!(
             why.contains("a ran before") && why.contains("not reached") && !why.contains("b ran"),
             "{why}"
@@ -130,7 +137,7 @@ mod tests {
                 match trial.judge(seen, now_ms) {
                     Verdict::Wait(at_ms) => prop_assert!(at_ms > now_ms && at_ms <= 600_000_u64.max(now_ms + HOLD_MS)),
                     Verdict::Good => { prop_assert!(well); ended = true; break }
-                    Verdict::Bad(_) => { prop_assert!(!well && now_ms >= 600_000); ended = true; break }
+                    Verdict::Bad { .. } => { prop_assert!(!well && now_ms >= 600_000); ended = true; break }
                 }
             }
             prop_assert!(ended || now_ms < 600_000 + 2 * 60_000 + HOLD_MS || trial.well_since_ms.is_some());

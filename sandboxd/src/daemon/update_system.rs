@@ -167,6 +167,8 @@ impl Daemon {
             FromUpdated::Kernel => self.update_start(true, |disk| disk.kernel().map(Done::Kernel)),
             FromUpdated::Arm(version, verity, floor) => match order(version, &verity, floor, fds.pop()) {
                 Ok(order) => {
+                    // How it ended, if it was tried before, is not how it will.
+                    updatefiles::forget_failed(&self.config);
                     self.update_start(true, move |disk| disk.arm(&order).map(|()| Done::Armed(order.version)))
                 }
                 Err(why) => self.update_refuse(&why),

@@ -17,9 +17,10 @@ impl Driver {
         if let (Some(system), Some(armed)) = (system, armed)
             && !system.trial
         {
-            let failed = system.failed.filter(|(version, _)| *version == armed.version);
+            let gone = system.version != armed.version;
+            let failed = system.failed.filter(|(version, _)| gone && *version == armed.version);
             if let Some((_, why)) = failed {
-                self.gone_back(&armed.release, &why);
+                self.gone_back(&armed, &why);
             } else if system.version == armed.version {
                 self.complete(&armed);
             }
@@ -103,6 +104,7 @@ impl Driver {
         let now_s = self.state.now_s();
         self.state.keep(|kept| {
             kept.note(&armed.release, Told::Complete, "", now_s);
+            kept.later.remove(&armed.release);
             kept.armed = None;
         });
         clean(&self.state);
@@ -112,11 +114,14 @@ impl Driver {
         self.report_soon();
     }
 
-    fn gone_back(&mut self, release: &str, why: &str) {
-        let now_s = self.state.now_s();
+    fn gone_back(&mut self, armed: &Armed, why: &str) {
+        let (release, now_s) = (&armed.release, self.state.now_s());
         self.state.keep(|kept| {
             kept.note(release, Told::RolledBack, why, now_s);
-            kept.fail(release, why);
+            match armed.unreached {
+                true => kept.put_off(release, why, now_s),
+                false => kept.fail(release, why),
+            }
             kept.armed = None;
         });
         clean(&self.state);

@@ -97,6 +97,7 @@ impl Driver {
             version: target.version.clone(),
             apps: running,
             service: self.reached,
+            unreached: false,
         };
         self.state
             .keep_surely(|kept| kept.armed = Some(armed))
@@ -108,6 +109,10 @@ impl Driver {
                 self.state.keep(|kept| kept.armed = None);
             }
             return Err(e);
+        }
+        if let Some(system) = &mut self.state.facts.borrow_mut().system {
+            // How it ended the last time, if this is not the first.
+            system.failed = None;
         }
         self.state.say(&format!("the device boots into version={}", target.version));
         self.state.desk.tell(&FromUpdated::Reboot);
@@ -168,7 +173,8 @@ impl Driver {
         let Some(trial) = &mut self.trial else { return Instant::now() + FOR_EVER };
         match trial.judge(Seen { running: &running, reached: self.reached, attested }, now_ms) {
             Verdict::Wait(at_ms) => Instant::now() + Duration::from_millis(at_ms - now_ms),
-            Verdict::Bad(why) => {
+            Verdict::Bad { why, unreached } => {
+                self.state.keep(|kept| kept.armed.iter_mut().for_each(|armed| armed.unreached = unreached));
                 self.state.say(&format!("the system is not well {why}"));
                 self.state.desk.tell(&FromUpdated::Fail(why.chars().take(300).collect()));
                 Instant::now() + REBOOT
@@ -200,7 +206,7 @@ impl Driver {
         kept.unwrap_or_else(|| {
             let release = self.state.running_release().unwrap_or_default();
             let service = self.state.facts.borrow().service.is_some();
-            Armed { release, version: system.version.clone(), apps: Vec::new(), service }
+            Armed { release, version: system.version.clone(), apps: Vec::new(), service, unreached: false }
         })
     }
 

@@ -67,7 +67,7 @@ impl Driver {
             }
         };
         if self.state.insists.get() && failure.is_none() {
-            self.state.keep(|kept| kept.failed.clear());
+            self.state.keep(|kept| kept.forgive());
             for job in self.os.iter_mut().chain(&mut self.apps) {
                 job.at = Instant::now();
                 job.refusals.went_on();

@@ -308,6 +308,7 @@ impl Board {
         if kernel != system.kernel {
             return Err("the kernel image is not signed");
         }
+        *self.failed.borrow_mut() = None;
         self.armed_times.set(self.armed_times.get() + 1);
         self.versions.borrow_mut()[there] = version.to_owned();
         self.kernels.borrow_mut()[there] = kernel;

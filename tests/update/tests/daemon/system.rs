@@ -82,6 +82,21 @@ fn system_by_which_the_service_is_not_reached_or_does_not_accept_it_goes_back() 
             assert!(why.0 == "1.2" && why.1.contains(word), "{why:?}");
             world.server.away.set(false);
             world.until("it is told", 3600, |world| world.knows(&path, Stage::RolledBack)).await;
+            world.board.attested.set(true);
+            // What nobody knows to be its fault is tried again, hours later.
+            let later = async |hours: u64| {
+                tokio::select! {
+                    () = world.life(u64::MAX) => {}
+                    () = sleep(Duration::from_secs(hours * 3600)) => {}
+                }
+            };
+            later(4).await;
+            assert_eq!(world.board.booted.get(), 2);
+            later(48).await;
+            assert_eq!(world.board.booted.get(), if away { 3 } else { 2 });
+            if away {
+                world.until("it is good", 3600, |world| world.knows(&path, Stage::Complete)).await;
+            }
         });
     }
 }
