@@ -173,9 +173,10 @@ impl Daemon {
             }
         }
         self.bus_start_used();
-        self.packages_clean();
         self.packages_changed();
         if developed {
+            // Of an update when its trial is over: what starts now is not to wait for it.
+            self.packages_clean();
             self.developer_installed();
         } else {
             self.update_send(&ToUpdated::Installed, Vec::new());
