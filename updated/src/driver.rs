@@ -179,8 +179,8 @@ impl Driver {
             wanted.refused.iter().filter(|one| !self.refused.contains(one)).cloned().collect();
         self.refused.clone_from(&wanted.refused);
         // What has its turn later, or is the service's while a disk is there, is not forgotten for that.
-        let later =
-            self.answer.as_ref().map(|answer| self.wanted_at_all(answer, settings)).unwrap_or_default();
+        let service = self.answer.as_ref().filter(|service| *service != answer);
+        let later = service.map(|service| self.wanted_at_all(service, settings)).unwrap_or_default();
         let all = [&wanted, &later].into_iter().flat_map(|wanted| wanted.os.iter().chain(&wanted.apps));
         let all: BTreeSet<&str> = all.map(|target| target.path.as_str()).collect();
         let all: Vec<&str> = all.into_iter().collect();

@@ -3,9 +3,9 @@
 //! ```text
 //! # partitions by their numbers in the table
 //! esp 3
-//! slot 5 6              root, and its hash tree
+//! slot 5 6              # root, and its hash tree
 //! slot 7 8
-//! kernels EFI/Linux     the folder of kernel images
+//! kernels EFI/Linux     # the folder of kernel images
 //! ```
 //!
 //! Without such a file, or without one of its lines, it is as the Discoverable Partitions Specification and the Boot Loader

@@ -175,9 +175,7 @@ impl Driver {
             Verdict::Wait(at_ms) => Instant::now() + Duration::from_millis(at_ms - now_ms),
             Verdict::Bad { why, unreached } => {
                 self.state.keep(|kept| kept.armed.iter_mut().for_each(|armed| armed.unreached = unreached));
-                self.state.say(&format!("the system is not well {why}"));
-                self.state.desk.tell(&FromUpdated::Fail(why.chars().take(300).collect()));
-                Instant::now() + REBOOT
+                self.give_up(&why)
             }
             Verdict::Good => match self.state.desk.ask(&FromUpdated::Bless, Vec::new()).await {
                 Ok(_) => {
@@ -187,17 +185,20 @@ impl Driver {
                     self.trial = None;
                     Instant::now()
                 }
-                Err(AskError::Refused(why)) if trial.is_over(now_ms) => {
-                    self.state.say(&format!("the system is not well: {why}"));
-                    self.state.desk.tell(&FromUpdated::Fail(why.chars().take(300).collect()));
-                    Instant::now() + REBOOT
-                }
+                Err(AskError::Refused(why)) if trial.is_over(now_ms) => self.give_up(&why),
                 Err(e) => {
                     self.say_once(&format!("the system is not taken for good yet: {e}"));
                     Instant::now() + Duration::from_secs(10)
                 }
             },
         }
+    }
+
+    /// Has the device go back to the system before; gives when that should have happened.
+    fn give_up(&self, why: &str) -> Instant {
+        self.state.say(&format!("the system is not well: {why}"));
+        self.state.desk.tell(&FromUpdated::Fail(why.chars().take(300).collect()));
+        Instant::now() + REBOOT
     }
 
     /// What was kept of the system that is on trial; of one that nobody kept anything of, what is known of it.
