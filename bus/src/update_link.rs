@@ -177,6 +177,10 @@ pub enum FromUpdated {
     Back(String),
     /// Nothing is wanted any more of what a developer has sent.
     CarriedEnd,
+    /// The owner takes updates of disks that are put in: without this none is looked at, and USB stays closed.
+    Disks,
+    /// The images of these apps, each in this version, are all that is still to come: what was begun of others may go.
+    Wanted(Vec<(String, String)>),
 }
 
 impl ToUpdated {
@@ -221,6 +225,10 @@ impl FromUpdated {
             }
             Self::Arm(version, verity, _) => [version, verity].iter().all(|text| is_text(text, TEXT_MAX)),
             Self::Incoming(id, version, _) => [id, version].iter().all(|text| is_text(text, TEXT_MAX)),
+            Self::Wanted(images) => {
+                let texts = images.iter().flat_map(|(id, version)| [id, version]);
+                images.len() <= TOGETHER_MAX && texts.into_iter().all(|text| is_text(text, TEXT_MAX))
+            }
             Self::Install(packages, _) => {
                 let texts = packages.iter().flat_map(|one| [&one.id, &one.version, &one.verity]);
                 (1..=TOGETHER_MAX).contains(&packages.len())
@@ -259,6 +267,9 @@ mod tests {
             let message = FromUpdated::Install(vec![Package::default(); count], 60);
             assert_eq!(FromUpdated::decode(&message.encode()), None);
         }
+        let wanted = |count| FromUpdated::Wanted(vec![("com.example.a".to_owned(), "1.0".to_owned()); count]);
+        assert_eq!(FromUpdated::decode(&wanted(TOGETHER_MAX + 1).encode()), None);
+        assert_eq!(FromUpdated::decode(&wanted(0).encode()), Some(wanted(0)));
         assert_eq!(FromUpdated::decode(&FromUpdated::Fail("a\u{1b}[2J".to_owned()).encode()), None);
     }
 

@@ -158,7 +158,7 @@ fn nginx_of_a_container_image_runs_boxed() {
             "Env": ["PATH=/usr/sbin:/usr/bin"], "ExposedPorts": { "8081/tcp": {} }, "Volumes": { "/data": {} },
             "StopSignal": "SIGQUIT" }),
         says: "start worker process",
-        time: "3s",
+        time: "10s",
     });
 }
 
@@ -171,7 +171,7 @@ fn redis_of_a_container_image_runs_boxed() {
         run: json!({ "Entrypoint": ["redis-server"], "Cmd": ["--dir", "/data", "--port", "6379", "--bind", "127.0.0.1"],
             "ExposedPorts": { "6379/tcp": {} }, "Volumes": { "/data": {} }, "User": "redis", "WorkingDir": "/data" }),
         says: "Ready to accept connections",
-        time: "3s",
+        time: "10s",
     });
 }
 
@@ -193,7 +193,7 @@ fn python_of_a_container_image_runs_boxed() {
         run: json!({ "Cmd": ["python3", "-B", "main.py"], "Env": ["PATH=/usr/bin", "GREETING=hello"], "WorkingDir": "/app",
             "Volumes": { "/data": {} } }),
         says: r#"{"greeting": "hello", "at": "/app"}"#,
-        time: "8s",
+        time: "10s",
     });
 }
 
@@ -227,7 +227,7 @@ fn go_program_of_a_container_image_runs_boxed() {
             "Cmd": ["--web.listen-address=127.0.0.1:9100", "--collector.disable-defaults", "--collector.time"],
             "ExposedPorts": { "9100/tcp": {} }, "User": "nobody" }),
         says: "Listening on",
-        time: "4s",
+        time: "10s",
     });
 }
 
@@ -239,7 +239,7 @@ fn mosquitto_of_a_container_image_runs_boxed() {
         files: &[("mosquitto.conf", "listener 1883 127.0.0.1\nallow_anonymous true\n")],
         run: json!({ "Entrypoint": ["/usr/sbin/mosquitto", "-c", "/mosquitto.conf"], "ExposedPorts": { "1883/tcp": {} } }),
         says: "running",
-        time: "3s",
+        time: "10s",
     });
 }
 
@@ -299,7 +299,7 @@ fn static_program_in_rust_of_a_container_image_runs_boxed() {
         files: &[],
         run: json!({ "Entrypoint": ["/bin/hello"], "Volumes": { "/data": {} } }),
         says: "hello, this is start 1",
-        time: "2s",
+        time: "10s",
     };
     archive(&place.path().join("hello/.gabion/app/root"), &image.run, &place.path().join("image.tar"));
     runs_of(&image, place.path());

@@ -5,8 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn gabion(place: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gabion")).current_dir(place).args(arguments).output().unwrap()
@@ -14,6 +15,20 @@ fn gabion(place: &Path, arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs the app in its box until it says this, and interrupts that.
+fn run(app: &Path, wanted: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gabion"));
+    command.current_dir(app).args(["run", "--offline", "--for", "2m", "--data", "kept"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut told, mut said) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    while !said.contains(wanted) && told.read_line(&mut said).unwrap() > 0 {}
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    told.read_to_string(&mut said).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && said.contains(wanted), "{said}{}", text(&ended.stderr));
 }
 
 /// Makes an app, runs its own test, then itself in its box, and packs it; gives the package.
@@ -27,12 +42,7 @@ fn made(lang: &str, test: &[&str]) -> Vec<u8> {
     let tested = Command::new(program).current_dir(&app).args(arguments).output().unwrap();
     assert!(tested.status.success(), "{}{}", text(&tested.stdout), text(&tested.stderr));
     for start in ["1", "2"] {
-        let ran = gabion(&app, &["run", "--offline", "--for", "3s", "--data", "kept"]);
-        let said = (text(&ran.stdout), text(&ran.stderr));
-        assert!(
-            ran.status.success() && said.0.contains(&format!("hello, this is start {start}")),
-            "{said:?}"
-        );
+        run(&app, &format!("hello, this is start {start}"));
     }
     let built = gabion(&app, &["build", "-o", "hello.gab"]);
     assert!(built.status.success(), "{}", text(&built.stderr));

@@ -4,11 +4,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
+/// Held while a program is written and while one is started: what a test writes, a process that another one starts meanwhile has open,
+/// and nobody can execute it.
+static FORKS: Mutex<()> = Mutex::new(());
+
 /// A copy of `gabion` in a folder: beside the real one there may be a `gabion-service`.
 fn gabion(folder: &Path, path: &str, arguments: &[&str]) -> Result<Output> {
+    let _alone = FORKS.lock().unwrap_or_else(PoisonError::into_inner);
     let own = folder.join("gabion");
     if !own.exists() {
         fs::copy(env!("CARGO_BIN_EXE_gabion"), &own)?;
@@ -19,6 +25,7 @@ fn gabion(folder: &Path, path: &str, arguments: &[&str]) -> Result<Output> {
 
 fn program(folder: &Path, says: &str) -> Result<()> {
     let path = folder.join("gabion-service");
+    let _alone = FORKS.lock().unwrap_or_else(PoisonError::into_inner);
     fs::write(&path, format!("#!/bin/sh\nprintf '%s:' {says} \"$@\"\nexit 7\n"))?;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }

@@ -6,6 +6,7 @@ use crate::verity::Verified;
 use crate::{binaries, pack, root, store};
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
+use slots::layout::Layout;
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -23,9 +24,9 @@ pub enum Audience {
 pub struct Bootable {
     /// The kernel.
     pub kernel: PathBuf,
-    /// Becomes `/dev/vda`.
+    /// The system.
     pub root: Verified,
-    /// Becomes `/dev/vdb`.
+    /// The app store.
     pub apps: Verified,
     /// Whom the root image is for.
     pub audience: Audience,
@@ -41,7 +42,7 @@ pub const DEVELOPER_SETTINGS: &str =
     "sysctl.kernel.yama.ptrace_scope=1 proc_mem.force_override=ptrace sysctl.vm.memfd_noexec=2";
 
 impl Bootable {
-    /// The kernel command line, without what a test may add.
+    /// The kernel command line where QEMU starts the kernel and the root is a disk of its own, without what a test may add.
     ///
     /// `panic=-1` restarts at once, which QEMU's `-no-reboot` turns into an end; words of the form `NAME=value` without
     /// a dot are PID 1's environment. `no_timer_check`: the kernel counts timer ticks for a moment to find boards whose
@@ -49,19 +50,21 @@ impl Bootable {
     /// the processor, there are too few now and then.
     /// It is signed with the image, so nobody makes a developer's device of another.
     pub fn command_line(&self) -> String {
-        self.words(&self.root.dm_create("root", 0, "/dev/vda"))
+        let Layout { disk, .. } = &Layout::default();
+        self.words(&self.root.dm_create("root", 0, disk), &Layout::default())
     }
 
-    /// The command line with the device-mapper line `root`, wherever that finds its parts.
-    pub fn words(&self, root: &str) -> String {
-        let apps = self.apps.dm_create("apps", 1, "/dev/vdb");
+    /// The command line with the device-mapper line `root`, wherever that finds its parts, for a board of this layout.
+    pub fn words(&self, root: &str, layout: &Layout) -> String {
+        let apps = self.apps.dm_create("apps", 1, &layout.apps);
         let (settings, developer) = match self.audience {
             Audience::Production => (SETTINGS, ""),
             Audience::Developers => (DEVELOPER_SETTINGS, " GABION_DEVELOPER=1"),
         };
         format!(
             "console=ttyS0 loglevel=4 panic=-1 no_timer_check lockdown=confidentiality {settings} dm-mod.create=\"{root};{apps}\" \
-             root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA=/dev/vdc{developer}"
+             root=/dev/dm-0 rootfstype=erofs ro init=/sbin/init GABION_APPS=/dev/dm-1 GABION_DATA={data}{developer}",
+            data = layout.data,
         )
     }
 }
@@ -77,7 +80,7 @@ pub fn system(tree: &Tree, audience: Audience) -> Result<(Kernel, Verified)> {
         }
     };
     let boxes = root::system_boxes(&folders, &built)?;
-    let root = root::build(&tree.release, &built, &boxes, &tree.image(image))?;
+    let root = root::build(tree, &built, &boxes, &tree.image(image))?;
     Ok((kernel, root))
 }
 
@@ -87,7 +90,7 @@ pub fn weak_system(tree: &Tree) -> Result<(Kernel, Verified)> {
     let kernel = kernel::kernel(tree)?;
     let built = binaries::weak(tree)?;
     let boxes = root::system_boxes(&[tree.system()], &built)?;
-    let root = root::build(&tree.release, &built, &boxes, &tree.image("root-weak.img"))?;
+    let root = root::build(tree, &built, &boxes, &tree.image("root-weak.img"))?;
     Ok((kernel, root))
 }
 

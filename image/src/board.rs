@@ -32,7 +32,8 @@ impl Board {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let board = Self { folder: folder.to_path_buf(), firmware: board_firmware(tree)? };
         if !board.variables().exists() {
-            let system = SystemPartition { unique: disk::esp_unique()?, bytes: disk::ESP_BYTES };
+            let number = u32::try_from(tree.layout.says.esp.unwrap_or_default() + 1)?;
+            let system = SystemPartition { unique: disk::esp_unique()?, number, bytes: disk::ESP_BYTES };
             fs::write(board.variables(), variables::store(keys, system)?)?;
         }
         swtpm::manufacture(tree, &board.tpm())?;

@@ -18,6 +18,9 @@ struct Arguments {
     /// What a device that runs it does not go back behind, once the release is found good there
     #[arg(long, global = true, value_name = "NUMBER")]
     floor: Option<u32>,
+    /// Where the board has its disks and partitions; without it as `image/disk.layout` says, and without that as on the reference board
+    #[arg(long, global = true, value_name = "FILE")]
+    layout: Option<PathBuf>,
     #[command(subcommand)]
     action: Action,
 }
@@ -143,6 +146,10 @@ fn act(arguments: Arguments) -> Result<()> {
     let release =
         Release { version: arguments.release.unwrap_or(version), floor: arguments.floor.unwrap_or(floor) };
     let tree = Tree::here()?.of_release(release)?;
+    let tree = match &arguments.layout {
+        Some(file) => tree.of_board(file)?,
+        None => tree,
+    };
     match arguments.action {
         Action::Kernel => println!("{}", kernel::kernel(&tree)?.bzimage.display()),
         Action::Image { developer } => {

@@ -3,7 +3,9 @@
 //! Everything takes a [`Tree`] instead of asking the environment, so that two copies of the tree can be built by one
 //! process and compared (see `reproducible`).
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use slots::layout::Layout;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A source tree and the places that belong to it.
@@ -17,6 +19,27 @@ pub struct Tree {
     pub cache: PathBuf,
     /// Which release is made of it.
     pub release: Release,
+    /// Which board that is for.
+    pub layout: BoardLayout,
+}
+
+/// Where a board has its disks and partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BoardLayout {
+    /// What images for it are called besides; nothing for those of the tree's own board.
+    name: Option<String>,
+    /// The file, which becomes part of the root. Without one it is as on the reference board.
+    pub(crate) text: Option<String>,
+    /// What it says.
+    pub says: Layout,
+}
+
+impl BoardLayout {
+    fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let says = Layout::parse(&text).map_err(|why| anyhow!("{}: {why}", file.display()))?;
+        Ok(Self { name: None, text: Some(text), says })
+    }
 }
 
 /// What a release is called, and what a device that runs it does not go back behind.
@@ -45,7 +68,18 @@ impl Tree {
             .to_path_buf();
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let (target, cache) = (std::path::absolute(target)?, packing::debian::cache()?);
-        Ok(Self { target, cache, root, release: Release::of_this_tree() })
+        let own = root.join("image/disk.layout");
+        let layout = if own.exists() { BoardLayout::read(&own)? } else { BoardLayout::default() };
+        Ok(Self { target, cache, root, release: Release::of_this_tree(), layout })
+    }
+
+    /// The same tree, of which a release for the board is made that `file` describes.
+    ///
+    /// # Errors
+    /// It cannot be read; it says what can not be.
+    pub fn of_board(self, file: &Path) -> Result<Self> {
+        let name = file.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
+        Ok(Self { layout: BoardLayout { name, ..BoardLayout::read(file)? }, ..self })
     }
 
     /// The same tree, of which another release is made.
@@ -58,15 +92,15 @@ impl Tree {
         Ok(Self { release, ..self })
     }
 
-    /// Where an image is written, by its name in the release of this source: another release has a name of its own for it.
+    /// Where an image is written, by its name in the release of this source for the tree's own board: another release, and one
+    /// for another board, have names of their own for it.
     pub fn image(&self, name: &str) -> PathBuf {
         let Release { version, .. } = &self.release;
-        match name.split_once('.') {
-            Some((stem, ending)) if *version != Release::of_this_tree().version => {
-                self.out().join(format!("{stem}-{version}.{ending}"))
-            }
-            _ => self.out().join(name),
-        }
+        let Some((stem, ending)) = name.split_once('.') else { return self.out().join(name) };
+        let version = Some(version).filter(|version| **version != Release::of_this_tree().version);
+        let further =
+            [self.layout.name.as_ref(), version].into_iter().flatten().map(|name| format!("-{name}"));
+        self.out().join(format!("{stem}{}.{ending}", further.collect::<String>()))
     }
 
     /// Where images are written.
@@ -82,11 +116,6 @@ impl Tree {
     /// The manifests of the system's own boxes.
     pub fn system(&self) -> PathBuf {
         self.root.join("image/system")
-    }
-
-    /// Where a board has what an update of the system needs, when its partitions do not tell by their types.
-    pub fn disk_layout(&self) -> PathBuf {
-        self.root.join("image/disk.layout")
     }
 
     /// The manifests of the boxes that developer images have besides.
@@ -112,5 +141,18 @@ mod tests {
         let other = tree.clone().of_release(release("9.1.0")).unwrap();
         assert_eq!(other.image("root.img"), tree.out().join("root-9.1.0.img"));
         assert!(tree.of_release(release("nine")).is_err());
+    }
+
+    #[test]
+    fn another_board_has_images_of_its_own_and_one_that_can_not_be_is_refused_with_its_line() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("gate.layout");
+        fs::write(&file, "disk /dev/mmcblk0\n").unwrap();
+        let tree = Tree::here().unwrap().of_board(&file).unwrap();
+        assert_eq!(tree.image("root.img"), tree.out().join("root-gate.img"));
+        assert_eq!(tree.layout.says.esp_device(), "/dev/mmcblk0p1");
+        fs::write(&file, "disk here\n").unwrap();
+        let refused = tree.of_board(&file).unwrap_err().to_string();
+        assert!(refused.contains("gate.layout: line 1: one of"), "{refused}");
     }
 }

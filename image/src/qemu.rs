@@ -7,10 +7,11 @@ use crate::acceleration;
 use crate::assemble::Bootable;
 use crate::board::Board;
 use crate::command::tool;
-use crate::qmp::Qmp;
+use crate::qmp::{self, Qmp};
 use crate::swtpm::Swtpm;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bus::devport;
+use slots::layout::Layout;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -123,13 +124,32 @@ impl Machine {
     }
 
     /// The same on a board with its firmware, its TPM and its system's disk, which the firmware writes attempts to.
-    pub fn on_board(bootable: &Bootable, board: &Board, data: &Path, qmp: &Path) -> Self {
+    ///
+    /// # Errors
+    /// The layout is that of a board with other disks.
+    pub fn on_board(
+        bootable: &Bootable,
+        board: &Board,
+        layout: &Layout,
+        data: &Path,
+        qmp: &Path,
+    ) -> Result<Self> {
         let mut machine = Self::new(bootable, data, qmp);
         if let Some(first) = machine.disks.first_mut() {
             *first = Disk { image: board.disk(), writable: true, log: None };
         }
+        let Layout { disk, apps, data, .. } = layout;
+        let mut named: Vec<(&String, Disk)> = [disk, apps, data].into_iter().zip(machine.disks).collect();
+        named.sort_by_key(|(name, _)| *name);
+        let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+        ensure!(
+            names == ["/dev/vda", "/dev/vdb", "/dev/vdc"],
+            "QEMU's board has /dev/vda, /dev/vdb and /dev/vdc, and the layout is for one with {}",
+            names.join(", ")
+        );
+        machine.disks = named.into_iter().map(|(_, disk)| disk).collect();
         machine.board = Some(board.clone());
-        machine
+        Ok(machine)
     }
 
     /// Starts QEMU, in a process group of its own: a Ctrl-C at the terminal is for whoever started us to handle.
@@ -253,7 +273,7 @@ impl Running {
 
     /// A new connection to QEMU's control socket.
     pub fn qmp(&self) -> Result<Qmp> {
-        Qmp::connect(&self.qmp, Duration::from_secs(10))
+        Qmp::connect(&self.qmp, qmp::PATIENCE)
     }
 
     /// Presses the power button; the device shuts down by itself.

@@ -1,5 +1,5 @@
-//! QEMU's control socket: just enough of the protocol to press the power button, to pull a cable and to read the
-//! battery-backed clock.
+//! QEMU's control socket: just enough of the protocol to press the power button, to pull a cable, to put a disk in and to
+//! read the battery-backed clock.
 //!
 //! The peer is our own child, so the answers are matched, not parsed.
 
@@ -8,6 +8,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// QEMU's name of the USB disk.
+const STICK: &str = "stick";
+
+/// Longest wait for an answer, and for the socket: both come at once unless the machine is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection in command mode.
 pub struct Qmp {
@@ -27,7 +33,7 @@ impl Qmp {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut qmp = Self { stream: BufReader::new(stream) };
         qmp.line()?;
         qmp.execute("qmp_capabilities")?;
@@ -42,6 +48,21 @@ impl Qmp {
     /// Plugs the cable of the network device `name` in, or out.
     pub fn set_link(&mut self, name: &str, up: bool) -> Result<()> {
         self.run("set_link", &format!("{{\"name\":\"{name}\",\"up\":{up}}}")).map(drop)
+    }
+
+    /// Puts a USB disk in: this file, which the device may read. Once in the machine's life.
+    pub fn put_in(&mut self, image: &Path) -> Result<()> {
+        let file = format!("{{\"driver\":\"file\",\"filename\":{:?}}}", image.to_string_lossy());
+        let disk =
+            format!("{{\"driver\":\"raw\",\"node-name\":\"{STICK}\",\"read-only\":true,\"file\":{file}}}");
+        self.run("blockdev-add", &disk)?;
+        let device = format!("{{\"driver\":\"usb-storage\",\"id\":\"{STICK}\",\"drive\":\"{STICK}\"}}");
+        self.run("device_add", &device).map(drop)
+    }
+
+    /// Pulls it out.
+    pub fn pull_out(&mut self) -> Result<()> {
+        self.run("device_del", &format!("{{\"id\":\"{STICK}\"}}")).map(drop)
     }
 
     /// What the battery-backed clock shows: year, month, day, UTC.

@@ -6,7 +6,7 @@
 use crate::binaries::Binaries;
 use crate::chain::keys::Keys;
 use crate::chain::uki;
-use crate::paths::{Release, Tree};
+use crate::paths::Tree;
 use crate::stage;
 use crate::stamp::{Stamp, sorted_entries};
 use crate::verity::{self, Verified};
@@ -51,19 +51,18 @@ pub fn system_boxes(folders: &[PathBuf], binaries: &Binaries) -> Result<Vec<Syst
 }
 
 /// Makes the root image at `image`, or keeps it if it was made from the same contents before.
-pub fn build(release: &Release, binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<Verified> {
+pub fn build(tree: &Tree, binaries: &Binaries, boxes: &[SystemBox], image: &Path) -> Result<Verified> {
     let init = binaries.path("init");
     let sandboxd = binaries.path("sandboxd");
-    let key = Keys::of(&Tree::here()?)?.policy_key()?;
-    let about = uki::os_release(&release.version);
+    let key = Keys::of(tree)?.policy_key()?;
+    let about = uki::os_release(&tree.release.version);
     let mut stamp =
         Stamp::new("root 6").path(&init)?.path(&sandboxd)?.text(String::from_utf8_lossy(&key)).text(&about);
     for system in boxes {
         // The plan, not its source: a change in `policy` alone can change it.
         stamp = stamp.text(format!("{:?}", compile(&system.manifest)?.encode())).path(&system.contents)?;
     }
-    let layout = disk_layout(&Tree::here()?)?;
-    if let Some(layout) = &layout {
+    if let Some(layout) = &tree.layout.text {
         stamp = stamp.text(layout);
     }
     let words = image.with_extension("verity");
@@ -85,7 +84,7 @@ pub fn build(release: &Release, binaries: &Binaries, boxes: &[SystemBox], image:
     stage::directories(&staged, &["usr/lib"])?;
     stage::write(&staged.join(OS_RELEASE), about)?;
     template::format(&staged.join("usr/share/gabion/data.ext4"))?;
-    if let Some(layout) = layout {
+    if let Some(layout) = &tree.layout.text {
         stage::write(&staged.join("usr/share/gabion/disk.layout"), layout)?;
     }
     stage::normalise(&staged)?;
@@ -95,19 +94,6 @@ pub fn build(release: &Release, binaries: &Binaries, boxes: &[SystemBox], image:
     fs::write(&words, verified.to_text())?;
     stamp.keep(image)?;
     Ok(verified)
-}
-
-/// Where the board has what an update of the system needs, if its maker says so.
-fn disk_layout(tree: &Tree) -> Result<Option<String>> {
-    let file = tree.disk_layout();
-    if !file.exists() {
-        return Ok(None);
-    }
-    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    match slots::layout::Layout::parse(&text) {
-        Ok(_) => Ok(Some(text)),
-        Err(why) => bail!("{}: {why}", file.display()),
-    }
 }
 
 /// Adds a box below `system`, the root image's directory of them: its plan and its root.

@@ -130,7 +130,7 @@ fn boot(tree: &Tree, bootable: &Bootable, options: &Options, forwards: [(u16, u1
             }
             let board = Board::new(tree, &keys, &device)?;
             board.flash(&system)?;
-            Machine::on_board(bootable, &board, &data, &qmp)
+            Machine::on_board(bootable, &board, &tree.layout.says, &data, &qmp)?
         }
     };
     machine.resets = !options.direct;

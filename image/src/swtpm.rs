@@ -52,27 +52,36 @@ fn maker(tree: &Tree) -> Result<PathBuf> {
     let at = |name: &str| folder.join(name).display().to_string();
     let key = at("signkey.pem");
     let certificate = at("issuercert.pem");
-    fs::write(
+    write(
         &ca,
-        format!(
+        &format!(
             "statedir = {}\nsigningkey = {key}\nissuercert = {certificate}\ncertserial = {}\n",
             folder.display(),
             at("certserial")
         ),
     )?;
-    fs::write(
+    write(
         &options,
         "--platform-manufacturer Gabion\n--platform-version 1\n--platform-model reference-board\n",
     )?;
-    fs::write(
+    write(
         &setup,
-        format!(
+        &format!(
             "create_certs_tool = swtpm_localca\ncreate_certs_tool_config = {}\ncreate_certs_tool_options = {}\n",
             ca.display(),
             options.display()
         ),
     )?;
     Ok(setup)
+}
+
+/// Writes it whole or not at all: another `swtpm_setup` may be reading it.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().context("a folder")?;
+    let fresh = tempfile::NamedTempFile::new_in(folder)?;
+    fs::write(&fresh, text)?;
+    fresh.persist(path).with_context(|| format!("writing {}", path.display()))?;
+    Ok(())
 }
 
 /// A running TPM. Dropping it switches it off.

@@ -6,7 +6,6 @@
 use sys::bundle::{Next, Restart};
 
 const WINDOW_MS: u64 = 10_000;
-const QUICK: u32 = 3;
 const FIRST_MS: u32 = 1_000;
 const LONGEST_MS: u32 = 60_000;
 const GOOD_MS: u64 = 60_000;
@@ -14,8 +13,8 @@ const GOOD_MS: u64 = 60_000;
 /// The crash history of one box.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backoff {
-    window_start_ms: u64,
-    crashes: u32,
+    /// When it ended the last two times, the earlier one first.
+    before_ms: [Option<u64>; 2],
     delay_ms: u32,
 }
 
@@ -33,12 +32,10 @@ impl Backoff {
         if uptime_ms >= GOOD_MS {
             *self = Backoff::default();
         }
-        if self.delay_ms == 0 && now_ms.saturating_sub(self.window_start_ms) > WINDOW_MS {
-            self.window_start_ms = now_ms;
-            self.crashes = 0;
-        }
-        self.crashes = self.crashes.saturating_add(1);
-        if self.crashes < QUICK {
+        let [earlier, last] = self.before_ms;
+        self.before_ms = [last, Some(now_ms)];
+        let is_third = earlier.is_some_and(|at| now_ms.saturating_sub(at) <= WINDOW_MS);
+        if self.delay_ms == 0 && !is_third {
             return Next::Restart(0);
         }
         self.delay_ms = self.delay_ms.saturating_mul(2).clamp(FIRST_MS, LONGEST_MS);
@@ -64,9 +61,18 @@ mod tests {
     }
 
     #[test]
+    fn crash_third_within_ten_seconds_backs_off_whenever_they_begin() {
+        for began in [0, 5_000, 9_950, 19_900] {
+            let mut b = Backoff::default();
+            let seen: Vec<_> = (0..3).map(|n| crash(&mut b, began + n * 100)).collect();
+            assert_eq!(seen, [Next::Restart(0), Next::Restart(0), Next::Backoff(1000)], "{began}");
+        }
+    }
+
+    #[test]
     fn crash_far_apart_restarts_at_once() {
         let mut b = Backoff::default();
-        assert!((0..10).all(|n| crash(&mut b, 20_000 + n * 11_000) == Next::Restart(0)));
+        assert!((0..10).all(|n| crash(&mut b, 20_000 + n * 5_100) == Next::Restart(0)));
     }
 
     #[test]

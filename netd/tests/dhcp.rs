@@ -407,7 +407,7 @@ fn address_by_dhcp_outlives_its_client_and_is_asked_for_again_by_name() -> Resul
     })?;
     let all = std::fs::read_to_string(&log)?;
     let (asked, since) = (before.matches("DHCPDISCOVER").count(), all.matches("DHCPDISCOVER").count());
-    ensure!(asked == since && all.matches("DHCPACK").count() == 2, "{all}");
+    ensure!(asked == since && all.matches("DHCPACK").count() >= 2, "{all}");
     ensure!(!before.contains("pump-7") && all.contains("pump-7"), "{all}");
     Ok(())
 }

@@ -273,11 +273,20 @@ fn roots() -> Result<Arc<RootCertStore>> {
     Ok(Arc::new(roots))
 }
 
-/// What comes of asking the server of this name, with NTS, by a clock that shows this.
+fn is_set(state: &TimeState) -> bool {
+    state.source == Source::Network
+}
+
+fn is_set_or_fails(state: &TimeState) -> bool {
+    is_set(state) || matches!(state.problem, Some(Problem::Servers(_)))
+}
+
+/// What comes of asking the server of this name, with NTS, by a clock that shows this, once `is_over`.
 fn secured(
     name: &str,
     shown_s: i64,
     roots: Arc<RootCertStore>,
+    is_over: fn(&TimeState) -> bool,
 ) -> Result<(Model, TimeState, watch::Receiver<i64>)> {
     let clock = Model::wrong(shown_s - now_s()?);
     let (mut site, inputs, outputs) = site(Vec::new(), EARLY_S - DAY_S);
@@ -286,9 +295,6 @@ fn secured(
     let state = block_on(beside(inputs, &outputs, &clock, async {
         // There is another server, without NTS, that is not to be asked.
         site.net.send_replace(NetState { time_servers: vec![Ipv4Addr::LOCALHOST], ..link_up() });
-        let is_over = |state: &TimeState| {
-            state.source == Source::Network || matches!(state.problem, Some(Problem::Servers(_)))
-        };
         Ok(site.state.wait_for(is_over).await?.clone())
     }))?;
     Ok((clock, state, site.keep_s))
@@ -301,7 +307,7 @@ fn clock_is_set_by_nts_even_if_it_is_before_the_certificate() -> Result<()> {
     let _server = Chronyd::start(folder.path(), host(1))?;
     wait_for_keys()?;
     for shown_s in [EARLY_S, now_s()? - 2 * DAY_S] {
-        let (clock, state, kept_s) = secured("time.example", shown_s, roots()?)?;
+        let (clock, state, kept_s) = secured("time.example", shown_s, roots()?, is_set)?;
         assert!(state.nts && !state.agreed, "{state:?}");
         assert_eq!(state.server, Some("time.example".into()));
         assert!(clock.0.borrow().wrong_ns.abs() <= state.error_us * 1000, "{state:?}");
@@ -317,7 +323,7 @@ fn clock_is_not_set_by_a_server_whose_certificate_is_not_good() -> Result<()> {
     let _server = Chronyd::start(folder.path(), host(1))?;
     wait_for_keys()?;
     for (name, roots) in [("another.example", roots()?), ("time.example", Arc::new(RootCertStore::empty()))] {
-        let (clock, state, _) = secured(name, EARLY_S, roots)?;
+        let (clock, state, _) = secured(name, EARLY_S, roots, is_set_or_fails)?;
         assert_eq!(state.problem, Some(Problem::Servers(Why::NoAnswer)), "{name}");
         assert_eq!(clock.0.borrow().steps, 0, "{name}");
     }

@@ -98,8 +98,10 @@ pub struct App {
     since_ms: u64,
 }
 
-/// A box that runs for so long has come up, milliseconds: one that ends again and again runs in between.
+/// A box that runs for so long has come up, milliseconds, and longer by as much for each start, to [`STEADY_STARTS`]: one that ends
+/// again and again runs in between, and would be found running sooner or later.
 const STEADY_MS: u64 = 10_000;
+const STEADY_STARTS: u32 = 6;
 
 impl App {
     /// A box of which only the name is known. `cgroups` is `/sys/fs/cgroup`, `logs` where logs go if anywhere.
@@ -170,8 +172,10 @@ impl App {
     }
 
     /// It was launched `starts` times while another sandboxd looked after it; `pid` is 0 when it is down.
-    pub fn adopted(&mut self, pid: u32, starts: u32) {
+    pub fn adopted(&mut self, pid: u32, starts: u32, now_ms: u64) {
         self.starts = starts;
+        // It may have begun just now.
+        self.since_ms = now_ms;
         self.state = match pid {
             0 => State::Down(Next::Stopped),
             pid => State::Up { pid },
@@ -231,7 +235,10 @@ impl App {
     /// Whether it is not up, or ends again and again. What was stopped and stays down is no fault.
     pub fn is_unsteady(&self, now_ms: u64) -> bool {
         match self.state {
-            State::Up { .. } => self.starts > 1 && now_ms < self.since_ms.saturating_add(STEADY_MS),
+            State::Up { .. } => {
+                let steady_ms = STEADY_MS * u64::from(self.starts.min(STEADY_STARTS));
+                self.starts > 1 && now_ms < self.since_ms.saturating_add(steady_ms)
+            }
             State::Down(next) => next != Next::Stopped,
             State::Reading | State::Starting | State::Problem => true,
         }
@@ -287,5 +294,53 @@ impl App {
             restarts: self.starts.saturating_sub(1),
             last: self.last.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(state: State) -> App {
+        let mut app = App::new(1004, "os.gabion.update", true, Path::new("/nowhere"), None);
+        app.state = state;
+        app
+    }
+
+    #[test]
+    fn box_that_is_not_up_or_ends_again_and_again_is_unsteady() {
+        for state in [State::Reading, State::Starting, State::Problem, State::Down(Next::Backoff(1))] {
+            assert!(app(state).is_unsteady(0), "{state:?}");
+        }
+        assert!(!app(State::Down(Next::Stopped)).is_unsteady(0));
+        let mut app = app(State::Starting);
+        app.started(7, 1, 1000);
+        assert!(!app.is_unsteady(1000));
+        app.started(8, 2, 2000);
+        assert!(app.is_unsteady(2000 + 2 * STEADY_MS - 1));
+        assert!(!app.is_unsteady(2000 + 2 * STEADY_MS));
+        // Every half a minute, for ever: from the third time on.
+        for starts in 3..100 {
+            let began = u64::from(starts) * 3 * STEADY_MS;
+            app.started(9, starts, began);
+            assert!(app.is_unsteady(began + 3 * STEADY_MS - 1));
+            assert!(!app.is_unsteady(began + 6 * STEADY_MS));
+        }
+        app.adopted(9, 3, 7000);
+        assert!(app.is_unsteady(7000 + 3 * STEADY_MS - 1));
+    }
+
+    #[test]
+    fn box_that_ended_is_as_it_should_if_it_ended_well_or_somebody_stopped_it_and_it_stays_down() {
+        let mut stopped = app(State::Down(Next::Stopped));
+        assert!(!stopped.is_as_it_should());
+        stopped.ended_well = true;
+        assert!(stopped.is_as_it_should());
+        stopped.state = State::Down(Next::Restart(0));
+        assert!(!stopped.is_as_it_should());
+        let mut held = app(State::Down(Next::Stopped));
+        held.held = true;
+        assert!(held.is_as_it_should());
+        assert!(app(State::Up { pid: 7 }).is_as_it_should() && !app(State::Problem).is_as_it_should());
     }
 }

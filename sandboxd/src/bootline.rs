@@ -21,15 +21,30 @@ pub(crate) fn word<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     }
 }
 
+/// Where the line has the system's disk, the data and the app store, as far as it says.
+pub(crate) fn places(line: &str) -> [Option<&str>; 3] {
+    let apps = table(line, "apps").and_then(|table| table.split(' ').nth(4));
+    [word(line, "GABION_ESP"), word(line, "GABION_DATA"), apps]
+}
+
+/// What the kernel waits for, without an end, before it starts anything.
+pub(crate) fn awaited(line: &str) -> impl Iterator<Item = &str> {
+    word(line, "dm-mod.waitfor").into_iter().flat_map(|devices| devices.split(','))
+}
+
+/// The table of the device `name` that the line has made.
+fn table<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let mut devices = word(line, "dm-mod.create")?.split(';');
+    devices.find_map(|device| {
+        let mut fields = device.splitn(5, ',');
+        (fields.next() == Some(name)).then(|| fields.nth(3)).flatten()
+    })
+}
+
 /// The verified device `name` that the line has made, as [`VerityText`] has it. What has its hash tree on a device of its own
 /// has it from that one's beginning: an image has it behind the data.
 pub(crate) fn verity(line: &str, name: &str) -> Option<VerityText> {
-    let mut devices = word(line, "dm-mod.create")?.split(';');
-    let table = devices.find_map(|device| {
-        let mut fields = device.splitn(5, ',');
-        (fields.next() == Some(name)).then(|| fields.nth(3)).flatten()
-    })?;
-    let fields: Vec<&str> = table.split(' ').collect();
+    let fields: Vec<&str> = table(line, name)?.split(' ').collect();
     let ["0", _, "verity", "1", data, tree, "4096", "4096", blocks, start, "sha256", hash, salt] = fields[..]
     else {
         return None;
@@ -67,6 +82,16 @@ mod tests {
         assert_eq!(verity(&line(), "data"), None);
         assert_eq!(verity("root=/dev/vda", "root"), None);
         assert_eq!(verity(&line().replace("sha256", "sha1"), "root"), None);
+    }
+
+    #[test]
+    fn places_of_a_line_are_read() {
+        assert_eq!(places(&line()), [None, None, Some("/dev/vdb")]);
+        let more =
+            format!("{} GABION_ESP=/dev/sda1 GABION_DATA=/dev/sdb dm-mod.waitfor=/dev/sda5,/dev/vdb", line());
+        assert_eq!(places(&more), [Some("/dev/sda1"), Some("/dev/sdb"), Some("/dev/vdb")]);
+        assert_eq!(awaited(&more).collect::<Vec<_>>(), ["/dev/sda5", "/dev/vdb"]);
+        assert_eq!(awaited(&line()).count(), 0);
     }
 
     #[test]

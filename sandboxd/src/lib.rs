@@ -67,6 +67,7 @@ pub mod sysdisk;
 pub mod system;
 pub mod table;
 mod updatefiles;
+mod usb;
 pub mod verity;
 pub mod warm;
 pub mod watchdog;

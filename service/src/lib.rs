@@ -17,6 +17,7 @@ pub mod nonces;
 pub mod oidc;
 mod orderly;
 pub mod outgoing;
+mod patience;
 pub mod published;
 pub mod refusal;
 mod remains;

@@ -1,11 +1,13 @@
 //! What is counted, for Prometheus.
 //!
-//! Labels are paths with their braces and words of ours, never what a caller wrote: their number is bounded.
+//! Labels are paths with their braces, words of ours and roles that an operator delegated to, never what a caller wrote: their
+//! number is bounded.
 
 use axum::http::{Method, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt;
@@ -22,6 +24,7 @@ pub struct Metrics {
     rounds: Family<Labels, Counter>,
     certificates: Counter,
     reports: Counter,
+    roles: Family<Labels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -35,7 +38,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("gabion_service");
         let requests = Family::default();
-        let rounds = Family::default();
+        let (rounds, roles) = (Family::default(), Family::default());
         let seconds = Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]);
         let (certificates, reports) = (Counter::default(), Counter::default());
         registry.register("requests", "Requests by path, method and status", requests.clone());
@@ -43,7 +46,9 @@ impl Metrics {
         registry.register("attestations", "Evidence by what was made of it", rounds.clone());
         registry.register("certificates", "Certificates issued", certificates.clone());
         registry.register("reports", "Error reports taken", reports.clone());
-        Self { registry, requests, seconds, rounds, certificates, reports }
+        let help = "When the newest version of a role of the updates expires, seconds since 1970";
+        registry.register("updates_role_expires_timestamp_seconds", help, roles.clone());
+        Self { registry, requests, seconds, rounds, certificates, reports, roles }
     }
 
     /// A request was answered.
@@ -66,6 +71,14 @@ impl Metrics {
     /// Reports were taken.
     pub fn reports(&self, count: usize) {
         self.reports.inc_by(u64::try_from(count).unwrap_or(0));
+    }
+
+    /// When each role expires; of others nothing is said any more.
+    pub fn roles<'a>(&self, expires: impl Iterator<Item = (&'a str, i64)>) {
+        self.roles.clear();
+        for (role, at) in expires {
+            self.roles.get_or_create(&vec![("role", role.to_owned())]).set(at);
+        }
     }
 
     /// As Prometheus reads it.

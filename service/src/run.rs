@@ -5,7 +5,9 @@
 
 use crate::ca::CaError;
 use crate::http::{self, Service};
+use crate::patience::patiently;
 use crate::serve::serve;
+use crate::store::deployments;
 use crate::tls::{OwnCertificate, server_config};
 use crate::updates;
 use std::fmt;
@@ -23,6 +25,8 @@ use tokio_rustls::rustls;
 const OWN_S: i64 = 30 * 86_400;
 /// How often that one is made, and what ended is removed.
 const DAILY: Duration = Duration::from_secs(86_400);
+/// How often it is looked at when what people signed expires.
+const HOURLY: Duration = Duration::from_secs(3600);
 /// How often what ended is removed.
 const TIDY: Duration = Duration::from_secs(60);
 
@@ -165,7 +169,10 @@ async fn by_and_by(
     certificate: Arc<OwnCertificate>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut counted = false;
     let mut tidy = tokio::time::interval(TIDY);
+    let mut hourly = tokio::time::interval(HOURLY);
+    let mut expiry = tokio::time::interval(DAILY);
     let mut daily = tokio::time::interval(DAILY);
     // The first is at once, and it was made just now.
     daily.tick().await;
@@ -180,6 +187,22 @@ async fn by_and_by(
                     tracing::error!(?refusal, "the timestamp of updates is the old one");
                 }
             }
+            _ = hourly.tick() => {
+                if !counted {
+                    tokio::select! {
+                        () = told(&mut stopped) => return,
+                        done = recounted(&service) => counted = done,
+                    }
+                }
+                if let Err(refusal) = updates::measure(&service).await {
+                    tracing::warn!(?refusal, "when roles of the updates expire is what it was an hour ago");
+                }
+            }
+            _ = expiry.tick() => {
+                if let Err(refusal) = updates::warn(&service).await {
+                    tracing::warn!(?refusal, "whether roles of the updates expire is not known");
+                }
+            }
             _ = daily.tick() => {
                 let Own::Made(names) = &own else { continue };
                 let renewed = made(&service, names).and_then(|(chain, key)| Ok(certificate.replace(chain, key)?));
@@ -189,6 +212,21 @@ async fn by_and_by(
             }
         }
     }
+}
+
+/// Counts deployments anew. Whether it is done: devices that speak meanwhile may keep it from that.
+async fn recounted(service: &Service) -> bool {
+    let now = service.now();
+    let recount = patiently(|| {
+        service
+            .store
+            .write(move |connection| Box::pin(async move { deployments::recount_all(connection, now).await }))
+    });
+    let counted = recount.await;
+    if let Err(refusal) = &counted {
+        tracing::warn!(?refusal, "deployments count as the service before this one did");
+    }
+    counted.is_ok()
 }
 
 /// Comes back when `stop` is said, or nobody is left who could say it.

@@ -4,7 +4,9 @@ mod support;
 
 mod scenarios {
     pub(super) mod artefacts;
+    pub(super) mod before;
     pub(super) mod bodies;
+    pub(super) mod deployments;
     pub(super) mod escrow;
     pub(super) mod fleet;
     pub(super) mod lifecycle;
@@ -15,7 +17,9 @@ mod scenarios {
 }
 
 use anyhow::{Context as _, Result};
-use scenarios::{artefacts, bodies, escrow, fleet, lifecycle, people, permits, token, updates};
+use scenarios::{
+    artefacts, before, bodies, deployments, escrow, fleet, lifecycle, people, permits, token, updates,
+};
 use support::postgres::Postgres;
 use support::{Site, runtime, sqlite};
 
@@ -77,6 +81,20 @@ scenarios!(
     updates::device_that_waits_hears_of_a_deployment_and_of_whoever_wants_it_to_ask,
     updates::deployment_goes_in_waves_stops_by_itself_and_takes_nothing_from_who_runs_it,
     updates::group_follows_a_feed_until_it_is_pinned,
+    updates::metrics_say_when_each_role_expires,
+    deployments::wave_goes_on_without_devices_that_were_revoked_moved_or_given_up,
+    deployments::device_that_runs_something_newer_has_nothing_to_do,
+    deployments::wave_that_nobody_completes_is_followed_by_the_next_at_somebodys_word,
+    deployments::app_that_is_to_go_is_waited_for_until_it_is_gone,
+    deployments::deployment_of_an_older_service_is_counted_anew,
+    deployments::deployments_are_counted_anew_though_the_database_fails_at_first,
+    deployments::removal_of_an_older_service_is_waited_for,
+    deployments::oldest_deployment_makes_room_unless_devices_are_answered_by_it,
+    before::inherited_release_that_went_back_holds_nothing_up_and_is_shown,
+    before::release_that_is_deployed_again_has_failed_where_it_went_back,
+    before::verdict_of_a_release_that_was_superseded_in_its_trial_is_not_lost,
+    before::app_that_went_back_keeps_off_the_apps_that_come_with_it,
+    before::what_a_device_said_follows_it_to_another_group_and_to_no_other_catalog,
     bodies::body_that_is_wrong_is_a_problem_with_reasons,
     bodies::document_describes_every_path,
     bodies::connection_ends_in_order_whatever_was_said_on_it,

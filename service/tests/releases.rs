@@ -89,7 +89,8 @@ fn write_builds(people: &People) -> Result<()> {
     for (version, changed) in [("1.0.0", 0), ("1.1.0", 40)] {
         fs::write(people.path(&format!("root-{version}.img")), image(changed))?;
         fs::write(people.path(&format!("root-{version}.verity")), WORDS)?;
-        fs::write(people.path(&format!("system-{version}.efi")), &image(changed + 1)[..80_000])?;
+        let kernel = kernel(version, &image(changed + 1)[..80_000]);
+        fs::write(people.path(&format!("system-{version}.efi")), kernel)?;
         let reference = include_str!("../../attestd/evidence/tests/data/reference.json");
         fs::write(people.path(&format!("system-{version}.reference.json")), reference)?;
     }
@@ -100,6 +101,27 @@ fn write_builds(people: &People) -> Result<()> {
     fs::write(people.path("clock/root.img"), image(7))?;
     fs::write(people.path("clock/root.verity"), WORDS)?;
     Ok(())
+}
+
+/// An EFI program with what a release says of itself, and a kernel.
+fn kernel(version: &str, linux: &[u8]) -> Vec<u8> {
+    let about = format!("ID=gabion\nIMAGE_VERSION={version}\n");
+    let line = "ro dm-mod.create=\"root,,0,ro,0 8 verity 1 a b 4096 4096 1 2 sha256 0a 0b;apps,,1,ro,0 8 verity 1 c c 4096 4096 1 2 \
+                sha256 0f 0b\" GABION_FLOOR=3";
+    let sections: [(&[u8], &[u8]); 3] =
+        [(b".osrel", about.as_bytes()), (b".cmdline", line.as_bytes()), (b".linux", linux)];
+    let mut bytes = vec![0; 0x200];
+    bytes[0x3c] = 0x40;
+    bytes[0x40..0x44].copy_from_slice(b"PE\0\0");
+    bytes[0x46] = sections.len() as u8;
+    for ((name, content), at) in sections.into_iter().zip((0x58..).step_by(40)) {
+        let begins = bytes.len() as u32;
+        bytes[at..at + name.len()].copy_from_slice(name);
+        bytes[at + 16..at + 20].copy_from_slice(&(content.len() as u32).to_le_bytes());
+        bytes[at + 20..at + 24].copy_from_slice(&begins.to_le_bytes());
+        bytes.extend_from_slice(content);
+    }
+    bytes
 }
 
 /// What a device reads of a target: the workflow of `updated`, file by file from the service.
@@ -189,9 +211,24 @@ fn release_of_a_build_gets_to_a_device_as_people_deploy_it() -> Result<()> {
 
     let add = |version: &str| {
         people.done(&format!(
-            "image add one --key os --product pump --release {version} --root root-{version}.img --kernel system-{version}.efi"
+            "image add one --key os --product pump --release {version} --root root-{version}.img --kernel system-{version}.efi --floor 3"
         ))
     };
+    // What every device would refuse is not signed.
+    fs::write(people.path("other.verity"), WORDS.replace("root_hash=0a", "root_hash=0f"))?;
+    fs::copy(people.path("root-1.0.0.img"), people.path("other.img"))?;
+    for (words, why) in [
+        ("--release 1.0.0 --root root-1.0.0.img --kernel system-1.0.0.efi", "has the floor 3: say --floor 3"),
+        (
+            "--release 1.0.1 --root root-1.0.0.img --kernel system-1.0.0.efi --floor 3",
+            "is of version 1.0.0, not 1.0.1",
+        ),
+        ("--release 1.0.0 --root other.img --kernel system-1.0.0.efi --floor 3", "starts another root"),
+        ("--release 1.0.0 --root root-1.0.0.img --kernel root-1.0.0.img --floor 3", "it is no program"),
+    ] {
+        let (well, said) = people.gabion(&format!("image add one --key os --product pump {words}"))?;
+        ensure!(!well && said.contains(why), "{words}: {said}");
+    }
     let first = add("1.0.0")?;
     ensure!(
         first.contains("os/pump/1.0.0.json published") && first.contains("release pump-1.0.0"),
@@ -201,7 +238,7 @@ fn release_of_a_build_gets_to_a_device_as_people_deploy_it() -> Result<()> {
     // The same again is no other release; what it has changed under the same version is refused.
     fs::copy(people.path("root-1.0.0.img"), people.path("root-1.1.0.img"))?;
     let (well, said) = people.gabion(
-        "image add one --key os --product pump --release 1.1.0 --root root-1.1.0.img --kernel system-1.1.0.efi",
+        "image add one --key os --product pump --release 1.1.0 --root root-1.1.0.img --kernel system-1.1.0.efi --floor 3",
     )?;
     ensure!(!well && said.contains("is published with other images"), "{said}");
     people.done("repository drop repo os")?;

@@ -1,7 +1,7 @@
 //! Connections to the repository: to the service as the device that we are, to other servers as nobody.
 //!
 //! What is fetched is signed, so TLS to another server hides what is fetched and no more: the authorities that the world's
-//! servers have are enough there. To the service it is the service's own authority alone.
+//! servers have are enough there, and the service's own, which may be that of a store beside it. To the service it is that alone.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use contact::config::Service;
+use contact::dial::dial;
 use contact::lookup::lookup;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -47,36 +48,28 @@ impl Way {
     fn is_service(&self, to: &Base) -> bool {
         to.secure && to.host == self.service.host && to.port == self.service.port
     }
+
+    fn world(&self) -> RootCertStore {
+        let own = self.service.roots.roots.iter().cloned();
+        RootCertStore { roots: own.chain(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()).collect() }
+    }
 }
 
 impl Connect for Way {
     type Stream = Stream;
 
     async fn connect(&mut self, to: &Base) -> io::Result<Stream> {
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in lookup(&to.host, self.name_server).await? {
-            match TcpStream::connect((address, to.port)).await {
-                Ok(stream) if !to.secure => return Ok(Stream::Plain(stream)),
-                Ok(stream) => {
-                    // The first request is behind the end of the handshake, and does not wait until that is acknowledged.
-                    stream.set_nodelay(true)?;
-                    let tls = match self.is_service(to) {
-                        true => self.tls()?,
-                        false => contact::tls::config(world(), None).map_err(io::Error::other)?,
-                    };
-                    let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;
-                    let stream = TlsConnector::from(tls).connect(name, stream).await?;
-                    return Ok(Stream::Tls(Box::new(stream)));
-                }
-                Err(e) => last = e,
-            }
+        let stream = dial(&lookup(&to.host, self.name_server).await?, to.port).await?;
+        if !to.secure {
+            return Ok(Stream::Plain(stream));
         }
-        Err(last)
+        let tls = match self.is_service(to) {
+            true => self.tls()?,
+            false => contact::tls::config(self.world(), None).map_err(io::Error::other)?,
+        };
+        let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;
+        Ok(Stream::Tls(Box::new(TlsConnector::from(tls).connect(name, stream).await?)))
     }
-}
-
-fn world() -> RootCertStore {
-    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
 /// A connection.

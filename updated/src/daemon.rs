@@ -103,6 +103,9 @@ impl State {
             ToUpdated::SyncEnd => {
                 self.facts.borrow_mut().synced = true;
                 let facts = self.facts.borrow();
+                if facts.settings.as_ref().is_some_and(|settings| settings.disks) {
+                    self.desk.tell(&FromUpdated::Disks);
+                }
                 // Neither on trial nor ended: what was to be installed never came there.
                 if !facts.on_trial && facts.settled.is_empty() && !self.kept.borrow().on_trial.is_empty() {
                     self.keep(|kept| kept.on_trial.clear());

@@ -6,29 +6,27 @@
 mod aftermath;
 mod applying;
 mod asking;
+mod fetching;
+mod planning;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bus::interfaces::update::{Happening, State as Stage};
-use bus::update_link::{App, Came, FromUpdated};
+use bus::update_link::FromUpdated;
 use service_api::Text;
 use service_api::updates::{Answer, Outcome, Stage as Told, Window};
 use tokio::task::spawn_local;
 use tokio::time::{Duration, Instant};
 
-use crate::connect;
-use crate::fetch::Way;
-use crate::job::{Job, JobError};
-use crate::link::AskError;
+use crate::job::{Job, tidy};
 use crate::notices::{Coming, Target as Which};
 use crate::retry::{Retry, Throttle};
-use crate::road::{Repository, Road};
+use crate::road::Road;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::trial::Trial;
 use crate::turn::Next;
-use crate::want::{Runs, Wanted, wanted};
 
 /// Nothing is due; a month, after which that is looked at again.
 const FOR_EVER: Duration = Duration::from_secs(30 * 86_400);
@@ -36,14 +34,8 @@ const FOR_EVER: Duration = Duration::from_secs(30 * 86_400);
 const GATHER: Duration = Duration::from_secs(5);
 /// How long what is signed of an update may have been looked at before it is applied.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
-/// Failures in a row after which the service hears of them.
-const FAILURES_TOLD: u32 = 3;
-/// Failures in a row, an hour of them, after which it is told to have failed, though it is still tried.
-const FAILURES_MANY: u32 = 12;
 /// When what could not be removed is tried again.
 const REMOVE_AGAIN: Duration = Duration::from_secs(900);
-/// How long after the device booted every manifest was read that can be.
-const MANIFESTS_MS: u64 = 120_000;
 /// How long after the end of its trial an app's word is waited for, seconds.
 const SETTLES_S: u32 = 15 * 60;
 
@@ -68,12 +60,20 @@ pub struct Driver {
     refused: Vec<(String, String)>,
     /// When what could not be removed is tried again.
     remove_at: Instant,
+    /// Which images of apps sandboxd was told to keep the place of.
+    images: Option<BTreeSet<(String, String)>>,
+    /// What was carried here last, which may come back.
+    carried: Option<Answer>,
+    /// Until when nobody says whose fault it is that a system went back as the service was not reached.
+    doubted: Option<Instant>,
 }
 
 impl Driver {
     /// Begins.
     pub fn new(state: Rc<State>) -> Self {
         let now = Instant::now();
+        // Room, before anything has to be kept.
+        tidy(&state);
         Self {
             state,
             answer: None,
@@ -90,6 +90,9 @@ impl Driver {
             said: String::new(),
             refused: Vec::new(),
             remove_at: now,
+            images: None,
+            carried: None,
+            doubted: None,
         }
     }
 
@@ -98,6 +101,7 @@ impl Driver {
         spawn_local(asking::waits(self.state.clone(), self.generation.clone()));
         loop {
             let until = self.turn().await;
+            let until = self.doubted.map_or(until, |ends| until.min(ends));
             self.show();
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
@@ -119,14 +123,21 @@ impl Driver {
         let way = self.state.way();
         let carried = self.state.facts.borrow().carried.is_some();
         match &way {
-            None if carried => {}
-            None => self.say_once(&self.state.why_no_way()),
+            None if carried => self.look_at_carried(),
+            None => {
+                let why = self.state.why_no_way();
+                self.say_once(&why);
+                self.state.answer_checks(Some(why));
+            }
             Some(way) => {
                 let asked = self.state.check_now.take();
                 if asked || self.check_at <= Instant::now() {
                     self.check(way).await;
                 }
             }
+        }
+        if self.carried_fails() {
+            self.carried_ends();
         }
         let check_at = if way.is_some() { self.check_at } else { far };
         let system = self.state.facts.borrow().system.clone();
@@ -140,29 +151,6 @@ impl Driver {
         self.work(&road, &settings, &answer).await.min(check_at)
     }
 
-    /// Where releases come from, and which: from what was carried here as long as there is something in it for this device, else
-    /// from the service.
-    fn road(&self, way: Option<connect::Way>, settings: &Settings) -> Option<(Road, Answer)> {
-        if let Some(carried) = self.state.facts.borrow().carried.clone() {
-            let answer = carried.answer();
-            let wanted = self.wanted(&answer, settings);
-            if wanted.os.is_some() || !wanted.apps.is_empty() || way.is_none() {
-                return Some((Road::Carried(carried.archive), answer));
-            }
-        }
-        Some((Road::Service(Box::new(way?)), self.answer.clone()?))
-    }
-
-    /// Gives up what was carried here.
-    fn carried_ends(&self) {
-        let carried = self.state.facts.borrow_mut().carried.take();
-        if carried.is_some_and(|carried| carried.came == Came::Developer) {
-            // Its bytes would lie there until the device boots.
-            self.state.say("nothing more is wanted of what a developer has sent");
-            self.state.desk.tell(&FromUpdated::CarriedEnd);
-        }
-    }
-
     fn say_once(&mut self, text: &str) {
         if self.said != text {
             self.state.say(text);
@@ -170,91 +158,22 @@ impl Driver {
         }
     }
 
-    /// What of the answer is to be done: begins it, and gives up what is not wanted any more.
-    fn plan(&mut self, answer: &Answer, settings: &Settings) {
-        let mut wanted = self.wanted_at_all(answer, settings);
-        let now_s = self.state.now_s();
-        // Told once, and again when we were started anew.
-        let refused: Vec<_> =
-            wanted.refused.iter().filter(|one| !self.refused.contains(one)).cloned().collect();
-        self.refused.clone_from(&wanted.refused);
-        // What has its turn later, or is the service's while a disk is there, is not forgotten for that.
-        let service = self.answer.as_ref().filter(|service| *service != answer);
-        let later = service.map(|service| self.wanted_at_all(service, settings)).unwrap_or_default();
-        let all = [&wanted, &later].into_iter().flat_map(|wanted| wanted.os.iter().chain(&wanted.apps));
-        let all: BTreeSet<&str> = all.map(|target| target.path.as_str()).collect();
-        let all: Vec<&str> = all.into_iter().collect();
-        let is_new = {
-            let kept = self.state.kept.borrow();
-            all.len() != kept.learnt.len() || all.iter().any(|path| !kept.learnt.contains_key(*path))
-        };
-        if is_new || !refused.is_empty() {
-            self.state.keep(|kept| {
-                kept.learn(&all, now_s);
-                for (path, why) in &refused {
-                    kept.note(path, Told::Failed, why, now_s);
-                }
-            });
-        }
-        if !refused.is_empty() {
-            self.report_soon();
-        }
-        if self.waits_for_apps() {
-            wanted.apps.clear();
-        }
-        if self.os.as_ref().map(|job| job.targets.as_slice()) != wanted.os.as_ref().map(std::slice::from_ref)
-        {
-            self.os = wanted.os.map(|target| Job::new(true, vec![target]));
-        }
-        if self.apps.as_ref().map_or(&[][..], |job| &job.targets) != wanted.apps {
-            self.apps = Some(wanted.apps).filter(|apps| !apps.is_empty()).map(|apps| Job::new(false, apps));
-        }
-        if self.os.is_none() && self.apps.is_none() {
-            self.state.insists.set(false);
-        }
-        // What a developer sends is sent once; a disk is there until somebody takes it out.
-        let sent =
-            self.state.facts.borrow().carried.as_ref().is_some_and(|carried| carried.came == Came::Developer);
-        if sent && self.os.is_none() && self.apps.is_none() && !self.waits_for_apps() {
-            self.carried_ends();
-        }
-    }
-
-    /// What has its turn now.
-    fn wanted(&self, answer: &Answer, settings: &Settings) -> Wanted {
-        let mut wanted = self.wanted_at_all(answer, settings);
-        if self.waits_for_apps() {
-            wanted.apps.clear();
-            wanted.remove.clear();
-        }
-        wanted
-    }
-
-    fn wanted_at_all(&self, answer: &Answer, settings: &Settings) -> Wanted {
-        let (facts, kept) = (self.state.facts.borrow(), self.state.kept.borrow());
-        let apps: Vec<App> = facts.apps.values().cloned().collect();
-        let now_s = self.state.now_s();
-        let failed = |path: &str| kept.is_out(path, now_s);
-        let os = facts.system.as_ref().map(|system| system.version.as_str());
-        wanted(answer, Runs { os, apps: &apps, failed: &failed }, settings)
-    }
-
-    /// One transaction after the other; and what an app's version is, is known once its manifest was read.
-    fn waits_for_apps(&self) -> bool {
-        let (facts, kept) = (self.state.facts.borrow(), self.state.kept.borrow());
-        let starting = (self.state.clock.boot_ms)() < MANIFESTS_MS
-            && facts.apps.values().any(|app| app.version.is_empty());
-        !kept.on_trial.is_empty() || starting
-    }
-
     /// Fetches, waits, applies. Gives when something is due again.
     async fn work(&mut self, road: &Road, settings: &Settings, answer: &Answer) -> Instant {
-        let mut next = self.settles_at.unwrap_or_else(|| Instant::now() + FOR_EVER);
-        if self.remove_at <= Instant::now() {
-            self.remove(answer, settings).await;
+        let mut next = self.settles_at.unwrap_or_else(|| Instant::now() + FOR_EVER).min(self.silent());
+        if !self.waits_for_apps() {
+            if self.remove_at <= Instant::now() {
+                self.remove(settings).await;
+            }
+            next = next.min(self.remove_at.max(Instant::now() + GATHER));
         }
-        next = next.min(self.remove_at.max(Instant::now() + GATHER));
         for os in [true, false] {
+            // The service is asked before the next is fetched for hours.
+            let is_due = self.state.way().is_some() && self.check_at <= Instant::now();
+            if is_due || self.state.check_now.get() {
+                next = Instant::now();
+                break;
+            }
             let slot = if os { &mut self.os } else { &mut self.apps };
             let Some(mut job) = slot.take() else { continue };
             let due = self.go_on(&mut job, road, settings, answer).await;
@@ -267,17 +186,19 @@ impl Driver {
                 }
             }
         }
-        next
+        if self.carried_fails() { Instant::now() } else { next }
     }
 
-    /// Removes what is to go.
-    async fn remove(&mut self, answer: &Answer, settings: &Settings) {
+    /// Removes what is to go by the service's word, wherever updates come from.
+    async fn remove(&mut self, settings: &Settings) {
         self.remove_at = Instant::now() + FOR_EVER;
-        for id in self.wanted(answer, settings).remove {
+        let goes = self.answer.as_ref().map(|answer| self.wanted(answer, settings).remove);
+        for id in goes.into_iter().flatten() {
             match self.state.desk.ask(&FromUpdated::Remove(id.clone()), Vec::new()).await {
                 Ok(_) => {
                     self.state.facts.borrow_mut().apps.remove(&id);
                     self.state.say(&format!("removed app={id}"));
+                    self.report_soon();
                 }
                 Err(e) => {
                     self.say_once(&format!("{id} is not removed: {e}"));
@@ -296,6 +217,12 @@ impl Driver {
         answer: &Answer,
     ) -> Option<Instant> {
         if !job.ready {
+            if job.by_network.replace(road.is_network()) != Some(road.is_network()) {
+                // What one road was waited for, the other may have.
+                job.at = Instant::now();
+                job.retry = Retry::default();
+                job.told.take();
+            }
             if job.at > Instant::now() {
                 return Some(job.at);
             }
@@ -383,89 +310,6 @@ impl Driver {
             (Next::Wait(at), Next::Now) | (Next::Now, Next::Wait(at)) => Next::Wait(at),
             (Next::Now, Next::Now) => Next::Now,
         })
-    }
-
-    /// The repository.
-    fn source(&mut self, road: &Road, settings: &Settings, answer: &Answer) -> Option<Repository> {
-        let rate = settings.bytes_per_s.filter(|_| road.is_network());
-        if self.throttle.rate() != rate {
-            self.throttle = Throttle::new(rate);
-        }
-        road.repository(answer)
-    }
-
-    /// Looks once more at what has waited for long; gives when it is tried again, or nothing when it may be applied. What can
-    /// not be looked at, as there is no network, was looked at when it was fetched.
-    async fn look_again(
-        &mut self,
-        job: &mut Job,
-        road: &Road,
-        settings: &Settings,
-        answer: &Answer,
-    ) -> Option<Instant> {
-        let mut source = self.source(road, settings, answer)?;
-        let mut from = Way { source: &mut source, throttle: &mut self.throttle, began: self.began };
-        let why = match job.is_still_signed(&self.state, &mut from).await {
-            Ok(true) | Err(JobError::Unreachable(_)) => return None,
-            Ok(false) => "the release was signed anew".to_owned(),
-            Err(e) => e.to_string(),
-        };
-        job.forget();
-        job.at = Instant::now() + Duration::from_millis(job.retry.failed(chance()));
-        self.note_once(job, Told::Failed, &why);
-        self.say_once(&format!("not applied: {why}"));
-        *self.state.notices.failure.borrow_mut() = Some(why);
-        Some(job.at)
-    }
-
-    /// Fetches what is left; gives when it is tried again, or nothing once all of it is there.
-    async fn fetch(
-        &mut self,
-        job: &mut Job,
-        road: &Road,
-        settings: &Settings,
-        answer: &Answer,
-    ) -> Option<Instant> {
-        let Some(mut source) = self.source(road, settings, answer) else {
-            self.note_once(job, Told::Failed, "the service names no repository");
-            return Some(Instant::now() + FOR_EVER);
-        };
-        let mut from = Way { source: &mut source, throttle: &mut self.throttle, began: self.began };
-        let fetched = tokio::select! {
-            fetched = job.fetch(&self.state, &mut from) => fetched,
-            () = self.state.interrupt.notified() => return Some(Instant::now()),
-        };
-        let Err(error) = fetched else {
-            job.retry.went_on();
-            *self.state.notices.failure.borrow_mut() = None;
-            return None;
-        };
-        if matches!(error, JobError::Sandboxd(AskError::Anew)) {
-            job.forget();
-            return Some(Instant::now());
-        }
-        // A disk that somebody forgot, or damaged, does not keep out what the service has.
-        if !road.is_network() && self.state.way().is_some() {
-            self.carried_ends();
-        }
-        if job.went_further() {
-            job.retry.went_on();
-        }
-        let wait_ms = job.retry.failed(chance());
-        job.at = Instant::now() + Duration::from_millis(wait_ms);
-        let why = error.to_string();
-        self.say_once(&format!("{}: {why}", job.targets.first().map_or("", |target| &target.path)));
-        // A network that comes and goes is no fault of the release, by which a roll-out would be stopped.
-        let stage = if error.is_of_release() || job.retry.failures() >= FAILURES_MANY {
-            Told::Failed
-        } else {
-            Told::Fetching
-        };
-        if job.retry.failures() >= FAILURES_TOLD {
-            self.note_once(job, stage, &why);
-        }
-        *self.state.notices.failure.borrow_mut() = Some(why);
-        Some(job.at)
     }
 
     /// Takes note for the service, unless the last that it was told of the release says the same.

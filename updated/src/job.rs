@@ -28,6 +28,8 @@ use crate::want::Target;
 /// What the kernel image that is being made is called on our own storage, before its digest.
 pub const KERNEL: &str = "kernel-";
 const INDEX: &str = "index-";
+/// How often what was fetched may be refused: some half hour. Then it rests until the device starts, or its owner asks for updates.
+const REFUSALS_MAX: u32 = 5;
 
 /// Why an update is not ready.
 #[derive(Debug)]
@@ -118,6 +120,8 @@ pub struct Job {
     pub refusals: Retry,
     /// When it is gone on with.
     pub at: Instant,
+    /// Whether it was last gone on with by the network, if it was.
+    pub by_network: Option<bool>,
     /// Somebody was told that it waits, and until when, seconds since 1970.
     pub announced: Option<u64>,
     /// What was noted last for the service.
@@ -139,6 +143,7 @@ impl Job {
             retry,
             refusals,
             at,
+            by_network: None,
             announced: None,
             told: RefCell::default(),
             loaded: None,
@@ -149,6 +154,11 @@ impl Job {
     /// What was looked up.
     pub fn loaded(&self) -> Option<&Loaded> {
         self.loaded.as_ref()
+    }
+
+    /// It was refused too often to be tried again.
+    pub fn rests(&self) -> bool {
+        self.refusals.failures() >= REFUSALS_MAX
     }
 
     /// Whatever is open is opened anew.
@@ -270,8 +280,11 @@ impl Job {
             return Err(JobError::Release("its kernel image is too long".to_owned()));
         }
         let (_, fds) = state.desk.ask(&FromUpdated::Slot, Vec::new()).await?;
-        // Nothing leads to what is there any more.
-        state.keep(|kept| kept.armed = None);
+        // Nothing leads to what is there any more, and how far another system was there is how far it is no more.
+        state.keep(|kept| {
+            kept.armed = None;
+            kept.made_in_its_place(path);
+        });
         let files: Vec<File> = fds.into_iter().map(File::from).collect();
         let Ok([data, tree, new_data, new_tree]) = <[File; 4]>::try_from(files) else {
             return Err(JobError::Sandboxd(AskError::Refused("sandboxd gave no slot".to_owned())));
@@ -284,6 +297,8 @@ impl Job {
         });
         let old = old.map(|(fd, size)| Place::file(File::from(fd), size));
         let name = format!("{KERNEL}{}", kernel.content.sha256);
+        // There is one system at a time, and one that came to nothing may lie there.
+        state.disk.retain(|other| !other.starts_with(KERNEL) || other == name);
         let mut open = File::options();
         let file = open.read(true).write(true).create(true).truncate(false).open(state.disk.path(&name));
         let new = Place::file(file.map_err(JobError::Storage)?, kernel.content.length);
@@ -378,10 +393,14 @@ fn metadata(error: &tuf::Error) -> JobError {
     }
 }
 
-/// What lay on our storage for an update is of no use any more.
-pub fn clean(state: &State) {
-    state.disk.remove(KERNEL);
-    state.disk.remove(INDEX);
+/// Lets go of what lies on our storage for images that nobody makes any more: there is room for some kernel images and no more.
+pub fn tidy(state: &State) {
+    let kept = state.kept.borrow();
+    state.disk.retain(|name| match name.strip_prefix(INDEX) {
+        Some(digest) => kept.images.values().any(|progress| progress.index == digest),
+        // One there is while a system is made.
+        None => !name.starts_with(KERNEL) || kept.images.keys().any(|name| name.starts_with("os/")),
+    });
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! us may have written it, is as if it were not there: what is being fetched is begun anew. Which version of the metadata was
 //! seen, and what the device does not go back behind, is not in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -136,15 +136,16 @@ impl Kept {
         self.failed.insert(release.to_owned(), why.to_owned());
     }
 
-    /// A release did not last because the service was not reached: it is tried again later, and some day no more.
-    pub fn put_off(&mut self, release: &str, why: &str, now_s: u64) {
+    /// A release did not last because the service was not reached: it is tried again later, and some day no more. Whether it is.
+    pub fn put_off(&mut self, release: &str, now_s: u64) -> bool {
         self.later.retain(|_, later| later.at_s + LATER_FORGOTTEN_S > now_s);
         let times = self.later.get(release).map_or(0, |later| later.times) + 1;
         if times > LATER_TIMES || self.later.len() >= MOST {
             self.later.remove(release);
-            return self.fail(release, why);
+            return false;
         }
         self.later.insert(release.to_owned(), Later { at_s: now_s + LATER_S, times });
+        true
     }
 
     /// Whether a release is not wanted, at least for now.
@@ -158,19 +159,52 @@ impl Kept {
         self.later.clear();
     }
 
-    /// The device learns of these releases, and forgets what it knew of others.
-    pub fn learn(&mut self, releases: &[&str], now_s: u64) {
-        self.learnt.retain(|path, _| releases.contains(&path.as_str()));
+    /// The device learns of these releases.
+    pub fn learn(&mut self, releases: &BTreeSet<&str>, now_s: u64) {
         for path in releases.iter().take(MOST) {
-            self.learnt.entry((*path).to_owned()).or_insert(Learnt {
-                at_s: now_s,
-                until_s: None,
-                ready_s: None,
-                armed: 0,
-            });
+            let first = Learnt { at_s: now_s, until_s: None, ready_s: None, armed: 0 };
+            self.learnt.entry((*path).to_owned()).or_insert(first);
         }
-        self.images.retain(|name, _| name.split_once('#').is_some_and(|(path, _)| releases.contains(&path)));
+        let others = self.learnt.iter().filter(|(path, _)| !releases.contains(path.as_str()));
+        let mut others: Vec<(u64, String)> =
+            others.map(|(path, learnt)| (learnt.at_s, path.clone())).collect();
+        others.sort();
+        for (_, oldest) in others.iter().take(self.learnt.len().saturating_sub(MOST)) {
+            self.learnt.remove(oldest);
+            self.unmade(oldest);
+        }
     }
+
+    /// Whether it knows of others than these.
+    pub fn has_others(&self, releases: &BTreeSet<&str>) -> bool {
+        self.learnt.keys().any(|path| !stays(path, releases, &self.later))
+    }
+
+    /// Forgets what it knew of all but these.
+    pub fn forget_others(&mut self, releases: &BTreeSet<&str>) {
+        self.learnt.retain(|path, _| stays(path, releases, &self.later));
+        self.images.retain(|name, _| release_of(name).is_some_and(|path| releases.contains(path)));
+    }
+
+    /// Forgets how far the images of other systems are than this one, which is made where they were.
+    pub fn made_in_its_place(&mut self, system: &str) {
+        self.images.retain(|name, _| !name.starts_with("os/") || release_of(name) == Some(system));
+    }
+
+    /// Forgets how far the images of a release are.
+    pub fn unmade(&mut self, release: &str) {
+        self.images.retain(|name, _| release_of(name) != Some(release));
+    }
+}
+
+/// The release that an image is of, by the image's name.
+fn release_of(name: &str) -> Option<&str> {
+    name.split_once('#').map(|(path, _)| path)
+}
+
+/// Whether a release is not forgotten among these: what is tried again later was learnt of when it was.
+fn stays(path: &str, releases: &BTreeSet<&str>, later: &BTreeMap<String, Later>) -> bool {
+    releases.contains(path) || later.contains_key(path)
 }
 
 /// Where it is kept.
@@ -223,11 +257,11 @@ impl Disk {
         File::open(&self.folder)?.sync_all()
     }
 
-    /// Removes files whose names begin so.
-    pub fn remove(&self, beginning: &str) {
+    /// Removes files that are not wanted, by their names.
+    pub fn retain(&self, is_wanted: impl Fn(&str) -> bool) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(beginning)) {
-                // It is in the way of nothing, and is overwritten by the next.
+            if entry.file_name().to_str().is_some_and(|name| !is_wanted(name)) {
+                // What stays is looked at again the next time.
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -251,7 +285,7 @@ mod tests {
         let mut kept = Kept::default();
         kept.note("os/box/2.json", Stage::Fetching, "", 7);
         kept.fail("os/box/1.json", "it crashed");
-        kept.learn(&["os/box/2.json"], 7);
+        kept.learn(&BTreeSet::from(["os/box/2.json"]), 7);
         disk.store(&kept).unwrap();
         assert_eq!(disk.load(), kept);
         fs::write(disk.path(NAME), b"{\"outcomes\":7}").unwrap();
@@ -263,10 +297,24 @@ mod tests {
     #[test]
     fn release_that_is_learnt_of_again_was_learnt_of_when_it_first_was() {
         let mut kept = Kept::default();
-        kept.learn(&["a", "b"], 7);
-        kept.learn(&["b"], 9);
-        kept.learn(&["a", "b"], 11);
+        kept.learn(&BTreeSet::from(["a", "b"]), 7);
+        kept.forget_others(&BTreeSet::from(["b"]));
+        kept.learn(&BTreeSet::from(["a", "b"]), 11);
         assert_eq!((kept.learnt["a"].at_s, kept.learnt["b"].at_s), (11, 7));
+        let many: Vec<String> = (1..MOST).map(|n| n.to_string()).collect();
+        kept.learn(&many.iter().map(String::as_str).collect(), 12);
+        // The one that it learnt of first of those that are not among these.
+        assert!(kept.learnt.len() == MOST && kept.learnt.contains_key("a") && !kept.learnt.contains_key("b"));
+    }
+
+    #[test]
+    fn release_that_did_not_reach_the_service_is_out_for_hours_and_not_a_fourth_time() {
+        let mut kept = Kept::default();
+        for (times, now_s) in [(1, 0), (2, LATER_S), (3, 2 * LATER_S)] {
+            assert!(kept.put_off("a", now_s), "{times}");
+            assert!(kept.is_out("a", now_s + LATER_S - 1) && !kept.is_out("a", now_s + LATER_S));
+        }
+        assert!(!kept.put_off("a", 3 * LATER_S));
     }
 
     proptest! {

@@ -108,9 +108,14 @@ impl State {
         }));
     }
 
-    /// Answers who waits for a check.
+    /// The service was asked.
     pub fn checked(self: &Rc<Self>, failure: Option<String>) {
         self.notices.checked_s.set(Some(self.now_s()));
+        self.answer_checks(failure);
+    }
+
+    /// Answers who waits for a check.
+    pub fn answer_checks(self: &Rc<Self>, failure: Option<String>) {
         if self.notices.checks.borrow().is_empty() {
             return;
         }

@@ -106,7 +106,9 @@ pub struct State {
     pub anew: Cell<bool>,
     /// The service is to be asked at once.
     pub check_now: Cell<bool>,
-    /// The owner has said so: what failed is tried again, and a network that costs money is used.
+    /// The owner has asked: what failed is tried again, once.
+    pub forgives: Cell<bool>,
+    /// And a network that costs money is used.
     pub insists: Cell<bool>,
 }
 
@@ -126,6 +128,7 @@ impl State {
             interrupt: Notify::new(),
             anew: Cell::new(false),
             check_now: Cell::new(false),
+            forgives: Cell::new(false),
             insists: Cell::new(false),
         }
     }

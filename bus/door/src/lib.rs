@@ -1,7 +1,7 @@
 //! The door of a device in developer mode: TLS 1.3, in which both ends prove who they are, and in it the frames of a developer port.
 //!
 //! What an attacker on the network controls: how many connections he makes, and every byte on them until he fails to prove that he
-//! has the key of the one certificate that the permit names. Until then he has four places at a time, ten seconds in each, and learns
+//! has the key of the one certificate that the permit names. Until then he has four places at a time, thirty seconds in each, and learns
 //! what a TLS server shows: the device's certificate. Nothing he sends reaches the bus. Each handshake costs the TPM a signature, of which
 //! attestd gives this box no more than any.
 //!

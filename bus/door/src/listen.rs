@@ -21,7 +21,7 @@ pub const SESSIONS: usize = bus::devport::PORTS;
 /// faster than the developer at each.
 pub const HANDSHAKES: usize = 4;
 /// How long that may take, milliseconds: the TPM may be slow, and somebody may be before us at it.
-pub const HANDSHAKE_MS: u64 = 10_000;
+pub const HANDSHAKE_MS: u64 = 30_000;
 /// Who comes in is not the device, and signs nothing in its name.
 const WITHHELD: [&str; 1] = ["os.gabion.Certificate"];
 /// Says that somebody connects. Sessions have numbers below.

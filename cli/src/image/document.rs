@@ -9,6 +9,7 @@ use service_api::release::{Image, Release, Role, What};
 use service_api::{Few, Name, Text, Version};
 use tuf::custom::{Custom, Kind};
 
+use super::kernel;
 use super::payload::{self, Olds};
 
 /// What is said of a release besides its images: floor, notes, and how many patches it has.
@@ -51,15 +52,17 @@ pub(super) fn of_app(folder: &Path, catalog: &Name, app: &Path, said: Said) -> R
 pub(super) fn of_system(
     folder: &Path,
     (product, version): (&Name, &Version),
-    (root, kernel): (&Path, &Path),
+    (root, kernel_image): (&Path, &Path),
     said: Said,
 ) -> Result<Made> {
     let below = format!("os/{product}");
     let olds = Olds::of(folder, &below, said.2)?;
     let words = beside(root, "verity");
+    let tree = fs::read_to_string(&words).with_context(|| words.display().to_string())?;
+    kernel::check(kernel_image, &version.to_string(), said.0, tree.trim_end())?;
     let images = vec![
         image(folder, Role::Root, root, Some(&words), &olds)?,
-        image(folder, Role::Kernel, kernel, None, &olds)?,
+        image(folder, Role::Kernel, kernel_image, None, &olds)?,
     ];
     let release = Release {
         what: What::Os(product.clone()),

@@ -4,6 +4,7 @@
 //! against them. Signing keys are there or elsewhere; the service has none of them.
 
 mod document;
+mod kernel;
 mod payload;
 
 use std::path::{Path, PathBuf};

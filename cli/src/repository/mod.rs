@@ -318,6 +318,11 @@ fn act(asked: Asked) -> Result<()> {
             for waiting in published.waiting {
                 say(&json!({ "waits": waiting }), waiting)?;
             }
+            for (role, date) in published.expired {
+                let text =
+                    format!("{role} expired {date}: devices refuse what it speaks for until it is renewed");
+                say(&json!({ "expired": role, "at": date }), text)?;
+            }
         }
         Asked::Show { folder } => {
             let report = open(&folder)?.show()?;

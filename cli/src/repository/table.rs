@@ -10,6 +10,9 @@ pub(super) fn of(report: &Report) -> String {
     for role in &report.roles {
         let published = match (role.published, role.expires) {
             (Some(version), Some(expires)) if role.expired => format!("version {version}, EXPIRED {expires}"),
+            (Some(version), Some(expires)) if role.soon => {
+                format!("version {version}, until {expires}: TO BE RENEWED")
+            }
             (Some(version), Some(expires)) => format!("version {version}, until {expires}"),
             _ => "not published".to_owned(),
         };

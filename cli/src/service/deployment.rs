@@ -55,7 +55,7 @@ pub(crate) enum DeploymentAsked {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Let the next wave follow, of a deployment that waits for it.
+    /// Let the next wave follow, whether the deployment waits for that or for devices.
     Approve(Which),
 }
 

@@ -25,6 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::config::Service;
+use crate::dial::dial;
 use crate::lookup::lookup;
 
 /// Longest answer, bytes.
@@ -127,18 +128,8 @@ impl Connection {
         tls: Arc<ClientConfig>,
     ) -> Result<Self, CallError> {
         let addresses = lookup(&service.host, name_server).await.map_err(CallError::Name)?;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in addresses {
-            match TcpStream::connect((address, service.port)).await {
-                Ok(stream) => {
-                    // The first request is behind the end of the handshake, and does not wait until that is acknowledged.
-                    stream.set_nodelay(true).map_err(CallError::Connect)?;
-                    return Self::over(service, stream, tls).await;
-                }
-                Err(e) => last = e,
-            }
-        }
-        Err(CallError::Connect(last))
+        let stream = dial(&addresses, service.port).await.map_err(CallError::Connect)?;
+        Self::over(service, stream, tls).await
     }
 
     async fn over(service: &Service, stream: TcpStream, tls: Arc<ClientConfig>) -> Result<Self, CallError> {

@@ -13,8 +13,10 @@ use crate::assemble::{Audience, Bootable};
 use crate::paths::Tree;
 use crate::stamp::Stamp;
 use crate::verity::{BLOCK, Verified};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use gpt::{GRAIN, Partition};
+use slots::layout::Layout;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -28,8 +30,6 @@ const ROOT_BYTES: u64 = 16 * GRAIN;
 const TREE_BYTES: u64 = GRAIN;
 /// GUID of our system partition, the same on each device: the boot entries are by it.
 const ESP_UNIQUE: &str = "67616269-6f6e-4000-8000-657370000000";
-/// The kernel's name of the first partition of the first disk.
-const ESP_DEVICE: &str = "/dev/vda1";
 
 /// A release for the device's disk.
 #[derive(Clone, Debug)]
@@ -73,7 +73,9 @@ pub struct System {
 /// A part is missing or too large; the keys do not sign.
 pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], disk: &Path) -> Result<System> {
     let release = tree.release.version.clone();
-    let command_line = command_line(bootable, tree.release.floor, words)?;
+    let layout = &tree.layout.says;
+    let places = places(layout)?;
+    let command_line = command_line(bootable, layout, places, (tree.release.floor, words))?;
     let read = |path: &str| {
         fs::read(path).with_context(|| format!("{path} is missing; `make packages` installs it"))
     };
@@ -108,7 +110,8 @@ pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], di
         again: pe::authenticode(&again::program()?)?,
         secure_boot: variables::key_hashes(keys)?,
     };
-    let stamp = Stamp::new("system 3")
+    let stamp = Stamp::new("system 4")
+        .text(format!("{layout:?}"))
         .text(keys.identity()?)
         .text(hex(&system.loader))
         .text(hex(&system.kernel_image))
@@ -117,7 +120,14 @@ pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], di
         return Ok(system);
     }
     crate::say("image", format_args!("assembling {}", disk.display()));
-    let kernel_name = esp::kernel_name(&system.release);
+    let kernel_name = esp::kernel_name(&layout.kernels, &system.release);
+    if layout.kernels != esp::KERNELS {
+        let folder = &layout.kernels;
+        crate::say(
+            "image",
+            format_args!("kernel images in {folder}: the board needs a boot loader that starts them"),
+        );
+    }
     let loader = keys.sign(&loader)?;
     let files: [(&str, &[u8]); 5] = [
         (esp::LOADER, &loader),
@@ -129,7 +139,7 @@ pub fn build(tree: &Tree, bootable: &Bootable, keys: &Keys, words: &[String], di
     fs::write(&system.kernel, &image.file)?;
     let partition = tempfile::NamedTempFile::new_in(tree.out())?;
     esp::format(partition.path(), ESP_BYTES, &files)?;
-    write(disk, &system.release, &bootable.root, partition.path())?;
+    write(disk, places, &system.release, &bootable.root, partition.path())?;
     reference::write(&system, &system.reference)?;
     stamp.keep(disk)?;
     Ok(system)
@@ -149,13 +159,26 @@ pub const ROOT_OFFSET: u64 = GRAIN + ESP_BYTES;
 pub const ESP_OFFSET: u64 = GRAIN;
 
 /// `gpt`: a power cut while the partition table is written leaves its second copy (`updated/slots`).
-fn command_line(bootable: &Bootable, floor: u32, more: &[String]) -> Result<String> {
+fn command_line(
+    bootable: &Bootable,
+    layout: &Layout,
+    places: [usize; 5],
+    (floor, more): (u32, &[String]),
+) -> Result<String> {
     let hash = &bootable.root.root_hash;
     let [root, tree] = halves(hash)?.map(|half| format!("PARTUUID={half}"));
     let root = bootable.root.dm_create_apart("root", 0, &root, &tree);
-    let words = without_settings(&bootable.words(&root), more);
-    let mut words =
-        vec![words, "gpt".to_owned(), format!("GABION_ESP={ESP_DEVICE}"), "GABION_TPM=1".to_owned()];
+    let words = without_settings(&bootable.words(&root, layout), more);
+    let mut words = vec![
+        words,
+        "gpt".to_owned(),
+        format!("GABION_ESP={}", layout.esp_device()),
+        "GABION_TPM=1".to_owned(),
+    ];
+    let reference = Layout::default();
+    if (&layout.disk, &layout.apps) != (&reference.disk, &reference.apps) {
+        words.push(format!("dm-mod.waitfor={},{}", last_device(layout, places), layout.apps));
+    }
     if floor > 0 {
         words.push(format!("GABION_FLOOR={floor}"));
     }
@@ -188,7 +211,30 @@ fn halves(hash: &str) -> Result<[String; 2]> {
     Ok([half(0).context("a short root hash")?, half(32).context("a short root hash")?])
 }
 
-fn write(disk: &Path, release: &str, root: &Verified, esp: &Path) -> Result<()> {
+/// What may have led to a layout that can not be.
+const DEFAULTS: &str = "where it does not say, `esp` is 1 and the slots are 2 3 and 4 5";
+
+/// The places in the table of the EFI system partition, and of each slot's root and tree.
+fn places(layout: &Layout) -> Result<[usize; 5]> {
+    let [(root, tree), (other_root, other_tree)] = layout.slots.unwrap_or([(1, 2), (3, 4)]);
+    let places = [layout.esp.unwrap_or_default(), root, tree, other_root, other_tree];
+    layout.leave_free(places.into_iter()).map_err(|why| anyhow!("{why}: {DEFAULTS}"))?;
+    let mut seen = BTreeSet::new();
+    match places.iter().find(|place| !seen.insert(**place)) {
+        None => Ok(places),
+        Some(place) => {
+            bail!("the layout leaves two partitions of this disk the number {}: {DEFAULTS}", place + 1)
+        }
+    }
+}
+
+/// What is there once the kernel knows all of the system's partitions: it finds them one after the other. It waits for that, and not for
+/// the root's own, which are not there for ever when the system is none.
+fn last_device(layout: &Layout, places: [usize; 5]) -> String {
+    layout.partition(places.iter().max().map_or(0, |place| place + 1))
+}
+
+fn write(disk: &Path, places: [usize; 5], release: &str, root: &Verified, esp: &Path) -> Result<()> {
     let [root_guid, tree_guid] = halves(&root.root_hash)?;
     let image = fs::read(&root.image).with_context(|| format!("reading {}", root.image.display()))?;
     let data_bytes = usize::try_from(root.data_blocks * BLOCK)?;
@@ -198,22 +244,29 @@ fn write(disk: &Path, release: &str, root: &Verified, esp: &Path) -> Result<()> 
         tree.len() as u64 <= TREE_BYTES,
         "the hash tree does not fit its partition of {TREE_BYTES} bytes"
     );
-    let partition =
-        |kind, unique, label: String, attributes, bytes| Partition { kind, unique, label, attributes, bytes };
-    let empty = |kind: &'static str, bytes| {
+    let partition = |place, kind, unique, label: String, attributes, bytes| Partition {
+        place,
+        kind,
+        unique,
+        label,
+        attributes,
+        bytes,
+    };
+    let empty = |place, kind: &'static str, bytes| {
         let mut unique = [0; 16];
         unique.copy_from_slice(sha256(&[b"empty", kind.as_bytes()]).get(..16).unwrap_or(&[0; 16]));
-        partition(kind, unique, "_empty".to_owned(), gpt::READ_ONLY, bytes)
+        partition(place, kind, unique, "_empty".to_owned(), gpt::READ_ONLY, bytes)
     };
-    let filled = |kind, unique: &str, label, bytes| -> Result<Partition> {
-        Ok(partition(kind, guid(unique)?, label, gpt::READ_ONLY, bytes))
+    let filled = |place, kind, unique: &str, label, bytes| -> Result<Partition> {
+        Ok(partition(place, kind, guid(unique)?, label, gpt::READ_ONLY, bytes))
     };
+    let [at_esp, at_root, at_tree, at_other_root, at_other_tree] = places;
     let partitions = [
-        partition(gpt::ESP, esp_unique()?, "esp".to_owned(), 0, ESP_BYTES),
-        filled(gpt::ROOT, &root_guid, format!("gabion_{release}"), ROOT_BYTES)?,
-        filled(gpt::ROOT_VERITY, &tree_guid, format!("gabion_{release}_verity"), TREE_BYTES)?,
-        empty(gpt::ROOT, ROOT_BYTES),
-        empty(gpt::ROOT_VERITY, TREE_BYTES),
+        partition(at_esp, gpt::ESP, esp_unique()?, "esp".to_owned(), 0, ESP_BYTES),
+        filled(at_root, gpt::ROOT, &root_guid, format!("gabion_{release}"), ROOT_BYTES)?,
+        filled(at_tree, gpt::ROOT_VERITY, &tree_guid, format!("gabion_{release}_verity"), TREE_BYTES)?,
+        empty(at_other_root, gpt::ROOT, ROOT_BYTES),
+        empty(at_other_tree, gpt::ROOT_VERITY, TREE_BYTES),
     ];
     let file: File = gpt::format(disk, GRAIN, &partitions)?;
     let esp = fs::read(esp)?;
@@ -234,6 +287,20 @@ mod tests {
         let more = ["sysctl.kernel.a=0", "ro", "root=other"].map(str::to_owned);
         assert_eq!(without_settings(words, &more), "ro sysctl.vm.b=2 root=\"x,,,ro,0 1\"");
         assert_eq!(without_settings(words, &[]), words);
+    }
+
+    #[test]
+    fn layout_that_leaves_two_partitions_one_number_makes_no_disk() {
+        let layout = |text| Layout::parse(text).unwrap();
+        assert_eq!(places(&Layout::default()).unwrap(), [0, 1, 2, 3, 4]);
+        let other = layout("disk /dev/sda\nesp 3\nslot 7 5\nslot 6 12\n");
+        assert_eq!(places(&other).unwrap(), [2, 6, 4, 5, 11]);
+        assert_eq!(last_device(&other, places(&other).unwrap()), "/dev/sda12");
+        let first = layout("disk /dev/mmcblk0\nesp 1\n");
+        assert_eq!(last_device(&first, places(&first).unwrap()), "/dev/mmcblk0p5");
+        assert!(places(&layout("esp 3\n")).unwrap_err().to_string().contains("the number 3"));
+        let data = places(&layout("disk /dev/mmcblk0\ndata /dev/mmcblk0p4\n")).unwrap_err().to_string();
+        assert!(data.contains("/dev/mmcblk0p4 is the system's"), "{data}");
     }
 
     #[test]

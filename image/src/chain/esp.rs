@@ -13,8 +13,7 @@ pub const LOADER: &str = "EFI/systemd/systemd-bootx64.efi";
 pub const FALLBACK: &str = "EFI/BOOT/BOOTX64.EFI";
 /// What the firmware starts when the boot loader has ended (`again`).
 pub const AGAIN: &str = "EFI/gabion/again.efi";
-/// The folder of kernel images, by the Boot Loader Specification.
-pub const KERNELS: &str = "EFI/Linux";
+pub use slots::layout::KERNELS;
 /// The boot loader's settings: the newest good system, at once; no editor, no keys to enrol from the disk, no entries for
 /// what else may lie around, no seed of random numbers on a disk that anybody may have read.
 pub const SETTINGS: &str =
@@ -23,10 +22,10 @@ pub const SETTINGS: &str =
 /// Read by `mtools`: the same bytes whenever it is made. 2026-01-01.
 const EPOCH: &str = "1767225600";
 
-/// The name of a release's kernel image on the disk that leaves the maker: known to be good, without attempts that would be
-/// counted, since there is nothing to go back to. What an update brings is counted (`updated/slots`).
-pub fn kernel_name(release: &str) -> String {
-    format!("{KERNELS}/gabion_{release}.efi")
+/// The name of a release's kernel image on the disk that leaves the maker, in this folder: known to be good, without attempts that
+/// would be counted, since there is nothing to go back to. What an update brings is counted (`updated/slots`).
+pub fn kernel_name(folder: &str, release: &str) -> String {
+    format!("{folder}/gabion_{release}.efi")
 }
 
 /// Makes the file system in a file of `bytes` bytes: each file with its path.
@@ -123,7 +122,7 @@ mod tests {
     fn files_are_found_and_two_partitions_are_the_same_bytes() {
         let place = tempfile::tempdir().unwrap();
         let (one, two) = (place.path().join("one"), place.path().join("two"));
-        let kernel = kernel_name("0.1.0");
+        let kernel = kernel_name(KERNELS, "0.1.0");
         let files: [(&str, &[u8]); 2] =
             [(&kernel, &[7; 100_000]), ("loader/loader.conf", SETTINGS.as_bytes())];
         for image in [&one, &two] {

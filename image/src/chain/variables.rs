@@ -47,7 +47,9 @@ const SIGNED: u32 = ALWAYS | 0x20;
 pub struct SystemPartition {
     /// Its own GUID.
     pub unique: [u8; 16],
-    /// Its length in bytes; it is the first one, and begins at [`GRAIN`].
+    /// Its number in the table.
+    pub number: u32,
+    /// Its length in bytes; it begins at [`GRAIN`].
     pub bytes: u64,
 }
 
@@ -155,8 +157,8 @@ fn load_option(description: &str, system: SystemPartition, program: &str) -> Res
     const SECTOR: u64 = 512;
     const ACTIVE: u32 = 1;
     let (first, sectors) = ((GRAIN / SECTOR).to_le_bytes(), (system.bytes / SECTOR).to_le_bytes());
-    // The first partition of a GPT, known by its GUID.
-    let partition = node(4, 1, &[&1_u32.to_le_bytes(), &first, &sectors, &system.unique, &[2, 2]])?;
+    // A partition of a GPT, known by its GUID.
+    let partition = node(4, 1, &[&system.number.to_le_bytes(), &first, &sectors, &system.unique, &[2, 2]])?;
     let file = node(4, 4, &[&utf16(&format!("\\{}", program.replace('/', "\\")))])?;
     let path = path(&[partition, file]);
     let mut option = ACTIVE.to_le_bytes().to_vec();
@@ -262,7 +264,7 @@ mod tests {
     fn store_has_keys_entries_and_no_keyboard() {
         let place = tempfile::tempdir().unwrap();
         let keys = Keys::development(&place.path().join("keys")).unwrap();
-        let store = store(&keys, SystemPartition { unique: [7; 16], bytes: GRAIN }).unwrap();
+        let store = store(&keys, SystemPartition { unique: [7; 16], number: 1, bytes: GRAIN }).unwrap();
         let expected = [
             "PK",
             "KEK",

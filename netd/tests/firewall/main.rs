@@ -229,9 +229,17 @@ udp().sendto(b"x", ("10.9.0.1", {udp}))
 "#
     );
     assert_eq!(site.outside(&program)?, "timeout\ntimeout");
-    let inbound: BTreeSet<u16> =
-        site.rules.refusals().iter().filter(|r| r.direction == Direction::Inbound).map(|r| r.port).collect();
-    assert_eq!(inbound, [tcp, udp, six].iter().map(|port| port.parse().unwrap()).collect());
+    let (mut inbound, ports) = (BTreeSet::new(), [tcp, udp, six].map(|port| port.parse().unwrap()).into());
+    // Who has sent does not wait until it comes in.
+    for _ in 0..600 {
+        let refused = site.rules.refusals();
+        inbound.extend(refused.iter().filter(|r| r.direction == Direction::Inbound).map(|r| r.port));
+        if inbound == ports {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(inbound, ports);
     Ok(())
 }
 
@@ -358,7 +366,7 @@ fn uid_that_is_used_again_inherits_nothing() -> Result<()> {
     site.rules.learn(APP, 1, &["10.9.0.2".parse()?], Duration::from_secs(3600))?;
     let ask = r#"u = udp(); u.bind(("", 0)); u.sendto(b"x", ("10.9.0.2", 80)); print(u.recv(9).decode())"#;
     assert_eq!(site.app(APP, ask)?, "x");
-    let mut kept = site.start(APP, r#"s = tcp(); s.connect(("10.9.0.2", 80)); s.recv(9); say("up"); sys.stdin.readline(); say(t(s.send, b"x") != "", t(s.recv, 9))"#)?;
+    let mut kept = site.start(APP, r#"s = tcp(); s.connect(("10.9.0.2", 80)); s.recv(9); say("up"); sys.stdin.readline(); s.settimeout(2); say(t(s.send, b"x") != "", t(s.recv, 9))"#)?;
     site.rules.remove(APP)?;
     assert_eq!(kept.go_on()?, "True timeout", "nothing goes out of a box that has no policy any more");
     site.set(APP, &["10.9.0.2:81/tcp"], &[])?;

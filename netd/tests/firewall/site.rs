@@ -25,8 +25,8 @@ def t(call, *args):
     try: call(*args); return "ok"
     except TimeoutError: return "timeout"
     except OSError as e: return errno.errorcode[e.errno]
-def tcp(family=AF_INET): s = socket(family, SOCK_STREAM); s.settimeout(2); return s
-def udp(family=AF_INET): s = socket(family, SOCK_DGRAM); s.settimeout(2); return s
+def tcp(family=AF_INET): s = socket(family, SOCK_STREAM); s.settimeout(30); return s
+def udp(family=AF_INET): s = socket(family, SOCK_DGRAM); s.settimeout(30); return s
 def say(*words): print(*words, flush=True)
 "#;
 

@@ -41,7 +41,8 @@ pub fn write(verified: &Verified, signer: Option<&Signer>, to: &Path) -> Result<
     let data_bytes = usize::try_from(verified.data_blocks * BLOCK)?;
     let (data, tree) = image.split_at_checked(data_bytes).context("an image that is shorter than it says")?;
     let [root, root_verity] = gpt::halves(&verified.root_hash)?;
-    let partition = |kind, unique, label: &str, bytes: usize| Partition {
+    let partition = |place, kind, unique, label: &str, bytes: usize| Partition {
+        place,
         kind,
         unique,
         label: label.to_owned(),
@@ -49,14 +50,14 @@ pub fn write(verified: &Verified, signer: Option<&Signer>, to: &Path) -> Result<
         bytes: (bytes as u64).next_multiple_of(BLOCK),
     };
     let mut parts = vec![
-        (partition(gpt::ROOT, root, "app", data.len()), data.to_vec()),
-        (partition(gpt::ROOT_VERITY, root_verity, "app-verity", tree.len()), tree.to_vec()),
+        (partition(0, gpt::ROOT, root, "app", data.len()), data.to_vec()),
+        (partition(1, gpt::ROOT_VERITY, root_verity, "app-verity", tree.len()), tree.to_vec()),
     ];
     if let Some(signer) = signer {
         let text = signature(&verified.root_hash, signer)?.into_bytes();
         let mut unique = [0; 16];
         unique.copy_from_slice(crate::sha256(&[b"signature", &text]).get(..16).unwrap_or(&[0; 16]));
-        parts.push((partition(gpt::ROOT_SIGNATURE, unique, "app-verity-sig", SIGNATURE_MAX), text));
+        parts.push((partition(2, gpt::ROOT_SIGNATURE, unique, "app-verity-sig", SIGNATURE_MAX), text));
     }
     let partitions: Vec<Partition> = parts.iter().map(|(partition, _)| partition.clone()).collect();
     let partial = to.with_extension("partial");

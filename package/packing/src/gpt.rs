@@ -2,6 +2,7 @@
 
 use crate::sha256;
 use anyhow::{Context, Result, anyhow, ensure};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -28,6 +29,8 @@ const ENTRY: usize = 128;
 /// A partition.
 #[derive(Clone, Debug)]
 pub struct Partition {
+    /// Its place in the table: its number less one.
+    pub place: usize,
     /// What it is for: one of the types above.
     pub kind: &'static str,
     /// Its own GUID, as GPT writes it.
@@ -45,17 +48,20 @@ pub fn start(lead: u64, partitions: &[Partition], index: usize) -> u64 {
     lead + partitions.iter().take(index).map(|partition| partition.bytes).sum::<u64>()
 }
 
-/// Makes a disk with these partitions, and nothing in them; `lead` bytes are before the first, and behind the last. Its own GUID is made of theirs: the same again for the same.
+/// Makes a disk with these partitions in the order in which they lie, and nothing in them; `lead` bytes are before the first, and
+/// behind the last. Its own GUID is made of theirs: the same again for the same.
 ///
 /// # Errors
-/// It cannot be written.
+/// It cannot be written; two partitions have one number.
 pub fn format(disk: &Path, lead: u64, partitions: &[Partition]) -> Result<File> {
     let bytes = start(lead, partitions, partitions.len()) + lead;
     let last = bytes / SECTOR - 1;
     let mut entries = vec![0; ENTRIES as usize * ENTRY];
-    let mut identity = Vec::new();
+    let (mut identity, mut places) = (Vec::new(), BTreeSet::new());
     for (index, partition) in partitions.iter().enumerate() {
         identity.extend_from_slice(&partition.unique);
+        let place = partition.place;
+        ensure!(places.insert(place), "two partitions have the number {}", place + 1);
         let first = start(lead, partitions, index) / SECTOR;
         let label: Vec<u8> = partition.label.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let words: [(usize, &[u8]); 6] = [
@@ -66,7 +72,7 @@ pub fn format(disk: &Path, lead: u64, partitions: &[Partition]) -> Result<File> 
             (48, &partition.attributes.to_le_bytes()),
             (56, &label),
         ];
-        let entry = entries.get_mut(index * ENTRY..(index + 1) * ENTRY).context("too many partitions")?;
+        let entry = entries.get_mut(place * ENTRY..(place + 1) * ENTRY).context("too many partitions")?;
         for (at, bytes) in words {
             put(entry, at, bytes).context("a label that is too long")?;
         }
@@ -272,6 +278,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let disk = place.path().join("disk");
         let partition = |kind, unique, label: &str, attributes, bytes| Partition {
+            place: usize::from(unique) - 1,
             kind,
             unique: [unique; 16],
             label: label.to_owned(),
@@ -280,6 +287,10 @@ mod tests {
         };
         let partitions =
             [partition(ESP, 1, "esp", 0, 4 * GRAIN), partition(ROOT, 2, "gabion_1", READ_ONLY, 2 * GRAIN)];
+        let twice = [&partitions[..1], &partitions[..1]].concat();
+        assert!(
+            format(&disk, GRAIN, &twice).is_err_and(|e| e.to_string() == "two partitions have the number 1")
+        );
         drop(format(&disk, GRAIN, &partitions).unwrap());
         assert!(output(tool("sfdisk").arg("--verify").arg(&disk)).unwrap().contains("No errors detected"));
         let said = output(tool("sfdisk").arg("--json").arg(&disk)).unwrap();

@@ -20,8 +20,8 @@ const KILLED_MAX: usize = 32;
 /// Records read before others have their turn.
 const AT_ONCE: usize = 64;
 /// How long an exit by SIGSYS waits for the kernel's record of it, milliseconds. The record is written before the
-/// process dies and arrives within one or two; waiting delays nobody's restart, which is `init`'s.
-const RECORD_MS: u16 = 30;
+/// process dies and arrives within one or two, though others' may come first; waiting delays nobody's restart, which is `init`'s.
+const RECORD_MS: u64 = 300;
 
 /// A refused call that is to be told.
 #[derive(Debug)]
@@ -154,15 +154,15 @@ impl Daemon {
         if code == libc::CLD_EXITED || status != libc::SIGSYS {
             return None;
         }
-        self.audit_records();
-        for _ in 0..3 {
+        let until = sys::process::now_ms() + RECORD_MS;
+        loop {
+            self.audit_records();
             if let Some(found) = self.killed.iter().rposition(|call| call.pid == pid) {
                 return self.killed.remove(found).map(|call| call.number);
             }
+            let left = until.checked_sub(sys::process::now_ms()).filter(|left| *left > 0)?;
             let mut fds = [PollFd::new(self.audit.as_ref()?.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, PollTimeout::from(RECORD_MS));
-            self.audit_records();
+            let _ = poll(&mut fds, PollTimeout::try_from(left).ok()?);
         }
-        None
     }
 }

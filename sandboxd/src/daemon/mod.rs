@@ -1,6 +1,6 @@
 //! The manager itself: one loop over `init`, the worker, the kernel's audit records and every box's output.
 //!
-//! Invariants: one thread (builders of namespaces come and go); no wait for anybody but `init`; whatever one box
+//! Invariants: one thread (builders of namespaces and who looks at disks come and go); no wait for anybody but `init`; whatever one box
 //! does is charged to it and disturbs no other. All it holds can be rebuilt from `init`'s kept bundles, the
 //! registry and the store: it may be killed at any time.
 

@@ -12,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bus::update_link::{self, ToUpdated};
+use policy::{AppId, Version};
 use sys::bundle::{Next, Request};
 
 use super::Daemon;
@@ -346,6 +347,16 @@ impl Daemon {
         match self.outcome_was_heard().and_then(|()| self.incoming(id, version, length)) {
             Ok(files) => self.update_send(&ToUpdated::Incoming, files.into_iter().map(Into::into).collect()),
             Err(why) => self.update_refuse(&why),
+        }
+    }
+
+    /// Nothing else is to come. What can not be removed is in the way of the next image, which says so.
+    pub(super) fn packages_wanted(&self, images: &[(String, String)]) {
+        let Some(packages) = &self.installs.packages else { return };
+        let of = |(id, version): &(String, String)| Some((id.parse().ok()?, version.parse().ok()?));
+        let images: Vec<(AppId, Version)> = images.iter().filter_map(of).collect();
+        if let Err(e) = packages.retain_incoming(&images) {
+            say(format_args!("can not remove images that are not wanted any more: {e}"));
         }
     }
 

@@ -334,7 +334,7 @@ impl Daemon {
         }
         let logs = (system.is_none()).then(|| self.config.data.join("logs"));
         let mut app = App::new(uid, id, system.is_some(), &self.config.cgroups, logs.as_deref());
-        app.adopted(pid, starts);
+        app.adopted(pid, starts, now);
         say(format_args!("event adopted id={id} uid={uid} pid={pid} starts={starts}"));
         self.apps.insert(uid, app);
         self.schedule.changed(now);

@@ -50,7 +50,7 @@ impl Update {
     /// The next time something is due.
     pub(super) fn deadline_ms(&self, safe_mode: bool) -> Option<u64> {
         let trial = self.running.as_ref().and_then(|running| running.deadline_ms(safe_mode));
-        let disks = self.greeted.then(|| self.disks.deadline_ms());
+        let disks = self.greeted.then(|| self.disks.deadline_ms()).flatten();
         [self.outbox_ms(), trial, disks].into_iter().flatten().min()
     }
 
@@ -159,6 +159,8 @@ impl Daemon {
                 Some(FromUpdated::Remove(id)) => self.packages_remove(&id)?,
                 Some(FromUpdated::Back(id)) => self.trial_back_wanted(&id)?,
                 Some(FromUpdated::CarriedEnd) => self.update_sent_gone(),
+                Some(FromUpdated::Disks) => self.update_takes_disks(),
+                Some(FromUpdated::Wanted(images)) => self.packages_wanted(&images),
                 Some(message) => self.update_system(message, fds),
                 None => console::say("event updated-nonsense: updated sent what is no message"),
             }

@@ -286,6 +286,16 @@ impl Packages {
         bad.try_for_each(|incoming| fs::remove_file(self.incoming_path(incoming)))
     }
 
+    /// Removes incoming images of all but these.
+    pub fn retain_incoming(&self, wanted: &[(AppId, Version)]) -> io::Result<()> {
+        let there = self.incoming_files()?;
+        let is_wanted = |incoming: &&Incoming| {
+            wanted.iter().any(|(id, version)| (id, version) == (&incoming.id, &incoming.version))
+        };
+        let mut others = there.iter().filter(|incoming| !is_wanted(incoming));
+        others.try_for_each(|incoming| fs::remove_file(self.incoming_path(incoming)))
+    }
+
     /// Makes the directory `number` of an app: the image that arrived, its hashes, its manifest. On the disk for good, and
     /// named by nobody yet.
     pub fn lay(&self, number: u64, image: &Incoming, manifest: &[u8], verity: &str) -> io::Result<PathBuf> {
@@ -497,6 +507,13 @@ mod tests {
             packages.incoming(&wanted(&format!("com.example.a{n}"), 1)).unwrap();
         }
         assert!(packages.incoming(&wanted(A, 1)).unwrap_err().contains("64 other apps"));
+        // Nobody wants them any more, but for one.
+        let stays = wanted("com.example.a7", 1);
+        packages
+            .retain_incoming(&[(stays.id.clone(), stays.version), (A.parse().unwrap(), stays.version)])
+            .unwrap();
+        assert_eq!(packages.incoming_files().unwrap(), [stays]);
+        packages.incoming(&wanted(A, 1)).unwrap();
     }
 
     #[test]

@@ -156,10 +156,10 @@ fn system_is_armed_tried_and_judged_on_a_board_with_a_layout_of_its_own() {
     fs::write(&file, "esp 1\nslot 2 3\n").unwrap();
     assert!(layout(&file).unwrap_err().contains("two slots"));
     // By the types of its partitions nothing is found on it.
-    let mut rig = Rig::of("gabion_1.0.0.efi", Layout { esp: Some(1), ..Layout::default() }, "EFI/Linux");
+    let mut rig = Rig::of("gabion_1.0.0.efi", Layout { esp: Some(0), ..Layout::default() }, "EFI/Linux");
     assert!(rig.disk(1).standing().unwrap_err().to_string().contains("two slots"));
     // A partition that is not there.
-    rig.layout.slots = Some([(2, 3), (4, 9)]);
+    rig.layout.slots = Some([(1, 2), (3, 8)]);
     assert!(rig.disk(1).standing().is_err());
 }
 
@@ -247,6 +247,15 @@ fn kernel_image_that_is_not_what_is_said_of_it_is_refused() {
         (order(2, 4, &good), "its floor is another"),
         (order(2, 2, &image("2.0.0", &line(2, 2, 9))), "its floor is 2, and that of what runs is 3"),
         (order(2, 3, &image("2.0.0", &line(2, 3, 8))), "with other apps in its store"),
+        (order(2, 3, &image("2.0.0", &line(2, 3, 9).replace("/dev/vdb", "/dev/vdc"))), "with other disks"),
+        (
+            order(2, 3, &image("2.0.0", &format!("{} GABION_DATA=/dev/vdc", line(2, 3, 9)))),
+            "with other disks",
+        ),
+        (
+            order(2, 3, &image("2.0.0", &format!("{} dm-mod.waitfor=/dev/none9", line(2, 3, 9)))),
+            "with other disks",
+        ),
         (order(2, 3, &good[..good.len() - 1]), "it is no program"),
         (order(2, 3, b"MZ"), "it is no program"),
         (order(2, 3, &[0; 4096]), "it is no program"),

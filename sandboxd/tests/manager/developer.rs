@@ -16,7 +16,7 @@ use packing::{app, gab};
 use sandboxd::worker::{package_question, work};
 use sys::channel;
 
-use crate::rig::{DESK, Rig, make_app};
+use crate::rig::{DESK, PATIENCE, Rig, make_app};
 
 const A: &str = "com.example.a";
 const B: &str = "com.example.b";
@@ -43,7 +43,7 @@ fn ask(rig: &mut Rig, ask: Ask, file: Option<OwnedFd>) -> Answer {
         {
             return answer;
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "no answer:\n{}", rig.console());
+        assert!(began.elapsed() < PATIENCE, "no answer:\n{}", rig.console());
         std::thread::sleep(Duration::from_millis(2));
     }
 }

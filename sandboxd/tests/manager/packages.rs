@@ -12,7 +12,7 @@ use bus::bulk;
 use bus::update_link::{App, FromUpdated, Package, ToUpdated};
 use sys::channel;
 
-use crate::rig::{Rig, make_app};
+use crate::rig::{PATIENCE, Rig, make_app};
 
 const A: &str = "com.example.a";
 const B: &str = "com.example.b";
@@ -44,7 +44,7 @@ fn hear<T>(rig: &mut Rig, wanted: impl Fn(ToUpdated, Vec<OwnedFd>) -> Option<T>)
         {
             return found;
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "nothing to hear:\n{}", rig.console());
+        assert!(began.elapsed() < PATIENCE, "nothing to hear:\n{}", rig.console());
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -135,7 +135,7 @@ fn package_installed_runs_and_the_next_goes_on_with_its_data() {
     settle(&mut rig, A, "1.0.0", "echo one > /data/mark; echo first; exec sleep 1000");
     let (uid, first) = (10_001, rig.pid_of(10_001).unwrap());
     let package = fetch(&mut rig, A, "1.1.0", "cat /data/mark; exec sleep 1000", "");
-    install(&mut rig, vec![package], 1);
+    install(&mut rig, vec![package], 10);
     let app = told(&mut rig, |app| app.version == "1.1.0" && app.running);
     assert_eq!((app.uid, app.installed, app.root_hash.len()), (uid, true, 64));
     assert_eq!(packages(&rig, A), ["0", "1"], "what it would go back to is there while it is on trial");

@@ -29,6 +29,8 @@ use sys::launch::{Launched, Prepared, outcome};
 const UPDATED: u32 = 1004;
 pub(crate) const DESK: u32 = 1006;
 const RIG: &str = "SANDBOXD_TEST_RIG";
+/// Longest wait for anything, which comes soon unless the machine is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The body of the test that is the manager's process; does nothing in an ordinary run.
 pub(crate) fn manager_process() {
@@ -210,7 +212,7 @@ impl Rig {
                 self.seen += end + 1;
                 return line;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "no {text:?} in:\n{console}");
+            assert!(began.elapsed() < PATIENCE, "no {text:?} in:\n{console}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -242,9 +244,18 @@ impl Rig {
         self.boxes.get_mut(&uid).unwrap().more += count;
     }
 
-    /// Ends of a box that no manager has recorded.
-    pub(crate) fn unheard(&self, uid: u32) -> u32 {
-        self.boxes.get(&uid).map_or(0, |b| b.unheard.len() as u32 + b.more)
+    /// Runs until so many ends of a box are what no manager has recorded.
+    pub(crate) fn until_unheard(&mut self, uid: u32, count: u32) {
+        let began = Instant::now();
+        loop {
+            self.step();
+            let unheard = self.boxes.get(&uid).map_or(0, |b| b.unheard.len() as u32 + b.more);
+            if unheard == count {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{unheard} ends are unheard:\n{}", self.console());
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// The end of the link that is updated's, once its box is put.
@@ -257,7 +268,7 @@ impl Rig {
         let began = Instant::now();
         while !self.links.contains_key(&uid) {
             self.step();
-            assert!(began.elapsed() < Duration::from_secs(20), "no box {uid}:\n{}", self.console());
+            assert!(began.elapsed() < PATIENCE, "no box {uid}:\n{}", self.console());
         }
         &self.links[&uid]
     }
@@ -435,15 +446,20 @@ pub(crate) fn make_root(root: &Path, programs: &[(&Path, &str)]) {
         fs::create_dir_all(root.join(sub)).unwrap();
     }
     for (program, name) in programs {
-        fs::copy(program, root.join(name)).unwrap();
+        copy(program, &root.join(name));
         let ldd = Command::new("ldd").arg(program).output().unwrap();
         let text = String::from_utf8(ldd.stdout).unwrap();
         for path in text.split_whitespace().filter(|w| w.starts_with('/')) {
             let to = root.join(path.trim_start_matches('/'));
             fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(path, to).unwrap();
+            copy(Path::new(path), &to);
         }
     }
+}
+
+/// By a process of its own: one that another test starts meanwhile would have what we write open, and nobody could execute it.
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 /// Where cgroup v2 is mounted here.

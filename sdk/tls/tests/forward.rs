@@ -128,16 +128,31 @@ async fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
+/// What forwards at a port that nobody has, which it comes back with. Another process may take that between our look at it and its.
+async fn forwards(identity: &Identity, line: impl Fn(u16) -> String) -> (Forwards, u16) {
+    let mut again = 20;
+    loop {
+        let port = free_port().await;
+        match Forwards::open(&options(&line(port)), identity).await {
+            Ok(forwards) => return (forwards, port),
+            Err(why) => assert!(again > 0, "{why}"),
+        }
+        again -= 1;
+    }
+}
+
 /// What a program on one device reads that says `hello` to a program on the other, which answers `welcome`.
 fn talk(caller: &Identity, server: &Identity, caller_wants: &str, server_wants: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (outside, inside) = (free_port().await, free_port().await);
-        let serve = format!("--serve {outside}={} {server_wants} x", program.local_addr().unwrap().port());
-        Forwards::open(&options(&serve), server).await.unwrap().start();
-        let connect = format!("--connect {inside}=localhost:{outside} {caller_wants} x");
-        Forwards::open(&options(&connect), caller).await.unwrap().start();
+        let served = program.local_addr().unwrap().port();
+        let serve = |outside| format!("--serve {outside}={served} {server_wants} x");
+        let (serving, outside) = forwards(server, serve).await;
+        serving.start();
+        let connect = |inside| format!("--connect {inside}=localhost:{outside} {caller_wants} x");
+        let (connecting, inside) = forwards(caller, connect).await;
+        connecting.start();
         let answering = tokio::task::spawn_local(async move {
             let (mut stream, _) = program.accept().await.unwrap();
             let mut heard = [0; 5];
@@ -160,9 +175,8 @@ fn port_of_a_program_is_open_at_both_loopback_addresses() {
     let identity = Catalog::new("acme").app("ab", "com.example.meter", 1, 4000, 9);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
-        let inside = free_port().await;
-        let connect = format!("--connect {inside}=localhost:1 {ANY} x");
-        let forwards = Forwards::open(&options(&connect), &identity).await.unwrap();
+        let connect = |inside| format!("--connect {inside}=localhost:1 {ANY} x");
+        let (forwards, inside) = forwards(&identity, connect).await;
         for at in ["127.0.0.1", "::1"] {
             TcpStream::connect((at, inside)).await.unwrap();
         }

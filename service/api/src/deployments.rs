@@ -163,12 +163,12 @@ pub struct Deployment {
     pub devices: Counts,
 }
 
-/// How many devices of the open waves are how far.
+/// How many of the group's devices are how far. Those that were revoked or are elsewhere do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Counts {
-    /// In the open waves, when the last of them was opened.
+    /// The group's in the open waves.
     pub chosen: u64,
     /// Were told of it.
     pub told: u64,

@@ -3,10 +3,14 @@
 //! Devices read the timestamp last written; so roles, snapshot and root go to the disk before it, and until it is moved to its
 //! place they see what was. (Between the new root and the new timestamp a device may refuse, if that root took a key from
 //! timestamp or snapshot; it asks again.)
+//!
+//! Root and targets are everybody's, and nothing is published once they have expired. A delegated role is its holders' alone: one that
+//! has expired stays in the snapshot as it is, devices that look for its targets refuse it, and everybody else goes on.
 
 use std::collections::BTreeMap;
 
 use ring::digest::{SHA256, digest};
+use tuf::date::Date;
 use tuf::envelope::{Authority, Envelope};
 use tuf::hex;
 use tuf::metadata::{Hashes, MetaFile, Role, Root, Signed, Snapshot, SnapshotOnly, Targets, Timestamp};
@@ -26,6 +30,8 @@ pub struct Published {
     pub roles: Vec<(String, u64)>,
     /// What is staged still, and why.
     pub waiting: Vec<String>,
+    /// Delegated roles that have expired, and when: no device takes what they speak for until they are renewed.
+    pub expired: Vec<(String, Date)>,
 }
 
 /// What belongs together.
@@ -49,6 +55,8 @@ impl Repository {
         for (role, document) in &set.roles {
             let version = document.value.version;
             meta.insert(format!("{role}.json"), described(version, &document.bytes));
+            let ended = (!self.lasts(document)).then(|| (role.clone(), document.value.expires));
+            published.expired.extend(ended);
             if self.newest(role)? != Some(version) {
                 self.publish(role, Some(version), &document.bytes)?;
                 published.roles.push((role.clone(), version));
@@ -141,21 +149,24 @@ impl Repository {
         let delegations =
             targets.value.delegations.iter().flat_map(|delegations| &delegations.roles).flatten();
         for role in delegations.map(|role| &role.name) {
-            let authority = delegated_authority(&targets.value, role).unwrap_or_default();
-            let mut why = Error::Asked(format!("{role} has no targets"));
-            let mut good = None;
-            for candidate in self.candidates(role)? {
-                match self.good(role, &candidate, &authority) {
-                    Ok(()) => {
-                        good = Some(candidate);
-                        break;
-                    }
-                    Err(error) => why = error,
-                }
-            }
-            roles.push((role.clone(), good.ok_or(why)?));
+            roles.push((role.clone(), self.with_delegated(targets, role)?));
         }
         Ok(roles)
+    }
+
+    /// What a delegated role is to be from now on: what is staged if devices would take it, else what is published.
+    fn with_delegated(&self, targets: &Document<Targets>, role: &str) -> Result<Document<Targets>, Error> {
+        let authority = delegated_authority(&targets.value, role).unwrap_or_default();
+        let mut why = Error::Asked(format!("{role} has no targets"));
+        if let Some(staged) = self.staged(role)? {
+            match self.good(role, &staged, &authority) {
+                Ok(()) => return Ok(staged),
+                Err(error) => why = error,
+            }
+        }
+        let Some(published) = self.published::<Targets>(role)? else { return Err(why) };
+        // 5.6.7: a client looks at the expiry of the roles that it walks, so an old one is nobody's obstacle but its own.
+        signed_by(role, &published, &authority).map(|()| published)
     }
 
     /// What is staged, then what is published.
@@ -170,12 +181,14 @@ impl Repository {
         document: &Document<T>,
         authority: &Authority,
     ) -> Result<(), Error> {
-        let head = document.value.head();
-        let signed = Envelope::read(&document.bytes).and_then(|envelope| envelope.signed_by(authority));
-        let valid = (head.expires.unix() > self.now_s).then_some(()).ok_or(Why::Expired(head.expires));
-        signed
-            .and(valid)
-            .map_err(|why| Error::Asked(format!("{role} {}: {why}; `show` says by whom", head.version)))
+        signed_by(role, document, authority)?;
+        let why = || refused(role, document, &Why::Expired(document.value.head().expires));
+        self.lasts(document).then_some(()).ok_or_else(why)
+    }
+
+    /// Whether it has not expired.
+    fn lasts<T: Signed>(&self, document: &Document<T>) -> bool {
+        document.value.head().expires.unix() > self.now_s
     }
 
     /// Whether a snapshot can stay the newest: for half its time.
@@ -217,6 +230,15 @@ impl Repository {
         };
         signed(timestamp, &authority_of(root, Role::Timestamp), signers)
     }
+}
+
+fn signed_by<T: Signed>(role: &str, document: &Document<T>, authority: &Authority) -> Result<(), Error> {
+    let signed = Envelope::read(&document.bytes).and_then(|envelope| envelope.signed_by(authority));
+    signed.map_err(|why| refused(role, document, &why))
+}
+
+fn refused<T: Signed>(role: &str, document: &Document<T>, why: &Why) -> Error {
+    Error::Asked(format!("{role} {}: {why}; `show` says by whom", document.value.head().version))
 }
 
 fn signed<T: Signed>(value: T, authority: &Authority, signers: &[&Signer]) -> Result<Document<T>, Error> {

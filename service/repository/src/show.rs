@@ -9,6 +9,9 @@ use crate::document::Document;
 use crate::error::Error;
 use crate::folder::Repository;
 
+/// How long before its end a role that people sign is said to end, seconds: they may need weeks to come together.
+pub const SOON_S: i64 = 30 * 86_400;
+
 /// A repository, told.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -29,6 +32,8 @@ pub struct RoleReport {
     pub expires: Option<Date>,
     /// Whether they no longer do.
     pub expired: bool,
+    /// Whether they will in [`SOON_S`], and people have to sign it anew before.
+    pub soon: bool,
     /// Its keys, of the next root or targets.
     pub keys: Vec<String>,
     /// How many have to sign.
@@ -93,15 +98,18 @@ impl Repository {
         published: Option<(u64, Date)>,
         (keys, threshold): (Vec<String>, u32),
     ) -> Result<RoleReport, Error> {
-        let waiting = match role {
-            "snapshot" | "timestamp" => None,
-            _ => self.waiting(role)?,
+        let online = ["snapshot", "timestamp"].contains(&role);
+        let waiting = if online { None } else { self.waiting(role)? };
+        let ends_in = |seconds: i64| {
+            published.is_some_and(|(_, expires)| expires.unix() <= self.now_s.saturating_add(seconds))
         };
         Ok(RoleReport {
             role: role.to_owned(),
             published: published.map(|(version, _)| version),
             expires: published.map(|(_, expires)| expires),
-            expired: published.is_some_and(|(_, expires)| expires.unix() <= self.now_s),
+            expired: ends_in(0),
+            // The other two are signed anew each day.
+            soon: !ends_in(0) && ends_in(SOON_S) && !online,
             keys,
             threshold,
             staged: waiting.as_ref().map(|waiting| waiting.version),

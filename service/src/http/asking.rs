@@ -2,7 +2,8 @@
 
 use super::body::{Asked, Body, Done, Json};
 use super::{Access, Service};
-use crate::refusal::{Kind, Refusal};
+use crate::patience::patiently;
+use crate::refusal::Refusal;
 use crate::store::deployments::{self, Asker, Meant};
 use crate::store::permits;
 use axum::Router;
@@ -21,10 +22,6 @@ use tokio::time::{Instant, timeout_at};
 const CHECK_MAX: usize = 512 << 10;
 /// How long a device waits: shorter than most of what is on the way forgets a silent connection after.
 pub const WAIT_S: u16 = 120;
-
-/// How long what a device says may wait to be written, and how often it is tried.
-const PATIENCE: Duration = Duration::from_secs(15);
-const AGAIN: Duration = Duration::from_millis(500);
 
 /// How devices are told to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,22 +79,15 @@ pub(super) async fn check(
     answer(&service, meant, permit.unwrap_or_default()).map(Json)
 }
 
-/// Takes down what a device says. If too much waits to be written it waits here, where it has a connection anyway: a fleet that was
-/// woken comes together, and is not to come again.
+/// Takes down what a device says.
 async fn written(service: &Service, asker: &Asker, check: &Check, now: i64) -> Result<Meant, Refusal> {
-    let until = Instant::now() + PATIENCE;
-    loop {
+    patiently(|| {
         let (asker, check) = (asker.clone(), check.clone());
-        let write = service.store.write(move |connection| {
+        service.store.write(move |connection| {
             Box::pin(async move { deployments::ask(connection, &asker, &check, now).await })
-        });
-        match write.await {
-            Err(refusal) if refusal.kind() == Kind::Unavailable && Instant::now() < until => {
-                tokio::time::sleep(AGAIN).await;
-            }
-            done => return done,
-        }
-    }
+        })
+    })
+    .await
 }
 
 fn answer(service: &Service, meant: Meant, permit: Text<128>) -> Result<Answer, Refusal> {

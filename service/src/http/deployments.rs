@@ -164,7 +164,7 @@ pub(super) async fn stop(
     act(&service, &access, which, Act::Stop(reason.reason.to_string())).await
 }
 
-/// Approves the next wave of a deployment that waits for it
+/// Approves the next wave of a deployment, whether it waits for that or for devices
 #[utoipa::path(post, path = "/v1/catalogs/{catalog}/deployments/{number}/approve", tag = "deployments",
     security(("token" = [])), params(("catalog" = Name, Path), ("number" = u64, Path)), request_body = Approval,
     responses((status = 200, body = Deployment), (status = "4XX", body = Problem, content_type = "application/problem+json"),

@@ -2,6 +2,7 @@
 
 use super::body::{Asked, Body, Created, Done, In, Json};
 use super::{Access, Service};
+use crate::patience::patiently;
 use crate::refusal::Refusal;
 use crate::secrets;
 use crate::store::devices::{self, Act};
@@ -90,10 +91,13 @@ async fn act(
 ) -> Result<Done, Refusal> {
     let who = access.with_role(service, &catalog, needed).await?.who();
     let now = service.now();
-    let write = service.store.write(move |connection| {
-        Box::pin(async move { devices::act(connection, &catalog, &device, &act, &who, now).await })
-    });
-    write.await?;
+    patiently(|| {
+        let (catalog, device, act, who) = (catalog.clone(), device.clone(), act.clone(), who.clone());
+        service.store.write(move |connection| {
+            Box::pin(async move { devices::act(connection, &catalog, &device, &act, &who, now).await })
+        })
+    })
+    .await?;
     service.waiting.stir();
     Ok(Done)
 }

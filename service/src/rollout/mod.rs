@@ -9,9 +9,11 @@
 
 mod places;
 mod progress;
+mod said;
 
 pub use places::{PLACES, place};
-pub use progress::{overall, standing, subject};
+pub use progress::{overall, removal, standing, subject};
+pub use said::{Account, Earlier, Said};
 
 use service_api::deployments::{Counts, DeploymentState as State, Wave};
 use service_api::updates::Stage;

@@ -1,9 +1,11 @@
-//! How far a device is with a deployment that has several releases.
+//! How far a device is with a deployment that has several releases, and apps that are to go.
 
+use evidence::reference::version;
 use service_api::updates::{Check, Stage};
+use std::cmp::Ordering;
 
 /// The subject that no app can be: an app's id has dots.
-const SYSTEM: &str = "os";
+pub(super) const SYSTEM: &str = "os";
 
 /// What a release is for, an app's id or the system's, and its version, by its target.
 pub fn subject(target: &str) -> (&str, &str) {
@@ -17,22 +19,39 @@ pub fn subject(target: &str) -> (&str, &str) {
 
 /// How far a release is, by what the device last said of it and what it runs now.
 ///
-/// What runs and was not said to be on trial is complete: a device that had it before has nothing to say of it.
+/// What runs and was not said to be on trial is complete: a device that had it before has nothing to say of it. So is what is older
+/// than what runs: no device takes it, and none would ever say so.
 pub fn standing(check: &Check, target: &str, said: Option<Stage>) -> Option<Stage> {
-    let runs = match subject(target) {
-        (SYSTEM, version) => check.os.as_str() == version,
-        (app, version) => check
-            .apps
-            .iter()
-            .any(|running| running.app.as_str() == app && running.version.as_str() == version),
-    };
-    match said {
-        Some(Stage::Trial | Stage::RolledBack) => said,
-        _ if runs => Some(Stage::Complete),
+    match (said, against(check, target)) {
+        (Some(Stage::RolledBack), _) => said,
+        (_, Some(Ordering::Greater)) => Some(Stage::Complete),
+        (Some(Stage::Trial), _) => said,
+        (_, Some(Ordering::Equal)) => Some(Stage::Complete),
         // It was complete and is gone: as if it had not begun.
-        Some(Stage::Complete) => None,
+        (Some(Stage::Complete), _) => None,
         _ => said,
     }
+}
+
+/// Whether a device runs a release, or a newer one.
+pub(super) fn runs(check: &Check, target: &str) -> bool {
+    matches!(against(check, target), Some(Ordering::Equal | Ordering::Greater))
+}
+
+/// How what runs compares with a release; none if it is an app that the device has not.
+fn against(check: &Check, target: &str) -> Option<Ordering> {
+    let running = match subject(target) {
+        (SYSTEM, _) => Some(check.os.as_str()),
+        (app, _) => {
+            check.apps.iter().find(|running| running.app.as_str() == app).map(|app| app.version.as_str())
+        }
+    };
+    running.map(|running| version(running).cmp(&version(subject(target).1)))
+}
+
+/// How far the removal of an app is: it is done when the device no longer has it, and a device says nothing of it until then.
+pub fn removal(check: &Check, app: &str) -> Option<Stage> {
+    check.apps.iter().all(|running| running.app.as_str() != app).then_some(Stage::Complete)
 }
 
 /// How far all of them are together.

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use service_api::DeviceId;
+use service_api::updates::Check;
 
 fn wave(percent: u8) -> Wave {
     Wave { percent, success_percent: 50, error_percent: 10, approval: false }
@@ -87,6 +88,47 @@ fn deployment_is_as_far_as_its_releases() {
     assert_eq!(overall(&[Some(Failed), Some(Complete)]), Some(Failed));
 }
 
+fn runs(os: &str, app: &str) -> Check {
+    let check = serde_json::json!({"os": os, "root_hash": "0a".repeat(32),
+        "apps": [{"app": "org.example.pump", "version": app}]});
+    serde_json::from_value(check).unwrap()
+}
+
+#[test]
+fn release_is_complete_where_it_or_a_newer_one_runs() {
+    use Stage::{Complete, Failed, Fetching, RolledBack, Trial};
+    let of = |running: &str, said| {
+        let check = runs(running, running);
+        let os = standing(&check, "os/pump/1.9.json", said);
+        assert_eq!(os, standing(&check, "apps/one/org.example.pump/1.9.json", said));
+        os
+    };
+    for (running, said, is) in [
+        ("1.8", None, None),
+        ("1.8", Some(Fetching), Some(Fetching)),
+        ("1.8", Some(Complete), None),
+        ("1.9", None, Some(Complete)),
+        ("1.9.0", Some(Failed), Some(Complete)),
+        ("1.9", Some(Trial), Some(Trial)),
+        ("1.10", None, Some(Complete)),
+        ("1.10", Some(Fetching), Some(Complete)),
+        ("1.10", Some(Trial), Some(Complete)),
+        ("1.10", Some(RolledBack), Some(RolledBack)),
+    ] {
+        assert_eq!(of(running, said), is, "{running} {said:?}");
+    }
+    // An app of a developer's, or none.
+    assert_eq!(standing(&runs("1", "2-beta"), "apps/one/org.example.pump/1.json", None), None);
+    assert_eq!(standing(&runs("1", "1"), "apps/one/org.example.other/1.json", None), None);
+}
+
+#[test]
+fn removal_is_complete_where_the_app_is_not() {
+    let check = runs("1", "1");
+    assert_eq!(removal(&check, "org.example.pump"), None);
+    assert_eq!(removal(&check, "org.example.other"), Some(Stage::Complete));
+}
+
 fn waves() -> impl Strategy<Value = Vec<Wave>> {
     let wave = |percent| {
         (0..=100_u8, 0..=100_u8, any::<bool>()).prop_map(move |(success_percent, error_percent, approval)| {
@@ -153,7 +195,9 @@ proptest! {
                 }
                 Event::Pauses if matches!(state, State::Running | State::Waiting) => state = State::Paused,
                 Event::Resumes if state == State::Paused => state = State::Running,
-                Event::Approves if state == State::Waiting => (state, open) = (State::Running, open + 1),
+                Event::Approves if matches!(state, State::Running | State::Waiting) && open < waves.len() => {
+                    (state, open) = (State::Running, open + 1);
+                }
                 _ => (),
             }
             let now = Rollout { state, waves: &waves, open, counts: counts(&told, open) };

@@ -1,6 +1,7 @@
 //! Devices: enrolments that are open, who owns which device, what was made of its evidence, its certificates.
 
 use super::audit::{self, Change};
+use super::deployments::{self, Asker, Turn};
 use super::{checked, time};
 use crate::refusal::{Kind, Refusal};
 use evidence::tpm::Clock;
@@ -12,6 +13,7 @@ use service_api::fleet::{
 use service_api::records::Verdict;
 use service_api::{Bytes, DeviceId, Name};
 use sqlx::AnyConnection;
+use std::collections::BTreeSet;
 
 /// Open enrolments of all devices together.
 const ENROLMENTS_MAX: i64 = 10_000;
@@ -309,8 +311,13 @@ pub async fn claim(
 ) -> Result<Option<Name>, Refusal> {
     // Groups are asked for first, so that a wrong one does not use the proof up with a message about keys.
     super::fleet::group(connection, catalog, &claim.product, &claim.group).await?;
+    // Nobody makes a deployment of either catalog meanwhile, which would count the device or not.
+    let was = place_of(connection, &claim.device).await?.map(|asker| asker.catalog);
+    for catalog in BTreeSet::from_iter(was.iter().chain([catalog])) {
+        super::fleet::lock(connection, catalog).await?;
+    }
     hold(connection, &claim.device).await?;
-    let before = catalog_of(connection, &claim.device).await?;
+    let before = place_of(connection, &claim.device).await?;
     let taken = sqlx::query(
         "UPDATE device SET catalog = $1, product = $2, device_group = $3, claim_code = NULL, transfer = NULL,
                 transfer_expires = NULL, attested = NULL, passed = NULL, running = NULL, verdict = NULL,
@@ -331,6 +338,11 @@ pub async fn claim(
                       transfer token";
         return Err(Refusal::new(Kind::Untrusted, reason));
     }
+    let place = Placement { product: claim.product.clone(), group: claim.group.clone() };
+    let comes = Asker { device: claim.device.clone(), catalog: catalog.clone(), place };
+    let leaves = before.iter().map(|asker| (asker.clone(), Turn::Leaves));
+    deployments::regroup(connection, &leaves.chain([(comes, Turn::Comes)]).collect::<Vec<_>>(), now).await?;
+    let before = before.map(|asker| asker.catalog);
     revoke_certificates(connection, &claim.device, now).await?;
     super::escrow::forget(connection, &claim.device).await?;
     super::permits::end(connection, &claim.device, now).await?;
@@ -347,6 +359,18 @@ pub async fn claim(
             .await?;
     }
     Ok(before)
+}
+
+/// Where a device is, if it is anybody's.
+async fn place_of(connection: &mut AnyConnection, device: &DeviceId) -> Result<Option<Asker>, Refusal> {
+    let found: Option<(Option<String>, Option<String>, Option<String>)> =
+        sqlx::query_as("SELECT catalog, product, device_group FROM device WHERE id = $1")
+            .bind(device.as_str())
+            .fetch_optional(connection)
+            .await?;
+    let Some((Some(catalog), Some(product), Some(group))) = found else { return Ok(None) };
+    let place = Placement { product: checked(product)?, group: checked(group)? };
+    Ok(Some(Asker { device: device.clone(), catalog: checked(catalog)?, place }))
 }
 
 /// Keeps others from changing the device until this transaction ends.
@@ -402,6 +426,8 @@ pub async fn act(
     who: &str,
     now: i64,
 ) -> Result<(), Refusal> {
+    // As in `claim`.
+    super::fleet::lock(connection, catalog).await?;
     hold(connection, device).await?;
     let before = show(connection, catalog, device).await?;
     let state = |state: DeviceState| Some(json!({"state": state}));
@@ -424,6 +450,7 @@ pub async fn act(
         Act::Reinstate => ("device.reinstate", state(before.state), state(DeviceState::Active)),
     };
     apply(connection, device, act).await?;
+    deployments::regroup(connection, &turns(catalog, &before, act), now).await?;
     // What it is meant to run changes, or it is to hear that it is nobody's.
     if matches!(act, Act::Move(_) | Act::Release | Act::Revoke) {
         super::updates::stir_device(connection, device.as_str()).await?;
@@ -443,6 +470,24 @@ pub async fn act(
         Change { at: now, catalog: Some(catalog), who, action, object, before: was, after: is },
     )
     .await
+}
+
+/// Which groups it leaves and comes to by that. A device that is revoked is in none: nobody waits for it.
+fn turns(catalog: &Name, before: &Device, act: &Act) -> Vec<(Asker, Turn)> {
+    let was = Placement { product: before.product.clone(), group: before.group.clone() };
+    let at = |place: &Placement| Asker {
+        device: before.device.clone(),
+        catalog: catalog.clone(),
+        place: place.clone(),
+    };
+    match (act, before.state) {
+        (Act::Move(place), DeviceState::Active) if *place != was => {
+            vec![(at(&was), Turn::Leaves), (at(place), Turn::Comes)]
+        }
+        (Act::Release | Act::Revoke, DeviceState::Active) => vec![(at(&was), Turn::Leaves)],
+        (Act::Reinstate, DeviceState::Revoked) => vec![(at(&was), Turn::Comes)],
+        _ => Vec::new(),
+    }
 }
 
 async fn apply(connection: &mut AnyConnection, device: &DeviceId, act: &Act) -> Result<(), Refusal> {

@@ -159,7 +159,11 @@ pub async fn add(
         .fetch_one(&mut *connection)
         .await?;
     if count >= RELEASES_MAX {
-        return Err(Refusal::new(Kind::Conflict, "the catalog has too many releases"));
+        let reason = format!(
+            "the catalog has {count} documents of releases, which is the most, and what was published stays; releases of \
+             the system may come by another catalog"
+        );
+        return Err(Refusal::new(Kind::Conflict, reason));
     }
     for blob in blobs(release) {
         let artefact = super::artefacts::find(connection, catalog, &blob.sha256).await;

@@ -123,9 +123,8 @@ mod tests {
     use repository::edit::{Beginning, Holders};
     use service_api::Bytes;
 
-    #[test]
-    fn day_later_there_is_a_new_timestamp_and_nothing_else() -> Result<(), Box<dyn std::error::Error>> {
-        let (folder, now) = (tempfile::tempdir()?, 1_795_000_000);
+    /// A folder of those who sign, their key, and the service's.
+    fn begin(folder: &Path, now: i64) -> Result<(Repository, Signer, Signer), repository::Error> {
         let (people, service) = (Signer::make()?.0, Signer::make()?.0);
         let held = |signer: &Signer| Holders { keys: vec![signer.public()], threshold: 1 };
         let begin = Beginning {
@@ -135,24 +134,79 @@ mod tests {
             timestamp: held(&service),
             os: held(&people),
         };
-        let made = Repository::init(folder.path(), Periods::default(), &begin, now)?;
+        let made = Repository::init(folder, Periods::default(), &begin, now)?;
         made.sign(&people, None)?;
-        let role = |name: &str| -> Result<SignedRole, Box<dyn std::error::Error>> {
-            let content = Bytes::new(made.staged_file(name)?).ok_or("too long")?;
-            Ok(SignedRole { role: name.parse()?, content })
-        };
-        let roles = [role("root")?, role("targets")?, role("os")?];
-        let refused = |refusal: Refusal| format!("{refusal:?}");
+        Ok((made, people, service))
+    }
+
+    fn role(made: &Repository, name: &str) -> Result<SignedRole, Box<dyn std::error::Error>> {
+        let content = Bytes::new(made.staged_file(name)?).ok_or("too long")?;
+        Ok(SignedRole { role: name.parse()?, content })
+    }
+
+    fn refused(refusal: Refusal) -> String {
+        format!("{refusal:?}")
+    }
+
+    fn versions(made: &Made) -> Vec<(&str, u64)> {
+        made.files.iter().map(|file| (file.role.as_str(), file.version)).collect()
+    }
+
+    #[test]
+    fn day_later_there_is_a_new_timestamp_and_nothing_else() -> Result<(), Box<dyn std::error::Error>> {
+        let (folder, now) = (tempfile::tempdir()?, 1_795_000_000);
+        let (made, _, service) = begin(folder.path(), now)?;
+        let roles = [role(&made, "root")?, role(&made, "targets")?, role(&made, "os")?];
         let signers = [service];
         assert!(publish(&[], &roles[..2], &signers, now).is_err(), "a role that targets names is missing");
         let first = publish(&[], &roles, &signers, now).map_err(refused)?;
         assert_eq!((first.files.len(), first.before), (5, 0));
         let next = publish(&first.files, &[], &signers, now + 86_400).map_err(refused)?;
-        let files: Vec<_> = next.files.iter().map(|file| (file.role.as_str(), file.version)).collect();
-        assert_eq!((files, next.before), (vec![("timestamp", 2)], 1));
+        assert_eq!((versions(&next), next.before), (vec![("timestamp", 2)], 1));
         // The same root is no newer one; and nobody but root's keys' holders can name others.
         assert!(publish(&first.files, &roles[..1], &signers, now).is_err());
         assert!(publish(&first.files, &[], &[Signer::make()?.0], now).is_err(), "another service's key");
+        Ok(())
+    }
+
+    #[test]
+    fn delegated_role_that_has_expired_holds_nobody_up_and_targets_that_have_do()
+    -> Result<(), Box<dyn std::error::Error>> {
+        const DAY_S: i64 = 86_400;
+        let (folder, now) = (tempfile::tempdir()?, 1_795_000_000);
+        let (made, people, service) = begin(folder.path(), now)?;
+        let roles = [role(&made, "root")?, role(&made, "targets")?, role(&made, "os")?];
+        let signers = [service];
+        let mut known = publish(&[], &roles, &signers, now).map_err(refused)?.files;
+        // Whoever is to believe one has the one before.
+        known.sort_by_key(|file| {
+            ["root", "targets"].iter().position(|first| file.role == *first).unwrap_or(2)
+        });
+        for file in &known {
+            made.received(&file.role, (file.role != "timestamp").then_some(file.version), &file.content)?;
+        }
+        // Targets are signed anew in time, with another role; nobody signs for the system.
+        let later = now + 399 * DAY_S;
+        let made = Repository::open(folder.path(), later)?;
+        made.delegate("apps-one", "apps/one", &Holders { keys: vec![people.public()], threshold: 1 })?;
+        made.sign(&people, None)?;
+        let roles = [role(&made, "targets")?, role(&made, "apps-one")?];
+        let end = now + 400 * DAY_S;
+        let next = publish(&known, &roles, &signers, end).map_err(refused)?;
+        assert_eq!(versions(&next), [("targets", 2), ("apps-one", 1), ("snapshot", 2), ("timestamp", 2)]);
+        let snapshot = next.files.iter().find(|file| file.role == "snapshot").ok_or("a snapshot")?;
+        let snapshot: tuf::metadata::Snapshot = Envelope::read(&snapshot.content)?.parse()?;
+        assert_eq!(snapshot.meta.get("os.json").map(|os| os.version), Some(1), "it is named as it was");
+        known.retain(|file| ["root", "os"].contains(&file.role.as_str()));
+        known.extend(next.files);
+        let refreshed = publish(&known, &[], &signers, end + DAY_S).map_err(refused)?;
+        assert_eq!(versions(&refreshed), [("timestamp", 3)]);
+        // One that comes and has expired already is not taken.
+        made.renew("os")?;
+        made.sign(&people, None)?;
+        let late = later + 401 * DAY_S;
+        assert!(publish(&known, &[role(&made, "os")?], &signers, late).is_err(), "a role after its time");
+        assert!(publish(&known, &[], &signers, late).is_err(), "targets after their time");
         Ok(())
     }
 }

@@ -5,9 +5,11 @@
 //! hold releases back, and cannot make one.
 
 pub mod bench;
+mod expiry;
 mod keys;
 mod refresh;
 pub mod waiting;
 
+pub use expiry::{measure, warn};
 pub use keys::{make_key, public_keys, signers};
 pub use refresh::refresh;

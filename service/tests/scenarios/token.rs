@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use service::ca::{AuthorityFile, FileError, TokenUri};
 use service::store::Store;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU32;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -59,25 +59,20 @@ impl Drop for Tpm {
 }
 
 impl Tpm {
-    /// Comes back with the TPM, and the port it is at; the one behind that controls it.
-    fn start(folder: &Path) -> Result<(Self, u16)> {
-        let free = |port: u16| TcpListener::bind(("127.0.0.1", port));
-        let two = std::iter::repeat_with(|| free(0)?.local_addr().map(|address| address.port()));
-        let mut two = two.take(100).filter_map(Result::ok);
-        let port = two
-            .find(|port| free(*port).is_ok() && port.checked_add(1).is_some_and(|next| free(next).is_ok()));
-        let port = port.context("two ports")?;
+    /// Comes back with the TPM, and the socket it is at; the one called `.ctrl` behind that controls it.
+    fn start(folder: &Path) -> Result<(Self, PathBuf)> {
+        let sockets = ["tpm.socket", "tpm.socket.ctrl"].map(|name| folder.join(name));
+        let [server, control] = sockets.each_ref().map(|path| format!("type=unixio,path={}", path.display()));
         let state = folder.join("tpm");
         fs::create_dir(&state)?;
         let mut swtpm = Command::new("swtpm");
         swtpm.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
         swtpm.arg("--tpmstate").arg(format!("dir={}", state.display()));
-        swtpm.arg("--server").arg(format!("type=tcp,port={port}"));
-        let tpm =
-            Self(swtpm.arg("--ctrl").arg(format!("type=tcp,port={}", port + 1)).spawn().context("swtpm")?);
-        for _ in 0..500 {
-            if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
-                return Ok((tpm, port));
+        let tpm = Self(swtpm.args(["--server", &server, "--ctrl", &control]).spawn().context("swtpm")?);
+        for _ in 0..6000 {
+            if sockets.iter().all(|path| UnixStream::connect(path).is_ok()) {
+                let [socket, _] = sockets;
+                return Ok((tpm, socket));
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
@@ -98,8 +93,8 @@ pub(crate) fn with_token(kind: Kind, name: &str) -> Result<()> {
     let (_tpm, environment) = match kind {
         Kind::Software => (None, vec![("SOFTHSM2_CONF".to_owned(), text(path("conf")))]),
         Kind::Tpm => {
-            let (tpm, port) = Tpm::start(folder.path())?;
-            let way = format!("swtpm:host=127.0.0.1,port={port}");
+            let (tpm, socket) = Tpm::start(folder.path())?;
+            let way = format!("swtpm:path={}", socket.display());
             let environment = [
                 ("TPM2_PKCS11_TCTI", way.clone()),
                 ("TPM2TOOLS_TCTI", way),

@@ -1,15 +1,19 @@
 //! Releases published, deployed, asked for.
 
-use crate::support::Site;
 use crate::support::actors::{Device, b64, catalog, member, operator, text};
 use crate::support::client::Client;
 use crate::support::releases::Releaser;
+use crate::support::{BEGIN, Site, generous};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use service::secrets;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-const OS: [&str; 3] = ["os/pump/1.0.json", "os/pump/1.1.json", "os/pump/1.2.json"];
-const APP: &str = "apps/one/org.example.pump/2.0.json";
+pub(crate) const OS: [&str; 3] = ["os/pump/1.0.json", "os/pump/1.1.json", "os/pump/1.2.json"];
+pub(crate) const APP: &str = "apps/one/org.example.pump/2.0.json";
 
 /// What a device says of itself.
 pub(crate) fn check(os: &str, outcomes: Value) -> Value {
@@ -17,15 +21,15 @@ pub(crate) fn check(os: &str, outcomes: Value) -> Value {
         "outcomes": outcomes})
 }
 
-fn outcome(release: &str, stage: &str, reason: &str) -> Value {
+pub(crate) fn outcome(release: &str, stage: &str, reason: &str) -> Value {
     json!({"release": release, "stage": stage, "reason": reason, "at_s": 0, "fetched": 7})
 }
 
-async fn asks(device: &Client, os: &str, outcomes: Value) -> Result<Value> {
+pub(crate) async fn asks(device: &Client, os: &str, outcomes: Value) -> Result<Value> {
     device.post("/device/v1/updates", check(os, outcomes)).await?.json(200)
 }
 
-async fn deploy(client: &Client, releases: &[&str], more: Value) -> Result<Value> {
+pub(crate) async fn deploy(client: &Client, releases: &[&str], more: Value) -> Result<Value> {
     let mut new = json!({"product": "pump", "group": "field", "releases": releases});
     for (key, value) in more.as_object().into_iter().flatten() {
         new[key] = value.clone();
@@ -359,4 +363,38 @@ pub(crate) async fn group_follows_a_feed_until_it_is_pinned(site: &Site) -> Resu
         "what it was told stays"
     );
     Ok(())
+}
+
+pub(crate) async fn metrics_say_when_each_role_expires(site: &Site) -> Result<()> {
+    let operator = operator(site).await?;
+    catalog(&operator, "one").await?;
+    Releaser::begin(&operator).await?;
+    // It looks at its start, and then each hour.
+    let next = Site::serve(&site.database, site.file.clone(), BEGIN, generous()).await?;
+    let inside = next.running.inside.context("where metrics are")?;
+    for (role, days) in [("root", 730), ("targets", 400), ("os", 400), ("apps-one", 400), ("timestamp", 14)] {
+        let line = format!(
+            "gabion_service_updates_role_expires_timestamp_seconds{{role=\"{role}\"}} {}",
+            BEGIN + days * 86_400
+        );
+        let mut text = String::new();
+        for _ in 0..100 {
+            text = metrics(inside).await?;
+            if text.contains(&line) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        ensure!(text.contains(&line), "no {line} in\n{text}");
+    }
+    next.running.stop().await;
+    Ok(())
+}
+
+async fn metrics(inside: SocketAddr) -> Result<String> {
+    let mut stream = TcpStream::connect(inside).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
 }

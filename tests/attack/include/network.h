@@ -66,8 +66,12 @@ static inline int ask(const struct sockaddr_in *server, const char *name, struct
     if (here < 0)
         return -1;
     patient(here);
-    if (sendto(here, question, used, 0, (const struct sockaddr *)server, sizeof *server) < 0)
+    if (sendto(here, question, used, 0, (const struct sockaddr *)server, sizeof *server) < 0) {
+        int why = errno;
+        close(here);
+        errno = why;
         return -1;
+    }
     ssize_t got = recv(here, answer, sizeof answer, 0);
     close(here);
     if (got < 12)

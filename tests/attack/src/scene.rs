@@ -8,11 +8,12 @@ use crate::layers::KERNEL;
 use crate::program;
 use crate::variants::{self, Variant};
 use anyhow::{Result, ensure};
-use device_test::{App, Bench, Device, PATIENCE, Site, word};
+use device_test::{App, Bench, Device, Off, PATIENCE, Site, word};
 use image::assemble::SETTINGS;
 use image::paths::Tree;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Boxes of attacks on one device. `init` keeps 256 in all.
 const AT_ONCE: usize = 160;
@@ -120,7 +121,7 @@ fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) ->
     device.wait_count(0, "[org.attack.neighbour.caller] peer: Ok(", 1, UP);
     let before = daemons(&mut device);
     for (id, _) in boxes {
-        device.wait_count(0, &format!("[{id}] tries done"), 1, UP);
+        wait_done(&device, id)?;
     }
     let mark = device.console().mark();
     device.wait_count(mark, "[org.attack.neighbour.heart] beat", 3, PATIENCE);
@@ -138,12 +139,40 @@ fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) ->
     lines.iter().for_each(|line| seen.add(line));
     let off = device.power_button();
     off.check_data()?;
-    for file in ["current.1", "current"] {
-        // The first is there once the second was full.
-        let log = off.read_file(&format!("/logs/os.gabion.bus/{file}")).unwrap_or_default();
-        seen.audit.extend(log.lines().map(|line| line.replace("\\\"", "\"")));
+    seen.audit.extend(log(&off, "os.gabion.bus").lines().map(|line| line.replace("\\\"", "\"")));
+    for (id, _) in boxes {
+        if lines.iter().any(|line| line.starts_with(&hidden(id))) {
+            let log = log(&off, id);
+            ensure!(log.contains("tries done"), "{id} has not done all its tries; its log has:\n{log}");
+            // Behind the time and the stream.
+            let said = log.lines().filter_map(|line| line.splitn(3, ' ').nth(2));
+            said.for_each(|line| seen.add(&format!("[{id}] {line}")));
+        }
     }
     Ok(())
+}
+
+/// How the device begins to tell that the console had no room for lines of a box, which its log has.
+fn hidden(id: &str) -> String {
+    format!("gabion: log id={id} ")
+}
+
+/// Waits until the box has said its last word, or that may be among those that the console had no room for.
+fn wait_done(device: &Device, id: &str) -> Result<()> {
+    let until = Instant::now() + UP;
+    let said = |what: &str| !device.console().lines(0, what).is_empty();
+    while !said(&format!("[{id}] tries done")) && !said(&hidden(id)) {
+        ensure!(Instant::now() < until, "{id} has not done all its tries");
+        sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// What an app's log has on the device's disk. The first file is there once the second was full.
+fn log(off: &Off, id: &str) -> String {
+    ["current.1", "current"]
+        .map(|file| off.read_file(&format!("/logs/{id}/{file}")).unwrap_or_default())
+        .concat()
 }
 
 fn app(attack: &Attack, variant: &Variant, files: &program::Files) -> Result<App> {
@@ -184,14 +213,16 @@ fn server(name: &str, address: &str, listen: &str) -> App {
         .tables(&format!("[network]\nlisten = [\"{listen}/tcp\"]\n"))
 }
 
-/// Name and pid of each. An app that is being launched is called as init is until it is what it is to be: apps' uids are higher.
+/// Pid, owner and name of each. An app that is being launched is called as init is until it is what it is to be, and has its owner
+/// until it has its own: apps' uids are higher, and init's pid is 1.
 fn daemons(device: &mut Device) -> Vec<String> {
     const APPS: u32 = 10_000;
     let all = device.agent("ps");
     let is_one = |line: &&String| {
         let words: Vec<&str> = line.split(' ').collect();
         let system = words.get(1).and_then(|uid| uid.parse().ok()).is_some_and(|uid: u32| uid < APPS);
-        system && words.get(2).is_some_and(|comm| DAEMONS.contains(comm))
+        let is_launched = words.get(2) == Some(&"init") && words.first() != Some(&"1");
+        system && !is_launched && words.get(2).is_some_and(|comm| DAEMONS.contains(comm))
     };
     all.iter().filter(is_one).cloned().collect()
 }

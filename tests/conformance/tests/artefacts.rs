@@ -161,7 +161,7 @@ fn s3_has_artefacts_whole_or_not_at_all() -> Result<()> {
     runtime.block_on(artefact_is_there_whole_or_not_at_all(&store))?;
     // Uploads that were refused are aborted by tasks of their own.
     let left = || -> Result<bool> { Ok(server.get("/artefacts?uploads")?.contains("<Upload>")) };
-    for _ in 0..100 {
+    for _ in 0..3000 {
         if !left()? {
             break;
         }

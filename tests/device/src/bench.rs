@@ -12,7 +12,7 @@ use image::assemble::{Audience, Bootable};
 use image::paths::{Release, Tree};
 use image::qemu::{self, blank_disk};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// The port of the demo's web server, by its manifest.
@@ -42,9 +42,11 @@ pub struct Bench {
     pub(crate) card: Option<Vec<String>>,
     pub(crate) texts: Texts,
     pub(crate) clock: Option<String>,
-    /// A disk that is put in.
-    pub(crate) disk: Option<PathBuf>,
+    /// It has a USB controller.
+    pub(crate) usb: bool,
     pub(crate) board: Option<Tamper>,
+    /// Where that has its disks and partitions.
+    layout: Option<&'static str>,
     pub(crate) resets: bool,
     /// Its board's disk is written anew, though the board is not.
     pub(crate) flash: bool,
@@ -72,8 +74,9 @@ impl Bench {
             card: None,
             texts: Texts::default(),
             clock: None,
-            disk: None,
+            usb: false,
             board: None,
+            layout: None,
             resets: false,
             flash: false,
             idle: false,
@@ -154,9 +157,9 @@ impl Bench {
         self
     }
 
-    /// With this file as one more disk, which it may read.
-    pub fn disk(mut self, image: &Path) -> Self {
-        self.disk = Some(image.to_owned());
+    /// With a USB controller, into which disks can be put (`Device::put_in`).
+    pub fn usb(mut self) -> Self {
+        self.usb = true;
         self
     }
 
@@ -174,6 +177,12 @@ impl Bench {
     /// The same with a board, or its disk, that somebody has had in their hands.
     pub fn tampered(mut self, tamper: Tamper) -> Self {
         self.board = Some(tamper);
+        self
+    }
+
+    /// The same as one that has its disks and partitions as this file of `tests/device/system` says.
+    pub fn layout(mut self, file: &'static str) -> Self {
+        self.layout = Some(file);
         self
     }
 
@@ -254,7 +263,19 @@ impl Bench {
 
     /// The tree that its release is made of.
     pub(crate) fn tree(&self) -> Result<Tree> {
-        Tree::here()?.of_release(self.release.clone())
+        self.tree_of(self.release.clone())
+    }
+
+    /// The same of another release for it.
+    pub(crate) fn tree_of(&self, release: Release) -> Result<Tree> {
+        let tree = Tree::here()?.of_release(release)?;
+        match self.layout {
+            Some(name) => {
+                let file = tree.root.join("tests/device/system").join(name);
+                tree.of_board(&file)
+            }
+            None => Ok(tree),
+        }
     }
 
     /// Makes the images and boots.

@@ -150,14 +150,22 @@ fn flood(interface: &str) -> io::Result<()> {
     }
 }
 
-/// Opens so many connections and keeps them; says how many of them live.
+/// Opens so many connections and keeps them; says how many of them live once none ends any more.
 fn hold(interface: &str, count: usize) -> io::Result<()> {
     let mut held = Vec::new();
     for _ in 0..count {
         held.push(connect(interface)?);
     }
-    std::thread::sleep(Duration::from_secs(5));
-    let alive = held.iter().filter(|stream| is_open(stream)).count();
+    // Those that are too many are ended by and by.
+    let (begin, mut before) = (Instant::now(), usize::MAX);
+    let alive = loop {
+        std::thread::sleep(Duration::from_secs(5));
+        let alive = held.iter().filter(|stream| is_open(stream)).count();
+        if alive == before || begin.elapsed() > PATIENCE {
+            break alive;
+        }
+        before = alive;
+    };
     println!("peer: hold open={alive} of {count}");
     Ok(())
 }

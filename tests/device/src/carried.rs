@@ -1,6 +1,9 @@
 //! A repository in a folder, without a service: what `gabion` writes to a disk, for a device that has no network.
 
+use crate::next;
 use anyhow::{Context, Result, ensure};
+use image::assemble::Bootable;
+use image::chain::disk::System;
 use image::paths::Tree;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +54,22 @@ impl Carried {
     pub fn app(&self, packed: &Path) -> Result<()> {
         let packed = packed.to_str().context("a path that is a text")?;
         self.done(&["image", "add", "acme", packed, "--repository", "r", "--key", "all", "--keep"])?;
+        self.refresh()
+    }
+
+    fn refresh(&self) -> Result<()> {
         self.done(&["repository", "refresh", "r", "--key", "all", "--timestamp-days", "60"])
+    }
+
+    /// Signs a system, of the product `meter`.
+    ///
+    /// # Errors
+    /// It is not taken.
+    pub fn system(&self, bootable: &Bootable, system: &System, floor: u32) -> Result<()> {
+        let about = next::words(bootable, system, floor)?;
+        let add = ["image", "add", "acme", "--repository", "r", "--key", "os", "--keep"];
+        self.done(&[&add[..], &about.each_ref().map(|word| &**word)].concat())?;
+        self.refresh()
     }
 
     /// The disk, for these releases.

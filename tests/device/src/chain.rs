@@ -8,6 +8,7 @@ use image::board::Board;
 use image::chain::disk::{self, ESP_OFFSET, ROOT_OFFSET, System};
 use image::chain::keys::Keys;
 use image::chain::{again, esp, pe, uki};
+use image::command::{output, tool};
 use image::paths::Tree;
 use image::qemu::Console::Terminal;
 use image::qemu::{Disk, Machine};
@@ -50,7 +51,7 @@ pub(crate) fn words(parts: &Parts) -> Vec<String> {
 
 /// The device's machine, on its board in the device's folder.
 pub(crate) fn machine(parts: &Parts, tamper: Tamper) -> Result<Machine> {
-    let tree = Tree::here()?;
+    let tree = parts.bench.tree()?;
     let at = |name: &str| parts.place.path().join(name);
     let system = system(parts)?;
     let new = !at("board").exists();
@@ -58,10 +59,11 @@ pub(crate) fn machine(parts: &Parts, tamper: Tamper) -> Result<Machine> {
     if new || parts.bench.flash {
         board.flash(&system)?;
     }
+    let mut machine =
+        Machine::on_board(&parts.bootable, &board, &tree.layout.says, &at("data.img"), &at("qmp"))?;
     if new {
         tamper(&Opened { tree, disk: board.disk(), system })?;
     }
-    let mut machine = Machine::on_board(&parts.bootable, &board, &at("data.img"), &at("qmp"));
     machine.console = Terminal;
     machine.disks.extend(next::payload(parts)?.map(|image| Disk { image, writable: false, log: None }));
     Ok(machine)
@@ -86,6 +88,19 @@ impl Opened {
     /// The release on it.
     pub fn system(&self) -> &System {
         &self.system
+    }
+
+    /// Gives these partitions of its disk a type that says nothing of what is in them.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn untyped(&self, partitions: &[u8]) -> Result<()> {
+        const LINUX: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
+        for number in partitions {
+            let number = number.to_string();
+            output(tool("sfdisk").arg("--part-type").arg(&self.disk).args([&number, LINUX]))?;
+        }
+        Ok(())
     }
 
     /// The signed kernel image.

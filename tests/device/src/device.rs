@@ -6,6 +6,7 @@ use crate::console::Console;
 use crate::images;
 use crate::off::Off;
 use crate::site::CARD;
+use crate::writes::Recorded;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::chain::disk::System;
 use image::paths::Tree;
@@ -43,10 +44,11 @@ impl Device {
             Some(tamper) => chain::machine(&parts, tamper)?,
             None => Machine::new(&parts.bootable, &at("data.img"), &at("qmp")),
         };
-        let more = parts.bench.disk.clone();
-        machine.disks.extend(more.map(|image| Disk { image, writable: false, log: None }));
         if let Some(recorded) = parts.bench.recorded {
-            let disk = machine.disks.get_mut(recorded as usize).context("no disk to record")?;
+            let wanted = |disk: &&mut Disk| {
+                disk.writable && (disk.image == at("data.img")) == (recorded == Recorded::Data)
+            };
+            let disk = machine.disks.iter_mut().find(wanted).context("no disk to record")?;
             // Each boot of the machine has a record of its own.
             File::create(at("writes.log"))?;
             disk.log = Some(at("writes.log"));
@@ -67,6 +69,9 @@ impl Device {
         }
         machine.command_line = words.replace("init=/sbin/init", "init=/sbin/test-agent") + &parts.bench.words;
         machine.extra.extend(parts.bench.card.iter().flatten().cloned());
+        if parts.bench.usb {
+            machine.extra.extend(["-device", "qemu-xhci"].map(str::to_owned));
+        }
         if let Some(shows) = &parts.bench.clock {
             machine.extra.extend(["-rtc".to_owned(), format!("base={shows}")]);
         }
@@ -217,6 +222,22 @@ impl Device {
         self.machine.qmp()?.set_link(CARD, plugged)
     }
 
+    /// Puts a USB disk in: this file, which it may read.
+    ///
+    /// # Errors
+    /// QEMU refuses; there was one in since it was switched on, or it has no USB.
+    pub fn put_in(&self, image: &Path) -> Result<()> {
+        self.machine.qmp()?.put_in(image)
+    }
+
+    /// Pulls it out.
+    ///
+    /// # Errors
+    /// QEMU refuses; it is not in.
+    pub fn pull_out(&self) -> Result<()> {
+        self.machine.qmp()?.pull_out()
+    }
+
     /// What its battery-backed clock shows: year, month, day, UTC.
     ///
     /// # Errors
@@ -283,12 +304,17 @@ fn answer(agent: &mut BufReader<UnixStream>) -> Result<(u32, Result<Vec<String>>
         if let Some(line) = line.strip_prefix("| ") {
             lines.push(line.to_owned());
         } else if let Some(number) = line.strip_prefix("ok ") {
-            return Ok((number.parse()?, Ok(lines)));
+            return Ok((number_of(number), Ok(lines)));
         } else if let Some(rest) = line.strip_prefix("error ") {
             let (number, why) = rest.split_once(' ').unwrap_or((rest, "it does not say why"));
-            return Ok((number.parse()?, Err(anyhow!("{why}"))));
+            return Ok((number_of(number), Err(anyhow!("{why}"))));
         }
     }
+}
+
+/// A question that was asked while the device started may come to the agent in part: what is answered to that is nobody's.
+fn number_of(word: &str) -> u32 {
+    word.parse().unwrap_or(u32::MAX)
 }
 
 /// The value of `key=value` in an event.

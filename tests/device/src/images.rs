@@ -5,7 +5,7 @@ use crate::foreign;
 use anyhow::{Context, Result, bail};
 use image::assemble::{self, Audience, Bootable};
 use image::command::{cargo, visibly};
-use image::paths::{Release, Tree};
+use image::paths::{BoardLayout, Release, Tree};
 use image::root::{self, SystemBox};
 use image::stamp::Stamp;
 use image::verity::{self, Verified};
@@ -25,7 +25,7 @@ struct System {
 }
 
 /// What the tests of this process boot, each made once.
-static SYSTEMS: Mutex<Vec<(Kind, Release, System)>> = Mutex::new(Vec::new());
+static SYSTEMS: Mutex<Vec<(Kind, Release, BoardLayout, System)>> = Mutex::new(Vec::new());
 
 /// What a test may have besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +95,10 @@ pub(crate) fn system(tree: &Tree, wanted: Wanted) -> Result<(PathBuf, Verified)>
 
 fn made(tree: &Tree, kind: Kind) -> Result<System> {
     let mut systems = SYSTEMS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let same = |made: &&(Kind, Release, System)| made.0 == kind && made.1 == tree.release;
-    if let Some((.., system)) = systems.iter().find(same) {
+    let same = systems.iter().find(|(of_kind, release, layout, _)| {
+        *of_kind == kind && *release == tree.release && *layout == tree.layout
+    });
+    if let Some((.., system)) = same {
         return Ok(system.clone());
     }
     build_programs(tree)?;
@@ -106,7 +108,7 @@ fn made(tree: &Tree, kind: Kind) -> Result<System> {
     };
     let with_agent = with_agent(tree, &root, None, &format!("{}.img", name(kind)))?;
     let system = System { kernel: kernel.bzimage, root, with_agent };
-    systems.push((kind, tree.release.clone(), system.clone()));
+    systems.push((kind, tree.release.clone(), tree.layout.clone(), system.clone()));
     Ok(system)
 }
 

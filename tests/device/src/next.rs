@@ -4,14 +4,14 @@ use crate::bench::Parts;
 use crate::chain;
 use crate::device::Device;
 use crate::images;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use image::assemble::Bootable;
 use image::chain::disk::{self, System};
 use image::chain::keys::Keys;
-use image::paths::{Release, Tree};
+use image::paths::Release;
 use image::verity::BLOCK;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Device {
     /// The root that it was made with and its hash tree, and how long the first is.
@@ -41,9 +41,19 @@ impl Device {
     }
 }
 
+/// What `gabion image add` is told of a system of the product `meter`.
+pub(crate) fn words(bootable: &Bootable, system: &System, floor: u32) -> Result<[String; 10]> {
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("a path that is a text");
+    let (root, kernel) = (text(&bootable.root.image)?, text(&system.kernel)?);
+    let [product, release, of_root, of_kernel, of_floor] =
+        ["--product", "--release", "--root", "--kernel", "--floor"].map(str::to_owned);
+    let (meter, version) = ("meter".to_owned(), system.release.clone());
+    Ok([product, meter, release, version, of_root, root, of_kernel, kernel, of_floor, floor.to_string()])
+}
+
 fn release(parts: &Parts, release: Release) -> Result<(Bootable, System)> {
     let to = parts.place.path().join(format!("release-{}.img", release.version));
-    let tree = Tree::here()?.of_release(release)?;
+    let tree = parts.bench.tree_of(release)?;
     let (kernel, root) = images::system(&tree, parts.bench.wanted)?;
     let bootable = Bootable { kernel, root, ..parts.bootable.clone() };
     let system = disk::build(&tree, &bootable, &Keys::of(&tree)?, &chain::words(parts), &to)?;

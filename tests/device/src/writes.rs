@@ -17,13 +17,13 @@ const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const DISCARD: u64 = 4;
 
-/// The disk that is recorded, by its place among those of the machine.
+/// The disk that is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorded {
     /// The system's.
-    System = 0,
+    System,
     /// That with the data.
-    Data = 2,
+    Data,
 }
 
 /// Something that was done to the disk.

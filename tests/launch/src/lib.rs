@@ -7,9 +7,10 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use policy::Board;
 use sandboxd::builder::{Built, Networks, Place, build_box};
 use sandboxd::cgroup::{Group, Limits};
@@ -169,14 +170,23 @@ fn app_root(dir: &Path) -> Result<PathBuf> {
     for name in ["bin", "dev", "proc", "tmp", "data", "run"] {
         fs::create_dir_all(root.join(name))?;
     }
-    fs::copy("/bin/busybox", root.join("bin/busybox"))
-        .context("Debian's busybox-static is needed: make packages")?;
+    copy_busybox(&root.join("bin/busybox"))?;
     for tool in
         ["sh", "cat", "ls", "id", "mount", "hostname", "grep", "env", "sleep", "kill", "cp", "touch", "nc"]
     {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(tool))?;
     }
     Ok(root)
+}
+
+/// By a process of its own: one that another test starts meanwhile would have what we write open, and nobody could execute it.
+///
+/// # Errors
+/// There is none, or no place for it.
+pub fn copy_busybox(to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("/bin/busybox").arg(to).status()?;
+    ensure!(copied.success(), "Debian's busybox-static is needed: make packages");
+    Ok(())
 }
 
 /// The cgroup v2 mount of this machine.

@@ -1,7 +1,7 @@
 //! Each line of the launch order, seen from inside the box.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use launch_test::{Bench, UID};
+use launch_test::{Bench, UID, copy_busybox};
 
 fn run(script: &str) -> String {
     Bench::new(script, "").unwrap().output_of_launch().unwrap()
@@ -66,7 +66,7 @@ fn root_with_a_device_node_and_a_setuid_program_gives_neither() {
     let bench = Bench::prepared(&["/bin/busybox", "sh", "-c", script], "", |root| {
         mknod(&root.join("null"), SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3))?;
         std::fs::set_permissions(root.join("null"), PermissionsExt::from_mode(0o666))?;
-        std::fs::copy("/bin/busybox", root.join("bin/busybox-raised"))?;
+        copy_busybox(&root.join("bin/busybox-raised"))?;
         Ok(std::fs::set_permissions(root.join("bin/busybox-raised"), PermissionsExt::from_mode(0o4755))?)
     });
     assert_eq!(bench.unwrap().output_of_launch().unwrap(), format!("node\n{UID}\n"));

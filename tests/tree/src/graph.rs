@@ -91,6 +91,7 @@ const MAY: &[(&str, &[&str])] = &[
             "service/repository",
             "updated/tuf",
             "updated/delta",
+            "updated/slots",
         ],
     ),
     ("cli/boxed", &["policy", "sys", "sandboxd"]),

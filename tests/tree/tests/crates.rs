@@ -41,6 +41,11 @@ fn every_direct_dependency_has_its_reason_and_no_default_features() -> Result<()
     let page = tree::read(&tree::root().join("docs/dependencies.md"))?;
     let reasons: BTreeSet<String> = table_names(&page).into_iter().collect();
     let mut wrong = BTreeSet::new();
+    for table in page.split("\n## ") {
+        let mut names = BTreeSet::new();
+        let twice = table_names(table).into_iter().filter(|name| !names.insert(name.clone()));
+        wrong.extend(twice.map(|name| format!("{name} has two lines in one table")));
+    }
     let mut used = BTreeSet::new();
     for (name, place, default_features) in graph::direct_dependencies(&packages()?) {
         if !reasons.contains(&name) {

@@ -79,7 +79,7 @@ impl Slots {
                 .collect()
         };
         let missing = || Fault::Missing("two slots in the partition table".to_owned());
-        let esp = layout.esp.map_or_else(|| of(&ESP).first().copied(), |number| number.checked_sub(1));
+        let esp = layout.esp.or_else(|| of(&ESP).first().copied());
         let esp = esp.and_then(|at| partitions.get(at).cloned().flatten());
         let by_types = || {
             ROOTS.iter().find_map(|(root, tree)| match (&of(root)[..], &of(tree)[..]) {
@@ -87,14 +87,8 @@ impl Slots {
                 _ => None,
             })
         };
-        let slot = |(root, tree): (usize, usize)| {
-            Some(Slot { root: root.checked_sub(1)?, tree: tree.checked_sub(1)? })
-        };
-        let slots = match layout.slots {
-            Some([a, b]) => slot(a).zip(slot(b)).map(|(a, b)| [a, b]),
-            None => by_types(),
-        };
-        let [a, b] = slots.ok_or_else(missing)?;
+        let by_layout = layout.slots.map(|both| both.map(|(root, tree)| Slot { root, tree }));
+        let [a, b] = by_layout.or_else(by_types).ok_or_else(missing)?;
         let is_running = |slot: &Slot| {
             let unique =
                 |at: usize| partitions.get(at).and_then(|there| there.as_ref().map(|there| there.unique));

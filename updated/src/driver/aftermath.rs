@@ -4,16 +4,22 @@ use bus::interfaces::update::Happening;
 use service_api::updates::Stage as Told;
 use tokio::time::{Duration, Instant};
 
-use super::{Driver, SETTLES_S};
-use crate::job::clean;
+use super::{Driver, GATHER, SETTLES_S};
+use crate::job::tidy;
 use crate::kept::Armed;
 use crate::notices::Target as Which;
+
+/// How long after a boot the service is reached if it is there.
+const DOUBT_MS: u64 = 300_000;
 
 impl Driver {
     /// What became of what was applied before we were started.
     pub(super) fn look_back(&mut self) {
         let system = self.state.facts.borrow().system.clone();
         let armed = self.state.kept.borrow().armed.clone();
+        if armed.is_none() {
+            self.doubted = None;
+        }
         if let (Some(system), Some(armed)) = (system, armed)
             && !system.trial
         {
@@ -105,9 +111,10 @@ impl Driver {
         self.state.keep(|kept| {
             kept.note(&armed.release, Told::Complete, "", now_s);
             kept.later.remove(&armed.release);
+            kept.unmade(&armed.release);
             kept.armed = None;
         });
-        clean(&self.state);
+        tidy(&self.state);
         self.state.say(&format!("updated system version={}", armed.version));
         self.state.happens(&Which::Os, Happening::Complete, &armed.version, None);
         self.os = None;
@@ -116,15 +123,27 @@ impl Driver {
 
     fn gone_back(&mut self, armed: &Armed, why: &str) {
         let (release, now_s) = (&armed.release, self.state.now_s());
+        // A service that the system before reaches at once was there for the other one too.
+        let is_away = armed.unreached && !self.reached;
+        let left_ms = DOUBT_MS.saturating_sub((self.state.clock.boot_ms)());
+        let is_asked = self.state.way().is_none() || self.checks.failures() > 0;
+        if is_away && (left_ms > 0 || !is_asked) {
+            self.doubted = Some(Instant::now() + Duration::from_millis(left_ms).max(GATHER));
+            return;
+        }
+        self.doubted = None;
         self.state.keep(|kept| {
-            kept.note(release, Told::RolledBack, why, now_s);
-            match armed.unreached {
-                true => kept.put_off(release, why, now_s),
-                false => kept.fail(release, why),
+            // Who rolled back is offered it no more, and a roll-out stops for it.
+            if is_away && kept.put_off(release, now_s) {
+                kept.note(release, Told::Deferred, &format!("{why}; it is tried again later"), now_s);
+            } else {
+                kept.fail(release, why);
+                kept.note(release, Told::RolledBack, why, now_s);
             }
+            kept.unmade(release);
             kept.armed = None;
         });
-        clean(&self.state);
+        tidy(&self.state);
         self.state.say(&format!("the system went back from {release}: {why}"));
         self.os = None;
         self.report_soon();

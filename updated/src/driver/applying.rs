@@ -7,7 +7,7 @@ use service_api::updates::Stage as Told;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{Driver, FOR_EVER, SETTLES_S, chance, which};
-use crate::job::{Job, clean, verity};
+use crate::job::{Job, tidy, verity};
 use crate::kept::Armed;
 use crate::link::AskError;
 use crate::settings::Settings;
@@ -17,8 +17,6 @@ use crate::trial::{Seen, Trial, Verdict};
 const FINAL: Duration = Duration::from_secs(10);
 /// How long a boot that was asked for may take to begin.
 const REBOOT: Duration = Duration::from_secs(120);
-/// How often what was fetched may be refused: some half hour. Then it rests until the device starts, or its owner asks for updates.
-const TRIES_MAX: u32 = 5;
 /// How often a system is armed that never runs then, so that a boot loader which does not take it costs no more boots.
 const ARMED_MAX: u32 = 10;
 const NEVER_RAN: &str = "it was armed ten times, and the device never ran it";
@@ -44,29 +42,28 @@ impl Driver {
         }
         let (why, now_s) = (error.to_string(), self.state.now_s());
         let wait_ms = job.refusals.failed(chance());
-        let rests = job.refusals.failures() >= TRIES_MAX;
-        let why = if rests {
+        let why = if job.rests() {
             format!("{why}; not tried again until the device starts, or its owner asks")
         } else {
             why
         };
         self.state.keep(|kept| {
             for target in &job.targets {
-                kept.note(&target.path, Told::Failed, &why, now_s);
+                // What is not tried again here the service should not offer again.
+                let is_over = kept.failed.contains_key(&target.path);
+                kept.note(&target.path, if is_over { Told::RolledBack } else { Told::Failed }, &why, now_s);
                 // What was refused is not believed to be what it was: it is made again.
                 if job.os {
-                    kept.images.retain(|name, _| !name.starts_with(&format!("{}#", target.path)));
+                    kept.unmade(&target.path);
                 }
             }
         });
-        if job.os {
-            clean(&self.state);
-        }
+        tidy(&self.state);
         self.state.say(&format!("not applied: {why}"));
         *self.state.notices.failure.borrow_mut() = Some(why);
         self.report_soon();
         job.forget();
-        job.at = Instant::now() + if rests { FOR_EVER } else { Duration::from_millis(wait_ms) };
+        job.at = Instant::now() + if job.rests() { FOR_EVER } else { Duration::from_millis(wait_ms) };
         Some(job.at)
     }
 
@@ -106,7 +103,12 @@ impl Driver {
         if let Err(e) = self.state.desk.ask(&arm, vec![kernel]).await {
             // Nobody knows whether one that was started anew did it first: it is disarmed by asking for the slot.
             if e != AskError::Anew {
-                self.state.keep(|kept| kept.armed = None);
+                self.state.keep(|kept| {
+                    kept.armed = None;
+                    // It was not.
+                    let learnt = kept.learnt.get_mut(&target.path);
+                    learnt.into_iter().for_each(|learnt| learnt.armed = learnt.armed.saturating_sub(1));
+                });
             }
             return Err(e);
         }
@@ -145,9 +147,10 @@ impl Driver {
             kept.switched = true;
             for path in &paths {
                 kept.note(path, Told::Trial, "", now_s);
-                kept.images.retain(|name, _| !name.starts_with(&format!("{path}#")));
+                kept.unmade(path);
             }
         });
+        tidy(&self.state);
         self.settles_at = Some(Instant::now() + Duration::from_secs((settings.trial_s + SETTLES_S).into()));
         self.report_soon();
         Ok(())

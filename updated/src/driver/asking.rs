@@ -66,17 +66,36 @@ impl Driver {
                 Some(e.to_string())
             }
         };
-        if self.state.insists.get() && failure.is_none() {
+        // What is known of it now comes before what its owner says.
+        self.look_back();
+        if failure.is_none() || self.state.facts.borrow().carried.is_some() {
+            self.forgive();
+        }
+        *self.state.notices.failure.borrow_mut() = failure.clone();
+        self.plan_after_check();
+        self.show();
+        self.state.checked(failure);
+    }
+
+    /// Whoever asks, where there is a disk alone, is answered by what is on it.
+    pub(super) fn look_at_carried(&mut self) {
+        if self.state.check_now.take() {
+            self.forgive();
+            self.plan_after_check();
+            self.show();
+            self.state.answer_checks(None);
+        }
+    }
+
+    /// What failed is tried again, if the owner has said so.
+    fn forgive(&mut self) {
+        if self.state.forgives.take() {
             self.state.keep(|kept| kept.forgive());
             for job in self.os.iter_mut().chain(&mut self.apps) {
                 job.at = Instant::now();
                 job.refusals.went_on();
             }
         }
-        *self.state.notices.failure.borrow_mut() = failure.clone();
-        self.plan_after_check();
-        self.show();
-        self.state.checked(failure);
     }
 
     fn plan_after_check(&mut self) {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -14,12 +14,15 @@ use tempfile::TempDir;
 use tpm::{MOST_BYTES, Tpm, Transport};
 
 /// How long a swtpm may take to listen, in steps of ten milliseconds.
-const STEPS: u32 = 1000;
+const STEPS: u32 = 6000;
+
+/// Where it is in its directory, and where what controls it: tpm2-tss knows the one by the other's name.
+const SOCKET: &str = "socket";
+const CONTROL: &str = "socket.ctrl";
 
 pub(crate) struct Swtpm {
     child: Child,
     folder: TempDir,
-    port: u16,
 }
 
 impl Swtpm {
@@ -58,29 +61,22 @@ impl Swtpm {
     }
 
     fn start_in(folder: TempDir) -> Result<Self> {
-        // Another process may take a port between our look at it and swtpm's.
-        for _ in 0..20 {
-            let port = free_ports()?;
-            let mut child = Command::new("swtpm")
-                .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-                .arg("--tpmstate")
-                .arg(format!("dir={}", folder.path().display()))
-                .args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={port}")])
-                .args(["--ctrl", &format!("type=tcp,bindaddr=127.0.0.1,port={}", port + 1)])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()?;
-            for _ in 0..STEPS {
-                if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
-                    return Ok(Self { child, folder, port });
-                }
-                if child.try_wait()?.is_some() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(10));
+        let sockets = [SOCKET, CONTROL].map(|name| folder.path().join(name));
+        let [server, control] = sockets.each_ref().map(|path| format!("type=unixio,path={}", path.display()));
+        let child = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .arg("--tpmstate")
+            .arg(format!("dir={}", folder.path().display()))
+            .args(["--server", &server, "--ctrl", &control])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let swtpm = Self { child, folder };
+        for _ in 0..STEPS {
+            if sockets.iter().all(|path| UnixStream::connect(path).is_ok()) {
+                return Ok(swtpm);
             }
-            let _ = child.kill();
-            child.wait()?;
+            thread::sleep(Duration::from_millis(10));
         }
         anyhow::bail!("swtpm does not start")
     }
@@ -91,7 +87,7 @@ impl Swtpm {
     }
 
     pub(crate) fn transport(&self) -> Result<Socket> {
-        Ok(Socket(TcpStream::connect(("127.0.0.1", self.port))?))
+        Ok(Socket(UnixStream::connect(self.path(SOCKET))?))
     }
 
     /// Its directory, in which judges run.
@@ -109,7 +105,7 @@ impl Swtpm {
 
     /// Where it is, for programs on tpm2-tss.
     pub(crate) fn tcti(&self) -> String {
-        format!("swtpm:host=127.0.0.1,port={}", self.port)
+        format!("swtpm:path={}", self.path(SOCKET).display())
     }
 
     /// Runs a program in the directory, on this TPM, and gives what it says. Words are separated by spaces.
@@ -133,19 +129,8 @@ impl Drop for Swtpm {
     }
 }
 
-/// The first of two ports after each other that nobody has.
-fn free_ports() -> Result<u16> {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0")?;
-        let port = first.local_addr()?.port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-            return Ok(port);
-        }
-    }
-}
-
 /// A connection to it.
-pub(crate) struct Socket(TcpStream);
+pub(crate) struct Socket(UnixStream);
 
 impl Transport for Socket {
     fn exchange(&mut self, command: &[u8], answer: &mut [u8; MOST_BYTES]) -> io::Result<usize> {

@@ -169,6 +169,13 @@ impl Bus {
     pub(crate) fn until_stored(&self, count: usize) {
         self.until(&format!("{count} stored"), |state| (state.store.len() == count).then_some(()));
     }
+
+    /// So many are stored, and told to be with their servers.
+    pub(crate) fn until_handed(&self, count: usize) {
+        self.until(&format!("{count} handed over"), |state| {
+            (state.store.len() == count && state.store.values().all(|(c, _)| c.handed)).then_some(())
+        });
+    }
 }
 
 impl Drop for Bus {

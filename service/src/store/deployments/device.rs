@@ -1,9 +1,9 @@
-//! What a device is meant to run, and what it says became of that.
+//! What a device is meant to run, and how far it is.
 
-use super::wave::advance;
+use super::told::{self, hear};
 use super::{COLUMNS, Content, Raw, Row};
-use crate::refusal::Refusal;
-use crate::rollout::{self, place};
+use crate::refusal::{Kind, Refusal};
+use crate::rollout::place;
 use crate::store::{checked, damaged, time, updates, whole};
 use serde::{Deserialize, Serialize};
 use service_api::deployments::{DeviceProgress, DeviceUpdates, ProgressFilter};
@@ -14,7 +14,7 @@ use sqlx::{AnyConnection, AssertSqlSafe};
 use std::collections::BTreeMap;
 
 /// Of a group's deployments, those that are looked at for a device.
-const CONSIDERED: i64 = 20;
+pub(super) const CONSIDERED: i64 = 20;
 /// A device that says nothing new is noted as having asked this often, seconds.
 const ASKED_S: i64 = 3600;
 
@@ -55,7 +55,7 @@ struct Runs {
 }
 
 /// A deployment, and how far the device said it is if it was told of it.
-type Considered = (Row, Option<Option<Stage>>);
+pub(super) type Considered = (Row, Option<Option<Stage>>);
 
 /// What the device is meant to run now.
 ///
@@ -89,7 +89,10 @@ fn of(asker: &Asker, own: i64, considered: Vec<Considered>) -> Meant {
     Meant { generation: time(generation), ..Meant::default() }
 }
 
-async fn considered(connection: &mut AnyConnection, asker: &Asker) -> Result<Vec<Considered>, Refusal> {
+pub(super) async fn considered(
+    connection: &mut AnyConnection,
+    asker: &Asker,
+) -> Result<Vec<Considered>, Refusal> {
     let statement = format!(
         "SELECT {COLUMNS} FROM deployment WHERE catalog = $1 AND product = $2 AND device_group = $3
          ORDER BY number DESC LIMIT {CONSIDERED}"
@@ -144,24 +147,32 @@ pub async fn quiet(
 /// Takes down what a device says, and answers it.
 ///
 /// # Errors
-/// What the database said.
+/// The device is elsewhere by now, or nobody's; what the database said.
 pub async fn ask(
     connection: &mut AnyConnection,
     asker: &Asker,
     check: &Check,
     now: i64,
 ) -> Result<Meant, Refusal> {
-    // Whoever else speaks for this device waits here.
-    let (own,): (i64,) =
-        sqlx::query_as("UPDATE device SET asked = $2, runs = $3 WHERE id = $1 RETURNING generation")
-            .bind(asker.device.as_str())
-            .bind(now)
-            .bind(runs_text(check)?)
-            .fetch_one(&mut *connection)
-            .await?;
+    // Whoever else speaks for this device waits here, and nothing is counted of one that left meanwhile.
+    let there: Option<(i64,)> = sqlx::query_as(
+        "UPDATE device SET asked = $2, runs = $3 WHERE id = $1 AND state = 'active' AND catalog = $4
+            AND product = $5 AND device_group = $6 RETURNING generation",
+    )
+    .bind(asker.device.as_str())
+    .bind(now)
+    .bind(runs_text(check)?)
+    .bind(asker.catalog.as_str())
+    .bind(asker.place.product.as_str())
+    .bind(asker.place.group.as_str())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let elsewhere = || Refusal::new(Kind::Conflict, "the device was put elsewhere meanwhile");
+    let (own,) = there.ok_or_else(elsewhere)?;
     let all = considered(connection, asker).await?;
     // The last one that it was told of is what it speaks about.
     let spoken = all.iter().find(|(_, told)| told.is_some()).map(|(row, _)| row.clone());
+    told::hear_late(connection, asker, spoken.as_ref(), check).await?;
     let before = of(asker, own, all.clone());
     let (mut meant, mut known) = (before.clone(), all);
     if let Some(row) = spoken
@@ -170,14 +181,10 @@ pub async fn ask(
         meant = self::meant(connection, asker).await?;
         known = considered(connection, asker).await?;
     }
-    if let Some(number) = meant.deployment.filter(|_| !meant.told) {
-        tell(connection, asker, number, now).await?;
+    let first = |(row, told): &&Considered| told.is_none() && Some(row.number()) == meant.deployment;
+    if let Some((row, _)) = known.iter().find(first) {
+        told::tell(connection, asker, row, check, now).await?;
         meant.told = true;
-        let row = known.into_iter().map(|(row, _)| row).find(|row| row.number() == number);
-        // It may run some of it already.
-        if let Some(row) = row.filter(|row| stage_of(row, check, &BTreeMap::new()).is_some()) {
-            hear(connection, asker, &row, check, now).await?;
-        }
     }
     if before.deployment != meant.deployment && before.generation >= meant.generation {
         // It went back by its own word: the answer is another, and its number has to be.
@@ -185,109 +192,6 @@ pub async fn ask(
         meant.generation = self::meant(connection, asker).await?.generation;
     }
     Ok(meant)
-}
-
-/// The device is told of a deployment for the first time.
-async fn tell(connection: &mut AnyConnection, asker: &Asker, number: u64, now: i64) -> Result<(), Refusal> {
-    let number = whole(number)?;
-    let told = sqlx::query(
-        "INSERT INTO deployment_device (deployment, device, stage, stages, release, reason, heard, fetched)
-         VALUES ($1, $2, '', '{}', '', '', $3, 0) ON CONFLICT DO NOTHING",
-    )
-    .bind(number)
-    .bind(asker.device.as_str())
-    .bind(now)
-    .execute(&mut *connection)
-    .await?;
-    if told.rows_affected() == 1 {
-        sqlx::query("UPDATE deployment SET told = told + 1 WHERE number = $1")
-            .bind(number)
-            .execute(connection)
-            .await?;
-    }
-    Ok(())
-}
-
-/// How far the device is with a deployment, by what it runs and what it said of its releases.
-fn stage_of(row: &Row, check: &Check, said: &BTreeMap<String, Stage>) -> Option<Stage> {
-    let releases = row.content.releases.iter().map(Text::as_str);
-    let standing = releases.map(|target| rollout::standing(check, target, said.get(target).copied()));
-    rollout::overall(&standing.collect::<Vec<_>>())
-}
-
-/// Takes down how far the device is with a deployment, and lets waves follow from it. Whether that is something new.
-async fn hear(
-    connection: &mut AnyConnection,
-    asker: &Asker,
-    row: &Row,
-    check: &Check,
-    now: i64,
-) -> Result<bool, Refusal> {
-    let (was, stages): (String, String) =
-        sqlx::query_as("SELECT stage, stages FROM deployment_device WHERE deployment = $1 AND device = $2")
-            .bind(row.number)
-            .bind(asker.device.as_str())
-            .fetch_one(&mut *connection)
-            .await?;
-    let mut stages: BTreeMap<String, Stage> = serde_json::from_str(&stages).map_err(|_| damaged())?;
-    let ours = |outcome: &&service_api::updates::Outcome| row.content.releases.contains(&outcome.release);
-    for outcome in check.outcomes.iter().filter(ours) {
-        stages.insert(outcome.release.as_str().to_owned(), outcome.stage);
-    }
-    let is = stage_of(row, check, &stages);
-    let last = check.outcomes.iter().rfind(ours);
-    let was = Stage::from_word(&was);
-    if last.is_none() && was == is {
-        return Ok(false);
-    }
-    let stages = serde_json::to_string(&stages).map_err(|_| damaged())?;
-    sqlx::query(
-        "UPDATE deployment_device SET stage = $3, stages = $4, heard = $5,
-                release = CASE WHEN $9 = 1 THEN $6 ELSE release END,
-                reason = CASE WHEN $9 = 1 THEN $7 ELSE reason END,
-                fetched = CASE WHEN $9 = 1 THEN $8 ELSE fetched END
-         WHERE deployment = $1 AND device = $2",
-    )
-    .bind(row.number)
-    .bind(asker.device.as_str())
-    .bind(is.map_or("", Stage::as_str))
-    .bind(stages)
-    .bind(now)
-    .bind(last.map_or(String::new(), |last| last.release.as_str().to_owned()))
-    .bind(last.map_or(String::new(), |last| last.reason.as_str().to_owned()))
-    .bind(i64::try_from(last.map_or(0, |last| last.fetched)).unwrap_or(i64::MAX))
-    .bind(i64::from(last.is_some()))
-    .execute(&mut *connection)
-    .await?;
-    count(connection, asker, row, (was, is), now).await?;
-    Ok(true)
-}
-
-async fn count(
-    connection: &mut AnyConnection,
-    asker: &Asker,
-    row: &Row,
-    (was, is): (Option<Stage>, Option<Stage>),
-    now: i64,
-) -> Result<(), Refusal> {
-    let by = |stage| i64::from(is == Some(stage)) - i64::from(was == Some(stage));
-    let [complete, failed, back] = [Stage::Complete, Stage::Failed, Stage::RolledBack].map(by);
-    if [complete, failed, back] == [0, 0, 0] {
-        return Ok(());
-    }
-    let statement = format!(
-        "UPDATE deployment SET complete = complete + $2, failed = failed + $3, rolled_back = rolled_back + $4
-         WHERE number = $1 RETURNING {COLUMNS}"
-    );
-    let counted: Raw = sqlx::query_as(AssertSqlSafe(statement))
-        .bind(row.number)
-        .bind(complete)
-        .bind(failed)
-        .bind(back)
-        .fetch_one(&mut *connection)
-        .await?;
-    advance(connection, &asker.catalog, Row::read(counted)?, now).await?;
-    Ok(())
 }
 
 fn runs_text(check: &Check) -> Result<String, Refusal> {

@@ -1,6 +1,7 @@
 //! Making a deployment: one set of releases, of which each is published, for this product, and alone for what it replaces.
 
-use super::wave::{choose, stir_group};
+use super::room::make_room;
+use super::wave::{recount, stir_group};
 use super::{COLUMNS, Content, Raw, Row};
 use crate::refusal::{Kind, Refusal};
 use crate::rollout;
@@ -14,7 +15,7 @@ use service_api::{Name, Text};
 use sqlx::{AnyConnection, AssertSqlSafe};
 use std::collections::BTreeSet;
 
-/// Deployments of a catalog that are kept.
+/// Deployments of a catalog that are kept: each that devices are answered by, of 500 groups.
 const DEPLOYMENTS_MAX: i64 = 10_000;
 /// Minutes of a week.
 const WEEK: u16 = 10_080;
@@ -42,13 +43,7 @@ pub async fn create(
 ) -> Result<Row, Refusal> {
     fleet::lock(connection, catalog).await?;
     fleet::group(connection, catalog, &new.product, &new.group).await?;
-    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM deployment WHERE catalog = $1")
-        .bind(catalog.as_str())
-        .fetch_one(&mut *connection)
-        .await?;
-    if count >= DEPLOYMENTS_MAX {
-        return Err(Refusal::new(Kind::Conflict, "the catalog has too many deployments"));
-    }
+    make_room(connection, catalog, DEPLOYMENTS_MAX, by.at).await?;
     let content = content(connection, catalog, new).await?;
     replace(connection, catalog, new).await?;
     let generation = updates::next_generation(connection).await?;
@@ -82,7 +77,7 @@ pub async fn create(
     };
     audit::note(connection, change).await?;
     stir_group(connection, catalog, &row.place, generation).await?;
-    choose(connection, catalog, &mut row).await?;
+    recount(connection, catalog, &mut row).await?;
     super::wave::advance(connection, catalog, row, by.at).await
 }
 
@@ -134,7 +129,9 @@ async fn content(
     if releases.len() > APPS_MAX || remove.len() > APPS_MAX {
         return Err(malformed(format!("with what is taken over there are more than {APPS_MAX} releases")));
     }
-    Ok(Content { releases, remove, waves, windows: new.windows.to_vec(), notes: new.notes.clone() })
+    let (coming, going) = (Some(new.releases.to_vec()), Some(new.remove.to_vec()));
+    let (windows, notes) = (new.windows.to_vec(), new.notes.clone());
+    Ok(Content { releases, coming, remove, going, waves, windows, notes })
 }
 
 /// Whether these can be a group's: published, for the product, and each alone for what it replaces. What they replace.

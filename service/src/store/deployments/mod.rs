@@ -1,15 +1,20 @@
 //! Deployments of groups, and how far each device is with them.
 //!
 //! A device's answer follows from its group's deployments, newest first: the first that entitles it ([`crate::rollout`]).
-//! [`make`] makes them, [`wave`] opens their waves, [`device`] answers devices and takes down what they say.
+//! [`make`] makes them, [`wave`] opens their waves, [`device`] answers devices, [`told`] takes down what they say, [`members`] follows
+//! who is in the group, [`room`] lets old ones go.
 
 mod device;
 mod make;
+mod members;
+mod room;
+mod told;
 mod wave;
 
 pub use device::{Asker, Meant, ask, meant, progress, quiet, updates_of};
 pub use make::{By, check_releases, create};
-pub use wave::{Act, act};
+pub use members::{Turn, regroup};
+pub use wave::{Act, act, recount_all};
 
 use super::{checked, damaged, time, whole};
 use crate::refusal::Refusal;
@@ -25,10 +30,29 @@ use sqlx::{AnyConnection, AssertSqlSafe};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Content {
     releases: Vec<Text<256>>,
+    /// Those of them that it is about itself. What it took over from the one before may not have lasted on devices, and is not held
+    /// against it. None if a service made it that did not say so: then it begins without what devices said before.
+    #[serde(default)]
+    coming: Option<Vec<Text<256>>>,
     remove: Vec<Text<128>>,
+    /// Those of them that it is about itself, and waits for. What it took over from the one before may be of devices that can not
+    /// remove it. None if a service made it that did not say so.
+    #[serde(default)]
+    going: Option<Vec<Text<128>>>,
     waves: Vec<Wave>,
     windows: Vec<Window>,
     notes: Text<256>,
+}
+
+impl Content {
+    /// The removals that it waits for. One that only removes is about these, whoever made it.
+    fn going(&self) -> &[Text<128>] {
+        match &self.going {
+            Some(going) => going,
+            None if self.releases.is_empty() => &self.remove,
+            None => &[],
+        }
+    }
 }
 
 /// A deployment as the database has it.
@@ -89,7 +113,7 @@ impl Row {
 
     /// As the API has it.
     pub fn shown(&self) -> Deployment {
-        let Content { releases, remove, waves, windows, notes } = self.content.clone();
+        let Content { releases, remove, waves, windows, notes, .. } = self.content.clone();
         Deployment {
             number: self.number(),
             product: self.place.product.clone(),

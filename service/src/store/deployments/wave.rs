@@ -6,10 +6,11 @@ use super::{COLUMNS, Raw, Row, find};
 use crate::refusal::{Kind, Refusal};
 use crate::rollout::{Next, place};
 use crate::store::audit::{self, Change};
-use crate::store::{checked, updates, whole};
+use crate::store::{checked, time, updates, whole};
 use serde_json::{Value, json};
-use service_api::deployments::DeploymentState as State;
+use service_api::deployments::{Counts, DeploymentState as State};
 use service_api::fleet::Placement;
+use service_api::updates::Stage;
 use service_api::{DeviceId, Name};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
@@ -22,7 +23,7 @@ pub enum Act {
     Resume,
     /// It goes to nobody any more, for this reason.
     Stop(String),
-    /// Its next wave may follow, while so many are open.
+    /// Its next wave follows while so many are open, whether it waits for that or for devices.
     Approve(u8),
 }
 
@@ -53,7 +54,9 @@ pub async fn act(
         (Act::Stop(reason), State::Running | State::Waiting | State::Paused | State::Finished) => {
             ("deployment.stop", State::Stopped, reason.as_str())
         }
-        (Act::Approve(open), State::Waiting) if usize::from(*open) == row.opened.len() => {
+        (Act::Approve(open), State::Running | State::Waiting)
+            if usize::from(*open) == row.opened.len() && row.opened.len() < row.content.waves.len() =>
+        {
             ("deployment.approve", State::Running, "")
         }
         _ => return Err(unfit()),
@@ -62,10 +65,10 @@ pub async fn act(
     let Some(mut row) = turn(connection, catalog, &row, (next, reason), opens).await? else {
         return Err(unfit());
     };
-    note(connection, catalog, &row, (who, at, action), Some(json!({"state": next, "reason": reason})))
-        .await?;
-    if opens {
-        choose(connection, catalog, &mut row).await?;
+    let after = Some(json!({"state": next, "open": row.opened.len(), "reason": reason}));
+    note(connection, catalog, &row, (who, at, action), after).await?;
+    if next == State::Running {
+        recount(connection, catalog, &mut row).await?;
     }
     advance(connection, catalog, row, at).await
 }
@@ -92,7 +95,7 @@ pub(super) async fn advance(
         let after = Some(json!({"state": state, "open": row.opened.len(), "reason": reason}));
         note(connection, catalog, &row, ("service", at, action), after).await?;
         if opens {
-            choose(connection, catalog, &mut row).await?;
+            recount(connection, catalog, &mut row).await?;
         }
     }
     Ok(row)
@@ -155,8 +158,31 @@ pub(super) async fn stir_group(
     Ok(())
 }
 
-/// Counts the group's devices in the open waves.
-pub(super) async fn choose(
+/// Counts anew in all deployments that go on: a service before this one did not count who left.
+///
+/// # Errors
+/// What the database said.
+pub async fn recount_all(connection: &mut AnyConnection, now: i64) -> Result<(), Refusal> {
+    let all: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT number, catalog FROM deployment WHERE state IN ('running', 'waiting', 'paused') ORDER BY number",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for (number, catalog) in all {
+        let catalog: Name = checked(catalog)?;
+        // Nobody else counts until this is done.
+        let statement = format!("UPDATE deployment SET state = state WHERE number = $1 RETURNING {COLUMNS}");
+        let held: Raw =
+            sqlx::query_as(AssertSqlSafe(statement)).bind(number).fetch_one(&mut *connection).await?;
+        let mut row = Row::read(held)?;
+        recount(connection, &catalog, &mut row).await?;
+        advance(connection, &catalog, row, now).await?;
+    }
+    Ok(())
+}
+
+/// Counts the group's devices in the open waves, and how far those are that were told.
+pub(super) async fn recount(
     connection: &mut AnyConnection,
     catalog: &Name,
     row: &mut Row,
@@ -169,17 +195,45 @@ pub(super) async fn choose(
     .bind(row.place.group.as_str())
     .fetch_all(&mut *connection)
     .await?;
-    let (open, mut chosen) = (row.rollout().open_places(), 0);
+    let (open, mut counts) = (row.rollout().open_places(), Counts::default());
     for (id,) in devices {
         let id: DeviceId = checked(id)?;
-        chosen += u64::from(place(row.number(), &id) < open);
+        counts.chosen += u64::from(place(row.number(), &id) < open);
     }
-    row.counts.chosen = chosen;
-    sqlx::query("UPDATE deployment SET chosen = $2 WHERE number = $1")
-        .bind(row.number)
-        .bind(whole(chosen)?)
-        .execute(connection)
-        .await?;
+    let stages: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT stage, COUNT(*) FROM deployment_device JOIN device ON device.id = deployment_device.device
+         WHERE deployment = $1 AND catalog = $2 AND product = $3 AND device_group = $4 AND state = 'active'
+         GROUP BY stage",
+    )
+    .bind(row.number)
+    .bind(catalog.as_str())
+    .bind(row.place.product.as_str())
+    .bind(row.place.group.as_str())
+    .fetch_all(&mut *connection)
+    .await?;
+    for (stage, count) in stages {
+        let count = time(count);
+        counts.told += count;
+        match Stage::from_word(&stage) {
+            Some(Stage::Complete) => counts.complete += count,
+            Some(Stage::Failed) => counts.failed += count,
+            Some(Stage::RolledBack) => counts.rolled_back += count,
+            _ => (),
+        }
+    }
+    row.counts = counts;
+    sqlx::query(
+        "UPDATE deployment SET chosen = $2, told = $3, complete = $4, failed = $5, rolled_back = $6
+         WHERE number = $1",
+    )
+    .bind(row.number)
+    .bind(whole(counts.chosen)?)
+    .bind(whole(counts.told)?)
+    .bind(whole(counts.complete)?)
+    .bind(whole(counts.failed)?)
+    .bind(whole(counts.rolled_back)?)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Releases of the site: a repository in a folder, whose keys lie beside it, and what goes into it by `gabion`.
 
 use super::service::Security;
+use crate::next;
 use anyhow::{Context, Result};
 use image::assemble::Bootable;
 use image::chain::disk::System;
@@ -74,26 +75,9 @@ impl<'a> Releases<'a> {
     /// # Errors
     /// It is not taken.
     pub fn system(&self, bootable: &Bootable, system: &System, floor: u32) -> Result<String> {
-        let root = bootable.root.image.to_str().context("a path that is a text")?;
-        let kernel = system.kernel.to_str().context("a path that is a text")?;
-        let (os, floor) = (self.at("os"), floor.to_string());
-        self.done(&[
-            "image",
-            "add",
-            "acme",
-            "--key",
-            &os,
-            "--product",
-            "meter",
-            "--release",
-            &system.release,
-            "--root",
-            root,
-            "--kernel",
-            kernel,
-            "--floor",
-            &floor,
-        ])?;
+        let (os, about) = (self.at("os"), next::words(bootable, system, floor)?);
+        let add = ["image", "add", "acme", "--key", &os];
+        self.done(&[&add[..], &about.each_ref().map(|word| &**word)].concat())?;
         Ok(format!("os/meter/{}.json", system.release))
     }
 

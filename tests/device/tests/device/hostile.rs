@@ -67,6 +67,17 @@ fn wait_exits(device: &mut Device, id: &str, count: usize) {
     panic!("{id} has not {count} exits on record");
 }
 
+/// Waits until the app's program runs.
+fn started_again(device: &mut Device, uid: u32) -> u32 {
+    for _ in 0..1800 {
+        if let [pid] = device.pids(uid, "sleep")[..] {
+            return pid;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the app is not started again");
+}
+
 #[test]
 fn console_that_nobody_reads_stops_nobody() {
     let text = "x".repeat(900);
@@ -93,7 +104,7 @@ fn console_that_nobody_reads_stops_nobody() {
     device.agent(&format!("kill {manager} SIGKILL"));
     let uid = device.agent("cat /data/gabion/identity");
     let uid = uid.iter().find_map(|line| line.strip_suffix(" org.test.idle")).unwrap().parse().unwrap();
-    let pid = device.pids(uid, "sleep")[0];
+    let pid = started_again(&mut device, uid);
     device.agent(&format!("kill {pid} SIGKILL"));
     wait_exits(&mut device, "org.test.idle", 2);
 

@@ -2,6 +2,7 @@
 
 use crate::heart;
 use device_test::{App, Bench, Device};
+use std::collections::BTreeSet;
 use std::process::Output;
 
 /// As many as a store may have, but for the two neighbours.
@@ -17,10 +18,11 @@ fn store_of_damaged_images_boots_and_neighbours_run() {
         bench = bench.app(App::small(id).lifecycle("restart = \"never\"\n").mutant(number));
     }
     let device = bench.boot().unwrap();
-    device.wait_for("[org.test.whole] I run");
-    for id in &ids {
+    // One after the other, as they are read: all of them may take longer than one may.
+    for id in ids.iter().collect::<BTreeSet<_>>() {
         device.wait_for(&format!("id={id} "));
     }
+    device.wait_for("[org.test.whole] I run");
     device.wait_for("gabion: ready");
     let mark = device.console().mark();
     device.wait_after(mark, "[org.test.heart] beat");

@@ -79,7 +79,7 @@ fn stranger(site: &Site, options: &[&str]) -> String {
     let at = format!("{}:{}", site::device(0), bus::devport::DOOR_PORT);
     let heard = site.inside(|| {
         let mut openssl = Command::new("timeout");
-        openssl.args(["20", "openssl", "s_client", "-connect", &at, "-ign_eof"]).args(options);
+        openssl.args(["120", "openssl", "s_client", "-connect", &at, "-ign_eof"]).args(options);
         Ok(openssl.stdin(Stdio::null()).output()?)
     });
     let Output { stdout, stderr, .. } = heard.unwrap();

@@ -74,6 +74,25 @@ fn slot_is_armed_only_when_it_reads_back_and_a_system_that_fails_goes_back_with_
     assert_eq!(off.kernels().unwrap(), ["gabion_0.1.0.efi", "gabion_0.2.0.efi"]);
 }
 
+/// The disks are in another order, the partitions have other numbers and types that say nothing: without the file nobody finds them.
+#[test]
+fn board_that_is_laid_out_as_its_file_says_starts_and_is_renewed() {
+    let bench = Bench::new("layout").mostly_idle().app(heart()).resets().layout("mixed.layout");
+    let bench = bench.tampered(|board| board.untyped(&[3, 7, 5, 6, 12])).updater("0.2.0", 0);
+    let mut device = bench.boot().unwrap();
+    let said = next_boot(&device, 1);
+    assert!(said.contains("version: \"0.1.0\"") && said.contains("trial: false"), "{said}");
+    device.agent(&format!("copy /dev/vdd {PLACE}/payload"));
+    say(&mut device, "install");
+    device.wait_for("event update-armed version=0.2.0");
+    say(&mut device, "reboot");
+    let said = next_boot(&device, 2);
+    assert!(said.contains("version: \"0.2.0\"") && said.contains("trial: true"), "{said}");
+    say(&mut device, "bless");
+    device.wait_for("event update-good version=0.2.0");
+    assert_eq!(device.power_button().kernels().unwrap(), ["gabion_0.1.0.efi", "gabion_0.2.0.efi"]);
+}
+
 /// What the cuts leave.
 fn cut_anywhere(before: &[u8], events: &[Event], systems: &Systems) -> Tally {
     let mut tally = Tally::default();

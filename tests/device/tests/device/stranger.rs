@@ -6,7 +6,7 @@ use device_test::site::{self, servers};
 use device_test::{App, Bench, Device, PATIENCE, Site};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ports of ordinary services, and how long each may take to answer.
 const ORDINARY: u16 = 1024;
@@ -65,12 +65,19 @@ fn stranger_on_the_link_of_a_production_device_hears_nothing_from_it() {
     let mut device =
         Bench::new("stranger").beside(&site).memory_mib(192).app(heart()).app(visitor).boot().unwrap();
     device.wait_for("net: eth0 up");
-    device.wait_for("[org.test.heart] beat 5");
     let address: Ipv4Addr = site::device(0).parse().unwrap();
+    site.said("dnsmasq").wait(0, &format!("DHCPACK(*) {address} "), PATIENCE).unwrap();
+    device.wait_for("[org.test.heart] beat 5");
     site.inside(|| {
-        // It is there: it says no, at once, and does not keep silent because nobody reached it.
-        let refused = TcpStream::connect_timeout(&SocketAddr::from((address, 1)), PATIENCE);
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        // It is there: it says no, and does not keep silent because nobody reached it, as until it has taken its address.
+        let deadline = Instant::now() + PATIENCE;
+        let says_no = || {
+            let refused = TcpStream::connect_timeout(&SocketAddr::from((address, 1)), ANSWER);
+            refused.unwrap_err().kind() == ErrorKind::ConnectionRefused
+        };
+        while !says_no() {
+            assert!(Instant::now() < deadline, "it does not say no");
+        }
         for name in [&["_services", "_dns-sd", "_udp", "local"][..], &["_gabion", "_tcp", "local"]] {
             let told = answer(address, MDNS, &question(name));
             assert!(told.is_none(), "{told:?}");

@@ -49,7 +49,18 @@ pub(crate) fn refused(device: &Device, arguments: &[&str], said: &[&str]) {
 /// Asks again until it says this, whatever it ends with.
 #[track_caller]
 pub(crate) fn until(device: &Device, arguments: &[&str], said: impl Fn(&str) -> bool) -> String {
-    let deadline = Instant::now() + PATIENCE;
+    until_in(PATIENCE, device, arguments, said)
+}
+
+/// The same, with this patience.
+#[track_caller]
+pub(crate) fn until_in(
+    patience: Duration,
+    device: &Device,
+    arguments: &[&str],
+    said: impl Fn(&str) -> bool,
+) -> String {
+    let deadline = Instant::now() + patience;
     loop {
         let Ran { out, err, .. } = gabion(device, arguments);
         if said(&out) {

@@ -76,11 +76,7 @@ fn apps_of_which_one_crashes_go_back_together_and_are_not_tried_again() {
         assert_eq!(world.versions(), ["1.0", "1.0"]);
         let reason = world.outcomes(&apps[0].path()).last().unwrap().reason.to_string();
         assert!(reason.contains("com.example.b crashed"), "{reason}");
-        let live = world.life(u64::MAX);
-        tokio::select! {
-            () = live => panic!("it booted"),
-            () = tokio::time::sleep(std::time::Duration::from_secs(86_400)) => {}
-        }
+        world.up_during(tokio::time::sleep(std::time::Duration::from_secs(86_400))).await;
         assert_eq!(world.board.installed_times.get(), 1);
         // A newer one of the two: again together.
         let third = App::new("com.example.b", 3).unwrap();
@@ -103,10 +99,7 @@ fn owner_has_an_app_on_trial_go_back_and_no_other() {
             owner.call("Rollback", json!({"app": "com.example.a"})).await
         };
         let owner = world.caller("os.gabion.devport", true);
-        let (error, why) = tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            refused = back(&owner) => refused.unwrap_err(),
-        };
+        let (error, why) = world.up_during(back(&owner)).await.unwrap_err();
         assert_eq!((error.as_str(), &why["reason"]), ("NothingBefore", &json!("it is not on trial")));
         // No name of an app, which no message to sandboxd could carry.
         let owner = world.caller("os.gabion.devport", true);
@@ -114,18 +107,13 @@ fn owner_has_an_app_on_trial_go_back_and_no_other() {
             tokio::time::sleep(std::time::Duration::from_secs(5)).await;
             owner.call("Rollback", json!({"app": "org.\u{e4}\n"})).await.unwrap_err()
         };
-        let (error, why) = tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            refused = unknown => refused,
-        };
+        let (error, why) = world.up_during(unknown).await;
         assert_eq!((error.as_str(), &why["reason"]), ("NothingBefore", &json!("there is no such app")));
         world.means(&paths(&apps));
         world.until("it is on trial", 600, |world| world.knows(&apps[0].path(), Stage::Trial)).await;
         let owner = world.caller("os.gabion.devport", true);
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            done = back(&owner) => assert!(done.is_ok(), "{done:?}"),
-        }
+        let done = world.up_during(back(&owner)).await;
+        assert!(done.is_ok(), "{done:?}");
         world.until("it went back", 600, |world| world.knows(&apps[0].path(), Stage::RolledBack)).await;
         assert_eq!((world.versions(), world.board.booted.get()), (vec!["1.0".to_owned()], 0));
     });
@@ -167,10 +155,7 @@ fn app_that_is_refused_again_and_again_rests_until_its_owner_asks() {
             tokio::time::sleep(half_a_day).await;
             assert_eq!(world.versions(), ["2.0"]);
         };
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = watch => {}
-        }
+        world.up_during(watch).await;
     });
 }
 
@@ -226,11 +211,32 @@ fn app_whose_manifest_is_not_read_yet_is_not_taken_for_an_old_one() {
             world.board.app(Told { version: "2.0".to_owned(), ..there });
             tokio::time::sleep(std::time::Duration::from_secs(600)).await;
         };
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = read => {}
-        }
+        world.up_during(read).await;
         assert_eq!(world.board.installed_times.get(), 0);
+    });
+}
+
+#[test]
+fn images_of_apps_that_are_not_meant_any_more_leave_their_room() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a", "com.example.b"]);
+        world.at_night();
+        let incoming = || {
+            let files = std::fs::read_dir(world.board.folder.path()).unwrap();
+            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.filter(|name| name.starts_with("incoming-")).collect();
+            names.sort();
+            names.iter().map(|name| name["incoming-com.example.".len()..][..1].to_owned()).collect::<String>()
+        };
+        let all = paths(&apps);
+        world.means(&all);
+        world.until("they wait", 600, |world| all.iter().all(|path| world.knows(path, Stage::Pending))).await;
+        assert_eq!(incoming(), "ab");
+        world.means(&all[1..]);
+        world.until("one is left", 7200, |_| incoming() == "b").await;
+        world.server.means(|answer| answer.releases = Few::default());
+        world.until("none is left", 7200, |_| incoming().is_empty()).await;
     });
 }
 
@@ -242,6 +248,26 @@ fn app_of_another_catalog_is_refused_whoever_signed_it() {
         world.means(std::slice::from_ref(&path));
         world.until("it is told", 600, |world| world.knows(&path, Stage::Failed)).await;
         assert!(world.outcomes(&path)[0].reason.to_string().contains("another catalog"));
+    });
+}
+
+#[test]
+fn app_that_goes_while_another_is_on_trial_goes_afterwards() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a", "com.example.b"]);
+        world.means(&[apps[0].path()]);
+        world.until("it is on trial", 600, |world| world.knows(&apps[0].path(), Stage::Trial)).await;
+        let goes = |id: &str| {
+            let remove = Few::new(vec![Text::shown(id)]).unwrap();
+            world.server.means(|answer| answer.remove = remove);
+        };
+        goes("com.example.b");
+        world.until("it is good", 600, |world| world.knows(&apps[0].path(), Stage::Complete)).await;
+        world.until("the other is gone", 60, |world| world.versions() == ["2.0"]).await;
+        // The service hears of it soon.
+        let last = |world: &World| world.server.checks.borrow().last().unwrap().apps.len();
+        world.until("it is told", 60, |world| last(world) == 1).await;
     });
 }
 

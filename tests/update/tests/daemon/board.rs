@@ -47,6 +47,8 @@ pub(crate) struct Board {
     pub(crate) disk: RefCell<Option<std::path::PathBuf>>,
     /// How it came there.
     pub(crate) came: Cell<Came>,
+    /// updated has said that disks are taken.
+    pub(crate) takes_disks: Cell<bool>,
     pub(crate) attested: Cell<bool>,
     /// A new app crashes in its trial.
     pub(crate) crashes: RefCell<Option<String>>,
@@ -99,6 +101,7 @@ impl Board {
             clock_set: Cell::new(true),
             disk: RefCell::default(),
             came: Cell::new(Came::Disk),
+            takes_disks: Cell::new(false),
             attested: Cell::new(true),
             crashes: RefCell::default(),
             broken: RefCell::default(),
@@ -269,6 +272,8 @@ impl Board {
                 link.send(&ToUpdated::Installed);
             }
             FromUpdated::CarriedEnd => *self.disk.borrow_mut() = None,
+            FromUpdated::Disks => self.takes_disks.set(true),
+            FromUpdated::Wanted(images) => self.images_stay(&images),
             FromUpdated::Back(_) => refused("it is not on trial"),
             FromUpdated::Remove(id) => {
                 self.apps.borrow_mut().remove(&id).unwrap();
@@ -287,6 +292,17 @@ impl Board {
             }
         }
         self.open(&name)
+    }
+
+    fn images_stay(&self, wanted: &[(String, String)]) {
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let there = entry.unwrap().file_name().into_string().unwrap();
+            let is =
+                |(id, version): &(String, String)| there.starts_with(&format!("incoming-{id}-{version}-"));
+            if there.starts_with("incoming-") && !wanted.iter().any(is) {
+                std::fs::remove_file(self.folder.path().join(there)).unwrap();
+            }
+        }
     }
 
     fn arm(&self, version: &str, words: &str, kernel: OwnedFd) -> Result<(), &'static str> {

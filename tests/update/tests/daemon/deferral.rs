@@ -49,10 +49,7 @@ fn app_that_watches_puts_the_system_off_and_is_told_before_it_happens() {
             let late = app.call("Defer", json!({"target": "os", "minutes": 5})).await.unwrap_err();
             assert_eq!(late.0, "TooLate");
         };
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = calls => {}
-        }
+        world.up_during(calls).await;
         world.until("it is good", 600, |world| world.knows(&path, Stage::Complete)).await;
         assert!(world.told(&path).contains(&Stage::Deferred));
     });
@@ -83,10 +80,7 @@ fn app_puts_off_itself_and_no_other_and_the_owner_any() {
             sleep(Duration::from_secs(300)).await;
             assert_eq!(world.versions(), ["2.0", "2.0"]);
         };
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = calls => {}
-        }
+        world.up_during(calls).await;
     });
 }
 
@@ -102,29 +96,61 @@ fn deferral_is_kept_over_a_boot_and_counted_from_when_the_device_learnt_of_it() 
             watcher.send("Watch", json!({}), true).await;
             watcher.next().await.unwrap();
             app.call("Defer", json!({"target": "os", "minutes": 1400})).await.unwrap();
+            sleep(Duration::from_secs(10 * HOUR_S)).await;
         };
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = calls => {}
-        }
+        world.up_during(calls).await;
         world.board.boot();
         // The boot that it has slept through.
         world.life(u64::MAX).await;
         let app = world.caller("com.example.a", false);
         let calls = async {
-            sleep(Duration::from_secs(20 * HOUR_S)).await;
+            sleep(Duration::from_secs(10 * HOUR_S)).await;
             let (error, limit) =
                 app.call("Defer", json!({"target": "os", "minutes": 300})).await.unwrap_err();
             assert_eq!(error, "TooLong");
-            assert!(limit["limit_minutes"].as_u64().unwrap() <= 240, "{limit}");
+            assert!((235..=240).contains(&limit["limit_minutes"].as_u64().unwrap()), "{limit}");
             assert_eq!(world.board.version(), "1.1");
         };
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = calls => {}
-        }
+        world.up_during(calls).await;
         world
             .until("it is applied when the day is over", 5 * HOUR_S, |world| world.board.version() == "1.2")
+            .await;
+    });
+}
+
+#[test]
+fn deferral_of_an_app_is_kept_over_a_boot_and_ends_after_a_week() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        world.means(&[apps[0].path()]);
+        let app = world.caller("com.example.a", false);
+        let watcher = world.caller("com.example.a", false);
+        let calls = async {
+            watcher.send("Watch", json!({}), true).await;
+            assert_eq!(watcher.next().await.unwrap()["happening"], "pending");
+            app.call("Defer", json!({"target": "app", "minutes": 6000})).await.unwrap();
+            sleep(Duration::from_secs(50 * HOUR_S)).await;
+        };
+        world.up_during(calls).await;
+        world.board.boot();
+        // The boot that it has slept through.
+        world.life(u64::MAX).await;
+        let app = world.caller("com.example.a", false);
+        let calls = async {
+            sleep(Duration::from_secs(49 * HOUR_S)).await;
+            let (error, limit) =
+                app.call("Defer", json!({"target": "app", "minutes": 5000})).await.unwrap_err();
+            assert_eq!(error, "TooLong");
+            let minutes = limit["limit_minutes"].as_u64().unwrap();
+            assert!((68 * 60 - 5..=68 * 60).contains(&minutes), "{limit}");
+            app.call("Defer", json!({"target": "app", "minutes": minutes})).await.unwrap();
+            sleep(Duration::from_secs(67 * HOUR_S)).await;
+            assert_eq!(world.versions(), ["1.0"]);
+        };
+        world.up_during(calls).await;
+        world
+            .until("it is applied when the week is over", 2 * HOUR_S, |world| world.versions() == ["2.0"])
             .await;
     });
 }

@@ -76,10 +76,7 @@ fn wrong_bytes_for_ever_are_asked_for_less_and_less_often_and_told() {
         releases::publish(&world.site, &world.systems[2], &[], 0).unwrap();
         world.server.breaks("/targets/blobs/", Fault::Wrong(700), u32::MAX);
         world.means(std::slice::from_ref(&path));
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(Duration::from_secs(6 * 3600)) => {}
-        }
+        world.up_during(sleep(Duration::from_secs(6 * 3600))).await;
         // Twice as long each time, and then every quarter of an hour.
         let wrong = u32::MAX - world.server.left();
         assert!((20..=80).contains(&wrong), "{wrong}");
@@ -123,10 +120,7 @@ fn service_that_was_away_for_days_is_asked_again_and_not_all_the_time() {
         world.server.away.set(true);
         world.means(std::slice::from_ref(&path));
         let day = Duration::from_secs(86_400);
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(3 * day) => {}
-        }
+        world.up_during(sleep(3 * day)).await;
         assert!(world.server.checks.borrow().is_empty());
         world.server.away.set(false);
         world.until("it is asked again", 3600, |world| world.knows(&path, Stage::Complete)).await;
@@ -158,10 +152,7 @@ fn metadata_that_has_expired_or_is_of_yesterday_is_refused_and_told() {
         releases::publish(&world.site, &newer, &[], 0).unwrap();
         let month = Duration::from_secs(30 * 86_400);
         world.server.means(|answer| answer.releases = Default::default());
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(month) => {}
-        }
+        world.up_during(sleep(month)).await;
         world.means(&[newer.path()]);
         let count = world.outcomes(&newer.path()).len();
         let more = |world: &World| {
@@ -184,4 +175,30 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
             std::fs::copy(entry.path(), there).unwrap();
         }
     }
+}
+
+#[test]
+fn what_could_not_be_kept_is_neither_armed_nor_installed() {
+    run(|| async {
+        let world = World::new().await;
+        let apps = world.apps(&["com.example.a"]);
+        let (system, app) = (world.systems[1].path(), apps[0].path());
+        // What is kept is written beside it, and then takes its place.
+        let in_its_place = world.board.folder.path().join("storage/state.json");
+        std::fs::create_dir_all(in_its_place.join("full")).unwrap();
+        for (release, what) in [(&app, "they have"), (&system, "it has")] {
+            world.means(std::slice::from_ref(release));
+            world.up_during(sleep(Duration::from_secs(3600))).await;
+            let refused = format!("what {what} to show could not be kept: ");
+            let said = world.board.said.borrow();
+            assert!(said.iter().any(|line| line.contains(&refused)), "{said:#?}");
+        }
+        assert_eq!((world.board.armed_times.get(), world.board.installed_times.get()), (0, 0));
+        assert_eq!((world.board.version().as_str(), world.versions()), ("1.1", vec!["1.0".to_owned()]));
+        // There is room again, and the device starts.
+        std::fs::remove_dir_all(&in_its_place).unwrap();
+        world.means(&[system.clone(), app.clone()]);
+        let both = |world: &World| [&system, &app].iter().all(|path| world.knows(path, Stage::Complete));
+        world.until("both are there", 3600, both).await;
+    });
 }

@@ -1,11 +1,12 @@
 //! Updates of the system.
 
 use serde_json::json;
-use service_api::updates::{Stage, Window};
+use service_api::updates::Stage;
 use service_api::{Few, Text};
 use tokio::time::{Duration, sleep};
 
 use super::releases;
+use super::server::Fault;
 use super::world::{World, run};
 
 #[test]
@@ -53,11 +54,7 @@ fn system_after_which_an_app_does_not_run_goes_back_and_says_why() {
         let reason = world.outcomes(&path).last().unwrap().reason.to_string();
         assert!(reason.contains("com.example.b ran before") && !reason.contains("example.a ran"), "{reason}");
         // It is not tried again, until there is a newer one.
-        let live = world.life(u64::MAX);
-        tokio::select! {
-            () = live => panic!("it booted"),
-            () = sleep(Duration::from_secs(3 * 86_400)) => {}
-        }
+        world.up_during(sleep(Duration::from_secs(3 * 86_400))).await;
         world.board.broken.borrow_mut().clear();
         releases::publish(&world.site, &world.systems[2], &[&world.systems[0]], 0).unwrap();
         let newer = world.systems[2].path();
@@ -68,8 +65,11 @@ fn system_after_which_an_app_does_not_run_goes_back_and_says_why() {
 
 #[test]
 fn system_by_which_the_service_is_not_reached_or_does_not_accept_it_goes_back() {
-    for (away, word) in [(true, "not reached"), (false, "shown what booted")] {
+    // Away for an hour; back as soon as the system before runs; there, and not content.
+    for (away_s, word) in [(Some(3600), "not reached"), (Some(0), "not reached"), (None, "shown what booted")]
+    {
         run(|| async move {
+            let away = away_s.is_some();
             let world = World::new().await;
             let path = world.systems[1].path();
             world.means(std::slice::from_ref(&path));
@@ -78,25 +78,41 @@ fn system_by_which_the_service_is_not_reached_or_does_not_accept_it_goes_back() 
             world.board.attested.set(away);
             world.until("it went back", 3600, |world| world.board.booted.get() == 2).await;
             assert_eq!(world.board.version(), "1.1");
+            let learnt = || world.kept()["learnt"][&path]["at_s"].clone();
+            let before = learnt();
             let why = world.board.failed.borrow().clone().unwrap();
             assert!(why.0 == "1.2" && why.1.contains(word), "{why:?}");
+            world.up_during(sleep(Duration::from_secs(away_s.unwrap_or(0)))).await;
             world.server.away.set(false);
-            world.until("it is told", 3600, |world| world.knows(&path, Stage::RolledBack)).await;
+            // Whom a service has heard of as rolled back it offers that no more.
+            let later = away_s == Some(3600);
+            let (told, not_told) = match later {
+                true => (Stage::Deferred, Stage::RolledBack),
+                false => (Stage::RolledBack, Stage::Deferred),
+            };
+            world.until("it is told", 3600, |world| world.knows(&path, told)).await;
+            assert!(!world.knows(&path, not_told));
             world.board.attested.set(true);
-            // What nobody knows to be its fault is tried again, hours later.
-            let later = async |hours: u64| {
+            // What nobody knows to be its fault is tried again, hours later; it is as old as it was.
+            if later {
+                assert_eq!((before.is_u64(), learnt()), (true, before));
+            }
+            let hours = async |hours: u64| {
                 tokio::select! {
                     () = world.life(u64::MAX) => {}
                     () = sleep(Duration::from_secs(hours * 3600)) => {}
                 }
             };
-            later(4).await;
+            hours(4).await;
             assert_eq!(world.board.booted.get(), 2);
-            later(48).await;
-            assert_eq!(world.board.booted.get(), if away { 3 } else { 2 });
-            if away {
+            hours(3).await;
+            let booted = if later { 3 } else { 2 };
+            assert_eq!(world.board.booted.get(), booted);
+            if later {
                 world.until("it is good", 3600, |world| world.knows(&path, Stage::Complete)).await;
             }
+            hours(45).await;
+            assert_eq!(world.board.booted.get(), booted);
         });
     }
 }
@@ -131,10 +147,7 @@ fn nothing_is_asked_before_the_clock_is_set() {
         let world = World::new().await;
         world.board.clock_set.set(false);
         world.means(&[world.systems[1].path()]);
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(Duration::from_secs(86_400)) => {}
-        }
+        world.up_during(sleep(Duration::from_secs(86_400))).await;
         assert!(world.server.asked.borrow().is_empty(), "{:?}", world.server.asked.borrow());
     });
 }
@@ -144,17 +157,11 @@ fn deployment_that_is_taken_back_while_it_waits_is_not_applied() {
     run(|| async {
         let world = World::new().await;
         let path = world.systems[1].path();
-        // Two in the night of a Monday; it is a Friday.
-        world.server.means(|answer| {
-            answer.windows = Few::new(vec![Window { from: 120, minutes: 60 }]).unwrap();
-        });
+        world.at_night();
         world.means(std::slice::from_ref(&path));
         world.until("it waits", 600, |world| world.knows(&path, Stage::Pending)).await;
         world.server.means(|answer| answer.releases = Few::default());
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(Duration::from_secs(7 * 86_400)) => {}
-        }
+        world.up_during(sleep(Duration::from_secs(7 * 86_400))).await;
         assert_eq!((world.board.booted.get(), world.board.armed_times.get()), (0, 0));
         world.means(std::slice::from_ref(&path));
         world
@@ -174,11 +181,25 @@ fn network_that_costs_money_is_not_used_for_payloads() {
         let path = world.systems[1].path();
         world.means(std::slice::from_ref(&path));
         world.until("it is told", 600, |world| world.knows(&path, Stage::Deferred)).await;
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(Duration::from_secs(86_400)) => {}
-        }
+        world.up_during(sleep(Duration::from_secs(86_400))).await;
         assert_eq!(world.server.sent.get(), 0);
+    });
+}
+
+#[test]
+fn service_is_asked_while_something_is_fetched_for_hours() {
+    run(|| async {
+        let world = World::new().await;
+        let large = releases::System::of(4, 3 << 20).unwrap();
+        world.board.systems.borrow_mut().push(large.clone());
+        releases::publish(&world.site, &large, &[], 0).unwrap();
+        let path = large.path();
+        world.server.breaks("/targets/", Fault::Slow(150), u32::MAX);
+        world.means(std::slice::from_ref(&path));
+        world.until("it is there", 86_400, |world| world.knows(&path, Stage::Pending)).await;
+        let checks = world.server.checks.borrow();
+        // After the first one, which had nothing to tell either.
+        assert!(checks.iter().filter(|check| check.outcomes.is_empty()).count() > 1, "{}", checks.len());
     });
 }
 
@@ -198,14 +219,39 @@ fn rate_that_is_set_is_kept() {
 }
 
 #[test]
+fn systems_that_follow_one_another_while_they_wait_leave_nothing_behind() {
+    run(|| async {
+        let world = World::new().await;
+        releases::publish(&world.site, &world.systems[2], &[&world.systems[0]], 0).unwrap();
+        world.at_night();
+        let lying = |beginning: &str| {
+            let files = std::fs::read_dir(world.board.folder.path().join("storage")).unwrap();
+            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.starts_with(beginning)).count()
+        };
+        for system in [1, 2, 1] {
+            let path = world.systems[system].path();
+            world.means(std::slice::from_ref(&path));
+            let since = world.server.checks.borrow().len();
+            let waits = |world: &World| {
+                let checks = world.server.checks.borrow();
+                let mut told = checks.iter().skip(since).flat_map(|check| check.outcomes.iter());
+                told.any(|one| one.release.as_str() == path && one.stage == Stage::Pending)
+            };
+            world.until("it waits", 7200, waits).await;
+            assert_eq!((lying("kernel-"), lying("index-")), (1, 2));
+        }
+        world.server.means(|answer| answer.releases = Few::default());
+        world.until("nothing is left of it", 7200, |_| lying("kernel-") + lying("index-") == 0).await;
+    });
+}
+
+#[test]
 fn fault_in_the_settings_is_said_and_nothing_is_asked() {
     run(|| async {
         let world = World::new().await;
         world.board.settings.borrow_mut().push_str("colour = 7\n");
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(Duration::from_secs(3600)) => {}
-        }
+        world.up_during(sleep(Duration::from_secs(3600))).await;
         assert!(
             world.board.said.borrow().iter().any(|line| line.contains("colour")),
             "{:?}",
@@ -220,10 +266,8 @@ fn release_that_nobody_signs_for_any_more_is_not_applied_when_its_time_comes() {
     run(|| async {
         let world = World::new().await;
         let path = world.systems[1].path();
-        world.server.means(|answer| {
-            answer.windows = Few::new(vec![Window { from: 120, minutes: 60 }]).unwrap();
-            answer.releases = super::world::paths(std::slice::from_ref(&path));
-        });
+        world.at_night();
+        world.means(std::slice::from_ref(&path));
         let withdrawn = async {
             while !world.knows(&path, Stage::Pending) {
                 sleep(Duration::from_secs(10)).await;
@@ -233,10 +277,7 @@ fn release_that_nobody_signs_for_any_more_is_not_applied_when_its_time_comes() {
             world.site.refresh().unwrap();
             sleep(Duration::from_secs(8 * 86_400)).await;
         };
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = withdrawn => {}
-        }
+        world.up_during(withdrawn).await;
         assert_eq!(world.board.armed_times.get(), 0);
         let told = world.outcomes(&path);
         let failed = told.iter().find(|outcome| outcome.stage == Stage::Failed).unwrap();
@@ -251,7 +292,7 @@ fn boot_loader_that_never_takes_the_new_system_costs_ten_boots_and_no_more() {
         let path = world.systems[1].path();
         world.board.stubborn.set(true);
         world.means(std::slice::from_ref(&path));
-        world.until("it is told", 86_400, |world| world.knows(&path, Stage::Failed)).await;
+        world.until("it is told", 86_400, |world| world.knows(&path, Stage::RolledBack)).await;
         let lives = async {
             loop {
                 world.life(u64::MAX).await;
@@ -279,10 +320,7 @@ fn owner_goes_back_and_what_ran_is_not_taken_again() {
             sleep(Duration::from_secs(5)).await;
             owner.call("Rollback", json!({})).await.unwrap_err()
         };
-        let (error, why) = tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            refused = refused => refused,
-        };
+        let (error, why) = world.up_during(refused).await;
         assert_eq!((error.as_str(), &why["reason"]), ("NothingBefore", &json!("there is no other system")));
         assert!(!world.knows(&path, Stage::RolledBack));
         *world.board.refuses.borrow_mut() = None;
@@ -298,10 +336,7 @@ fn owner_goes_back_and_what_ran_is_not_taken_again() {
         world.until("it is told", 600, |world| world.knows(&path, Stage::RolledBack)).await;
         assert_eq!(world.board.version(), "1.1");
         assert_eq!(world.outcomes(&path).last().unwrap().reason.as_str(), "its owner went back");
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(Duration::from_secs(3 * 86_400)) => {}
-        }
+        world.up_during(sleep(Duration::from_secs(3 * 86_400))).await;
         assert_eq!(world.board.version(), "1.1");
     });
 }
@@ -329,10 +364,7 @@ fn system_whose_own_daemons_come_up_in_time_is_good() {
         *world.board.unwell.borrow_mut() = Some("os.gabion.net does not run".to_owned());
         world.means(std::slice::from_ref(&path));
         world.until("it is on trial", 600, |world| world.board.trial.get()).await;
-        tokio::select! {
-            () = world.life(u64::MAX) => panic!("it booted"),
-            () = sleep(Duration::from_secs(100)) => {}
-        }
+        world.up_during(sleep(Duration::from_secs(100))).await;
         assert!(world.board.trial.get());
         *world.board.unwell.borrow_mut() = None;
         world.until("it is good", 3600, |world| world.knows(&path, Stage::Complete)).await;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use service_api::updates::{Answer, Outcome, Stage};
+use service_api::updates::{Answer, Outcome, Stage, Window};
 use service_api::{Few, Text};
 use tokio::task::LocalSet;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
@@ -99,6 +99,14 @@ impl World {
         }
     }
 
+    /// Lives on while something is done, in which it must not boot; gives what came of that.
+    pub(crate) async fn up_during<T>(&self, done: impl Future<Output = T>) -> T {
+        tokio::select! {
+            () = self.life(u64::MAX) => panic!("it booted"),
+            done = done => done,
+        }
+    }
+
     /// Lives on until something holds, which must be so within `seconds`.
     pub(crate) async fn until(&self, what: &str, seconds: u64, holds: impl Fn(&Self) -> bool) {
         let end = Instant::now() + Duration::from_secs(seconds);
@@ -120,6 +128,12 @@ impl World {
         }
     }
 
+    /// Means updates to be applied from two to three in the night of a Monday alone; it is a Friday.
+    pub(crate) fn at_night(&self) {
+        self.server
+            .means(|answer| answer.windows = Few::new(vec![Window { from: 120, minutes: 60 }]).unwrap());
+    }
+
     /// Means the device to run these.
     pub(crate) fn means(&self, releases: &[String]) {
         self.server.means(|answer| answer.releases = paths(releases));
@@ -134,6 +148,12 @@ impl World {
             }
         }
         told
+    }
+
+    /// What the daemon keeps.
+    pub(crate) fn kept(&self) -> serde_json::Value {
+        let kept = std::fs::read(self.board.folder.path().join("storage/state.json")).unwrap();
+        serde_json::from_slice(&kept).unwrap()
     }
 
     pub(crate) fn outcomes(&self, release: &str) -> Vec<Outcome> {

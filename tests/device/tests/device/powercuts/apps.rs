@@ -1,9 +1,8 @@
 //! Disks with data as a cut may have left them while apps were updated: what a device would find there. The file system is put
 //! right and read by code that is not ours, in user space; which packages count is read as `sandboxd` does.
 
-use super::Fault;
-use device_test::Device;
-use device_test::writes::lay_out;
+use super::{Effort, Fault, Tally};
+use device_test::writes::{Event, lay_out};
 use sandboxd::packages::ledger::Package;
 use sandboxd::packages::place;
 use sandboxd::registry::Registry;
@@ -25,16 +24,32 @@ pub(crate) struct Packages {
 }
 
 impl Packages {
-    /// Apps with their versions, as they lie in the directories of the device's store; and a file that an app has written and
-    /// synced before.
-    pub(crate) fn of(
-        device: &Device,
-        packed: &[(&'static str, &'static str, &str)],
+    /// Apps with their versions, and the directories that they were packed in; and a file that an app has written and synced
+    /// before.
+    pub(crate) fn of<const N: usize>(
+        packed: [(&'static str, &'static str, PathBuf); N],
         kept: (&'static str, String),
     ) -> Self {
-        let read = |directory: &str| FILES.map(|file| fs::read(device.packed(directory).join(file)).unwrap());
-        let packed = packed.iter().map(|(id, version, directory)| (*id, *version, read(directory))).collect();
-        Self { place: tempfile::tempdir().unwrap(), packed, kept }
+        let read = |directory: &Path| FILES.map(|file| fs::read(directory.join(file)).unwrap());
+        let packed = packed.map(|(id, version, directory)| (id, version, read(&directory)));
+        Self { place: tempfile::tempdir().unwrap(), packed: packed.into(), kept }
+    }
+
+    /// Old or new wherever the power goes; and without the flushes something else, which is found out. Of each update: the disk
+    /// before, what was written, what may count at any time.
+    pub(crate) fn cut_anywhere(&self, updates: &[(Vec<u8>, &[Event], &[&str])], most: usize) -> Tally {
+        let (mut tally, mut broken) = (Tally::default(), Tally::default());
+        for (before, events, allowed) in updates {
+            let judge = |disk: &[u8]| self.judge(disk, allowed);
+            tally.judge((before, events), Effort::at_most(most), |_| false, judge);
+            let careless: Vec<Event> =
+                events.iter().filter(|event| matches!(event, Event::Write(..))).cloned().collect();
+            let few = Effort { rounds: 12, most: usize::MAX };
+            broken.judge((before, &careless), few, |_| false, judge);
+        }
+        assert!(broken.has_faults(), "the same writes without a flush are found out: {broken}");
+        tally.all_whole();
+        tally
     }
 
     /// Which packages count on this disk, one of `allowed`: `ID VERSION` of each, or nothing.

@@ -6,10 +6,14 @@
 //! | [`tally`] | which disks are looked at, and what was found on them |
 //! | [`apps`] | judges the disk with the data, while apps are updated |
 //! | [`system`] | judges the system's disk, while that is updated |
+//! | `cut` | all disks that a cut may have left of one update, to be booted from |
 //! | `full` | `make powercuts`: every flush, some of the disks booted, cuts while a device recovers from one |
+//! | `stick` | the same of what a USB disk brings, by the device's own update daemon |
 
 pub(crate) mod apps;
+mod cut;
 mod full;
+mod stick;
 pub(crate) mod system;
 pub(crate) mod tally;
 
