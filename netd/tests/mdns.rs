@@ -118,7 +118,10 @@ impl Asker {
     fn hear<T>(&self, mut look: impl FnMut(&Packet<'_>, SocketAddr) -> Option<T>) -> Result<T> {
         let mut bytes = [0; 9000];
         loop {
-            let (length, from) = self.0.recv_from(&mut bytes).context("nothing more was heard")?;
+            let (length, from) = match self.0.recv_from(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                heard => heard.context("nothing more was heard")?,
+            };
             if let Some(found) = look(&Packet::parse(&bytes[..length])?, from) {
                 return Ok(found);
             }

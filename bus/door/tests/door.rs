@@ -167,10 +167,11 @@ fn opened(stream: &mut Stream, interface: &str) -> io::Result<String> {
 fn answer(stream: &mut Stream) -> io::Result<String> {
     let (mut frames, mut buffer) = (Frames::default(), [0; 4096]);
     loop {
-        let length = stream.read(&mut buffer)?;
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let length = match stream.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => read?,
+        };
         let mut said = None;
         frames.take(&buffer[..length], |frame| {
             if frame != Frame::Closed {
@@ -235,7 +236,10 @@ fn more_than_goes_into_a_socket_goes_through_the_door_whole() {
         piece.chunks(4096).for_each(|piece| send(&mut stream, &Frame::Data(piece)).unwrap());
         let wanted = back.len() + piece.len();
         while back.len() < wanted {
-            let length = stream.read(&mut buffer).unwrap();
+            let length = match stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.unwrap(),
+            };
             frames.take(&buffer[..length], |frame| {
                 if let Frame::Data(bytes) = frame {
                     back.extend_from_slice(bytes);

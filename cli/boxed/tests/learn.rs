@@ -359,7 +359,12 @@ fn name_server(queries: usize) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let mut query = [0; 512];
         for _ in 0..queries {
-            let (length, whom) = server.recv_from(&mut query).unwrap();
+            let (length, whom) = loop {
+                match server.recv_from(&mut query) {
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    heard => break heard.unwrap(),
+                }
+            };
             let end = 12 + query[12..length].iter().position(|byte| *byte == 0).unwrap() + 5;
             let ipv4 = query[end - 4..end - 2] == [0, 1];
             let mut reply =

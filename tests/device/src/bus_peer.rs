@@ -2,7 +2,7 @@
 //! what most of it is for.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -51,9 +51,10 @@ fn message(interface: &str, method: &str, parameters: &str, more: bool) -> Vec<u
 /// The next message; empty at the end of the stream.
 fn reply(stream: &mut UnixStream) -> io::Result<String> {
     let mut bytes = Vec::new();
-    let mut byte = [0];
-    while stream.read(&mut byte)? == 1 && byte != [0] {
-        bytes.extend_from_slice(&byte);
+    // A byte at a time, so that nothing of the next message goes with the reader.
+    BufReader::with_capacity(1, stream).read_until(0, &mut bytes)?;
+    if bytes.last() == Some(&0) {
+        bytes.pop();
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

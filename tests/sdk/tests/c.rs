@@ -135,7 +135,7 @@ fn answered(world: &World, bytes: &[u8]) -> Option<String> {
     let _ = stream.write_all(bytes);
     let mut said = Vec::new();
     let mut byte = [0];
-    while stream.read(&mut byte).unwrap_or(0) == 1 {
+    while stream.read_exact(&mut byte).is_ok() {
         if byte[0] == 0 {
             return Some(String::from_utf8(said).unwrap());
         }

@@ -87,7 +87,10 @@ impl Room {
     fn notified(&self, expected: &str) {
         let mut message = [0; 64];
         loop {
-            let length = self.notify.recv(&mut message).unwrap();
+            let length = match self.notify.recv(&mut message) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                heard => heard.unwrap(),
+            };
             if message[..length] == *expected.as_bytes() {
                 return;
             }

@@ -292,9 +292,11 @@ pub(crate) fn exchange(stream: &mut UnixStream, number: u64) -> bool {
 
 /// Waits for the end of a connection.
 pub(crate) fn ends(stream: &mut UnixStream) -> bool {
-    match stream.read(&mut [0]) {
-        Ok(n) => n == 0,
-        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    match stream.read_exact(&mut [0]) {
+        Ok(()) => false,
+        Err(error) => {
+            matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset)
+        }
     }
 }
 
