@@ -1,12 +1,10 @@
-//! Going back to what ran before, by the owner's word: the system, or an app that is on trial.
+//! Going back to what ran before, by the owner's word or an operator's: the system, or an app that is on trial.
 //!
 //! sandboxd decides whether there is one, and the device's floor whether it may run. A system that runs counts as failed from before it
 //! is asked: a power cut in between leaves it running, and not taken anew when it is gone. Of apps sandboxd says how the trial ended.
 
 use std::rc::Rc;
 
-use bus::interfaces::update::{Error, Rollback};
-use bus::server::Pending;
 use bus::update_link::FromUpdated;
 use service_api::updates::Stage;
 use tokio::time::{Duration, timeout};
@@ -14,46 +12,56 @@ use tokio::time::{Duration, timeout};
 use crate::state::State;
 
 /// What the service and people hear.
-const WHY: &str = "its owner went back";
+pub(crate) const BY_OWNER: &str = "its owner went back";
+pub(crate) const BY_OPERATOR: &str = "an operator had it go back";
 /// sandboxd says at once if it does not do it; if it does, the device boots, and it says nothing.
 const REFUSAL: Duration = Duration::from_secs(10);
 
 impl State {
-    /// Has the device boot into the system before, and answers.
-    pub(crate) async fn roll_back(self: Rc<Self>, asker: Pending<Rollback>) {
+    /// Has the device go back to what ran before: an app, or the system, into which it boots.
+    ///
+    /// # Errors
+    /// It does not, for this reason.
+    pub(crate) async fn roll_back(self: Rc<Self>, app: Option<String>, why: &str) -> Result<(), String> {
+        let reason = {
+            let facts = self.facts.borrow();
+            match (facts.synced, &facts.system, &app) {
+                (false, ..) => Some("the system is starting"),
+                (true, None, None) => Some("this device's disk has no second slot"),
+                (true, _, Some(app)) if !facts.apps.contains_key(app) => Some("there is no such app"),
+                _ => None,
+            }
+        };
+        match (reason, app) {
+            (Some(reason), _) => Err(reason.to_owned()),
+            (None, Some(app)) => {
+                self.desk.ask_at_once(&FromUpdated::Back(app)).await.map(drop).map_err(|e| e.to_string())
+            }
+            (None, None) => self.roll_back_system(why).await,
+        }
+    }
+
+    async fn roll_back_system(&self, why: &str) -> Result<(), String> {
         let release = self.running_release();
         let now_s = self.now_s();
         if let Some(release) = &release {
             self.keep(|kept| {
-                kept.note(release, Stage::RolledBack, WHY, now_s);
-                kept.fail(release, WHY);
+                kept.note(release, Stage::RolledBack, why, now_s);
+                kept.fail(release, why);
             });
         }
-        let refused = match timeout(REFUSAL, self.desk.ask_at_once(&FromUpdated::Fail(WHY.to_owned()))).await
+        let refused = match timeout(REFUSAL, self.desk.ask_at_once(&FromUpdated::Fail(why.to_owned()))).await
         {
-            Ok(Err(e)) => Some(e.to_string()),
-            Ok(Ok(_)) | Err(_) => None,
+            Ok(Err(e)) => Err(e.to_string()),
+            Ok(Ok(_)) | Err(_) => Ok(()),
         };
-        if let (Some(release), Some(_)) = (&release, &refused) {
+        if let (Some(release), Err(_)) = (&release, &refused) {
             self.keep(|kept| {
                 kept.failed.remove(release);
                 kept.outcomes.retain(|outcome| outcome.release.as_str() != release);
             });
         }
-        self.answer(asker, refused);
-    }
-
-    /// Has an app go back, and answers.
-    pub(crate) async fn roll_back_app(self: Rc<Self>, app: String, asker: Pending<Rollback>) {
-        let answer = self.desk.ask_at_once(&FromUpdated::Back(app)).await;
-        self.answer(asker, answer.err().map(|e| e.to_string()));
-    }
-
-    fn answer(&self, asker: Pending<Rollback>, refused: Option<String>) {
-        self.notices.with(Box::new(move |server| match refused {
-            Some(reason) => server.fail(asker, &Error::NothingBefore { reason }),
-            None => server.finish(asker, &bus::interface::Empty {}),
-        }));
+        refused
     }
 
     /// The target of the system that runs, as it is if it came by an update.

@@ -44,6 +44,7 @@ impl Carried {
     pub fn answer(&self) -> Answer {
         Answer {
             generation: 0,
+            order: None,
             repository: Text::default(),
             releases: self.releases.clone(),
             remove: Few::default(),

@@ -31,7 +31,7 @@ use crate::turn::Next;
 /// Nothing is due; a month, after which that is looked at again.
 const FOR_EVER: Duration = Duration::from_secs(30 * 86_400);
 /// How long what the service should hear is gathered.
-const GATHER: Duration = Duration::from_secs(5);
+pub(crate) const GATHER: Duration = Duration::from_secs(5);
 /// How long what is signed of an update may have been looked at before it is applied.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// When what could not be removed is tried again.

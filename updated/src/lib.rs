@@ -14,19 +14,23 @@
 //! | `kept` | what survives a power cut |
 //! | `job` | one update |
 //! | `driver` | what is done next |
-//! | `serve`, `notices`, `back` | `os.gabion.Update` |
+//! | `serve`, `notices` | `os.gabion.Update` |
+//! | `deferral`, `back` | putting off, and going back |
+//! | `orders` | the same by an operator's word |
 //! | `link`, `state`, `daemon` | all of it, joined |
 
 mod back;
 pub mod carried;
 pub mod connect;
 pub mod daemon;
+pub mod deferral;
 pub mod driver;
 pub mod fetch;
 pub mod job;
 pub mod kept;
 pub mod link;
 pub mod notices;
+mod orders;
 pub mod place;
 pub mod retry;
 pub mod road;

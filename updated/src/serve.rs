@@ -10,9 +10,10 @@ use bus::server::{Answer, Call, CallId, Server};
 use bus::session::{About, Caller};
 use tokio::task::spawn_local;
 
+use crate::back::BY_OWNER;
+use crate::deferral::NotPutOff;
 use crate::notices::{Coming, MOST, Target as Which, Who};
 use crate::state::State;
-use crate::turn::{APP_MAX_MIN, SYSTEM_MAX_MIN, Turn};
 
 /// Between two checks that somebody asks for, seconds.
 const CHECKS_S: u64 = 10;
@@ -131,22 +132,14 @@ impl Handler for Serve {
             return call.invalid("app");
         };
         let Ok(minutes) = u64::try_from(parameters.minutes) else { return call.invalid("minutes") };
-        let coming = self.state.notices.coming.borrow().iter().find(|one| one.target == which).cloned();
-        let Some(coming) = coming else { return call.fail(&Error::NothingPending {}) };
-        if coming.stage == Stage::Applying {
-            return call.fail(&Error::TooLate {});
-        }
-        let Some(mut turn) = self.state.turn(&coming) else { return call.fail(&Error::NothingPending {}) };
-        match turn.defer(minutes, self.state.now_s()) {
-            Err(limit) => {
+        match self.state.put_off(&which, minutes) {
+            Err(NotPutOff::NothingPending) => call.fail(&Error::NothingPending {}),
+            Err(NotPutOff::TooLate) => call.fail(&Error::TooLate {}),
+            Err(NotPutOff::TooLong(limit)) => {
                 let limit_minutes = i64::try_from(limit).unwrap_or(i64::MAX);
                 call.fail(&Error::TooLong { limit_minutes })
             }
-            Ok(until_s) => {
-                self.put_off(&coming, Some(until_s));
-                self.state.happens(&which, Happening::Deferred, &coming.version, Some(until_s));
-                call.reply(&DeferReply { until_us: micros(until_s) })
-            }
+            Ok(until_s) => call.reply(&DeferReply { until_us: micros(until_s) }),
         }
     }
 
@@ -154,30 +147,20 @@ impl Handler for Serve {
         let Some(which) = which(call.caller(), parameters.target, parameters.app.as_deref()) else {
             return call.invalid("app");
         };
-        let coming = self.state.notices.coming.borrow().iter().find(|one| one.target == which).cloned();
-        if let Some(coming) = coming {
-            self.put_off(&coming, None);
-        }
+        self.state.resume(&which);
         call.reply(&bus::interface::Empty {})
     }
 
     fn rollback(&mut self, call: Call<'_, Rollback>, parameters: RollbackParameters<'_>) -> Answer {
-        let facts = self.state.facts.borrow();
-        let reason = match (facts.synced, &facts.system, parameters.app.as_deref()) {
-            (false, ..) => Some("the system is starting"),
-            (true, None, None) => Some("this device's disk has no second slot"),
-            (true, _, Some(app)) if !facts.apps.contains_key(app) => Some("there is no such app"),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            return call.fail(&Error::NothingBefore { reason: reason.to_owned() });
-        }
         let (asker, answer) = call.later();
-        let state = self.state.clone();
-        match parameters.app {
-            Some(app) => spawn_local(state.roll_back_app(app.into_owned(), asker)),
-            None => spawn_local(state.roll_back(asker)),
-        };
+        let (state, app) = (self.state.clone(), parameters.app.map(std::borrow::Cow::into_owned));
+        spawn_local(async move {
+            let done = state.clone().roll_back(app, BY_OWNER).await;
+            state.notices.with(Box::new(move |server| match done {
+                Err(reason) => server.fail(asker, &Error::NothingBefore { reason }),
+                Ok(()) => server.finish(asker, &bus::interface::Empty {}),
+            }));
+        });
         answer
     }
 
@@ -196,26 +179,7 @@ impl Handler for Serve {
     }
 }
 
-impl Serve {
-    fn put_off(&self, coming: &Coming, until_s: Option<u64>) {
-        self.state.keep(|kept| {
-            if let Some(learnt) = kept.learnt.get_mut(&coming.release) {
-                learnt.until_s = until_s;
-            }
-        });
-        self.state.wake.notify_one();
-    }
-}
-
 impl State {
-    /// When an update that comes is applied.
-    pub fn turn(&self, coming: &Coming) -> Option<Turn> {
-        let learnt = self.kept.borrow().learnt.get(&coming.release).copied()?;
-        let most_min = if coming.target == Which::Os { SYSTEM_MAX_MIN } else { APP_MAX_MIN };
-        let ready_s = learnt.ready_s.unwrap_or(u64::MAX);
-        Some(Turn { learnt_s: learnt.at_s, ready_s, most_min, until_s: learnt.until_s })
-    }
-
     /// Why the service can not be asked, for people.
     pub fn why_no_way(&self) -> String {
         let facts = self.facts.borrow();

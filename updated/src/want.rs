@@ -135,6 +135,7 @@ mod tests {
         let remove = remove.iter().map(|text| Text::<128>::shown(text)).collect();
         Answer {
             generation: 1,
+            order: None,
             repository: Text::shown("repository"),
             releases: Few::new(texts(releases)).unwrap(),
             remove: Few::new(remove).unwrap(),

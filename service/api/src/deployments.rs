@@ -13,6 +13,7 @@
 //! A deployment is never changed: its releases are one set. It opens in waves, each a share of the group's devices, which are
 //! chosen by SHA-256 of deployment and device: who is in a wave is in all later ones.
 
+use crate::orders::DeviceOrder;
 use crate::updates::{APPS_MAX, Running, Stage, Window};
 use crate::{DeviceId, Digest, Few, Name, Text, Version};
 use serde::{Deserialize, Serialize};
@@ -268,4 +269,6 @@ pub struct DeviceUpdates {
     pub deployment: Option<u64>,
     /// Its deployments, newest first.
     pub progress: Vec<DeviceProgress>,
+    /// The last order that it was given, if there is one.
+    pub order: Option<DeviceOrder>,
 }

@@ -15,6 +15,7 @@ pub mod deployments;
 pub mod device;
 pub mod feeds;
 pub mod fleet;
+pub mod orders;
 pub mod people;
 pub mod permits;
 pub mod problem;

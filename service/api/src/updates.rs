@@ -37,6 +37,21 @@ pub struct Check {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Outcome>, max_items = 256))]
     pub outcomes: Few<Outcome, OUTCOMES_MAX>,
+    /// What became of the last order. Told again until one answer came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Followed>,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Followed {
+    /// Its number.
+    pub number: u64,
+    /// Why it was refused: a sentence for people; empty if it was followed.
+    #[serde(default)]
+    pub refusal: Text<256>,
 }
 
 /// An app on a device.
@@ -114,6 +129,54 @@ pub struct Answer {
     /// The id of the developer's permit in force for this device, which it is given at its next attestation; empty if none is.
     #[serde(default)]
     pub permit: Text<128>,
+    /// What is to be done once, until the device has said what became of it.
+    #[serde(default)]
+    pub order: Option<Order>,
+}
+
+/// What an operator has a device do with its updates, once: what its owner may do there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Order {
+    /// No two orders of a device have the same.
+    pub number: u64,
+    /// The word of an [`Act`]. One that a device does not know it refuses.
+    pub act: Text<32>,
+    /// With which app's update; the system's if it is empty.
+    #[serde(default)]
+    pub app: Text<128>,
+    /// For how long it is put off.
+    #[serde(default)]
+    pub minutes: u32,
+}
+
+/// What can be done with an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub enum Act {
+    /// One that comes is put off, from now on.
+    Defer,
+    /// One that was put off comes as if it had not been.
+    Resume,
+    /// The system before runs again, or the app before one that is on trial.
+    Rollback,
+}
+
+impl Act {
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Defer => "defer",
+            Self::Resume => "resume",
+            Self::Rollback => "rollback",
+        }
+    }
+
+    /// The act with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Defer, Self::Resume, Self::Rollback].into_iter().find(|act| act.as_str() == word)
+    }
 }
 
 /// What a device waits for.

@@ -5,13 +5,13 @@ use super::{Access, Service};
 use crate::patience::patiently;
 use crate::refusal::Refusal;
 use crate::store::deployments::{self, Asker, Meant};
-use crate::store::permits;
+use crate::store::{orders, permits};
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use service_api::problem::Problem;
-use service_api::updates::{Answer, Changed, Check, WaitQuery};
+use service_api::updates::{Answer, Changed, Check, Order, WaitQuery};
 use service_api::{Few, Text};
 use std::pin::pin;
 use std::sync::Arc;
@@ -76,7 +76,9 @@ pub(super) async fn check(
             meant
         }
     };
-    answer(&service, meant, permit.unwrap_or_default()).map(Json)
+    // After what it said was taken down: it may have answered the last one.
+    let order = orders::open(&mut *service.store.read().await?, &asker.device, now).await?;
+    answer(&service, meant, permit.unwrap_or_default(), order).map(Json)
 }
 
 /// Takes down what a device says.
@@ -90,7 +92,12 @@ async fn written(service: &Service, asker: &Asker, check: &Check, now: i64) -> R
     .await
 }
 
-fn answer(service: &Service, meant: Meant, permit: Text<128>) -> Result<Answer, Refusal> {
+fn answer(
+    service: &Service,
+    meant: Meant,
+    permit: Text<128>,
+    order: Option<Order>,
+) -> Result<Answer, Refusal> {
     let many = || Refusal::unavailable("the deployment is too long");
     Ok(Answer {
         generation: meant.generation,
@@ -100,6 +107,7 @@ fn answer(service: &Service, meant: Meant, permit: Text<128>) -> Result<Answer, 
         windows: Few::new(meant.windows).ok_or_else(many)?,
         check_after_s: service.asking.check_after_s,
         permit,
+        order,
     })
 }
 

@@ -15,6 +15,7 @@ mod fleet;
 mod health;
 mod oidc;
 mod openapi;
+mod orders;
 mod owned;
 mod people;
 mod permits;
@@ -191,6 +192,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .merge(owned::paths())
         .merge(escrow::paths())
         .merge(permits::paths())
+        .merge(orders::paths())
         .merge(oidc::paths())
         .merge(artefacts::paths())
         .merge(records::paths())

@@ -1,8 +1,8 @@
 //! The OpenAPI document, from the handlers and the types that read the bodies.
 
 use super::{
-    Service, artefacts, asking, deployments, device, escrow, feeds, fleet, health, oidc, owned, people,
-    permits, records, repository,
+    Service, artefacts, asking, deployments, device, escrow, feeds, fleet, health, oidc, orders, owned,
+    people, permits, records, repository,
 };
 use axum::Router;
 use axum::extract::State;
@@ -97,6 +97,8 @@ async fn show(State(service): State<Arc<Service>>) -> impl IntoResponse {
         deployments::approve,
         deployments::device,
         deployments::stir,
+        orders::give,
+        orders::take_back,
         feeds::list,
         feeds::add,
         feeds::entries,

@@ -346,6 +346,7 @@ pub async fn claim(
     revoke_certificates(connection, &claim.device, now).await?;
     super::escrow::forget(connection, &claim.device).await?;
     super::permits::end(connection, &claim.device, now).await?;
+    super::orders::forget(connection, &claim.device).await?;
     super::updates::stir_device(connection, claim.device.as_str()).await?;
     let object = format!("devices/{}", claim.device);
     let after = json!({"catalog": catalog, "product": claim.product, "group": claim.group});
@@ -463,6 +464,7 @@ pub async fn act(
     }
     if matches!(act, Act::Release | Act::Revoke) {
         super::permits::end(connection, device, now).await?;
+        super::orders::forget(connection, device).await?;
     }
     let object = format!("devices/{device}");
     audit::note(

@@ -14,7 +14,7 @@ use std::io::{self, BufRead, Write};
 
 /// Every table, those that others name first. Sessions, open enrolments and codes are let go: they are short-lived, and
 /// a copy of them is worth more to a thief than to the owner.
-const TABLES: [&str; 25] = [
+const TABLES: [&str; 26] = [
     "catalog",
     "product",
     "device_group",
@@ -24,6 +24,7 @@ const TABLES: [&str; 25] = [
     "device",
     "recovery_key",
     "permit",
+    "device_order",
     "used_nonce",
     "certificate",
     "release",

@@ -23,6 +23,7 @@ pub mod escrow;
 pub mod feeds;
 pub mod fleet;
 pub mod machines;
+pub mod orders;
 pub mod people;
 pub mod permits;
 pub mod releases;

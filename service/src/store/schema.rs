@@ -7,7 +7,7 @@ use super::{Database, StoreError};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 
 /// Each step from one version to the next. A step that was released is never changed.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     include_str!("schema/0001-first.sql"),
     include_str!("schema/0002-escrow.sql"),
     include_str!("schema/0003-artefacts.sql"),
@@ -15,6 +15,7 @@ const STEPS: [&str; 7] = [
     include_str!("schema/0005-updates.sql"),
     include_str!("schema/0006-feeds.sql"),
     include_str!("schema/0007-permits.sql"),
+    include_str!("schema/0008-orders.sql"),
 ];
 
 /// The version this program works with.

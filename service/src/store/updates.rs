@@ -338,16 +338,16 @@ pub async fn changed_since(
     Ok((groups, devices.into_iter().map(|(id,)| id).collect()))
 }
 
-/// Has a device ask at once.
+/// Has a device ask at once; gives its new generation.
 ///
 /// # Errors
 /// What the database said.
-pub async fn stir_device(connection: &mut AnyConnection, device: &str) -> Result<(), Refusal> {
+pub async fn stir_device(connection: &mut AnyConnection, device: &str) -> Result<i64, Refusal> {
     let generation = next_generation(connection).await?;
     sqlx::query("UPDATE device SET generation = $2 WHERE id = $1")
         .bind(device.to_owned())
         .bind(generation)
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(generation)
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bus::update_link::{App, FromUpdated, System};
 use contact::http::CallError;
-use service_api::updates::{APPS_MAX, Answer, Check, Outcome, Running};
+use service_api::updates::{APPS_MAX, Answer, Check, Followed, Outcome, Running};
 use service_api::{Few, Text};
 use tokio::time::{Duration, Instant, sleep};
 use tuf::hex;
@@ -26,7 +26,8 @@ const TRIAL_RETRY_MS: u64 = 20_000;
 impl Driver {
     pub(super) async fn check(&mut self, way: &connect::Way) {
         let told: Vec<Outcome> = self.state.kept.borrow().outcomes.clone();
-        let Some(what) = self.what(told.clone()) else {
+        let followed = self.state.kept.borrow().to_tell_of_order();
+        let Some(what) = self.what(told.clone(), followed.clone()) else {
             self.say_once("the system's version is none that the service could be told");
             self.check_at = Instant::now() + FOR_EVER;
             return self.state.checked(Some(self.said.clone()));
@@ -35,7 +36,10 @@ impl Driver {
             Ok(answer) => {
                 self.reached = true;
                 self.checks.went_on();
-                self.state.keep(|kept| kept.told(&told));
+                self.state.keep(|kept| {
+                    kept.told(&told);
+                    kept.told_of_order(followed.as_ref());
+                });
                 self.reach(way, &answer);
                 self.state.desk.tell(&FromUpdated::Permit(answer.permit.to_string()));
                 let settings_s =
@@ -74,6 +78,11 @@ impl Driver {
         *self.state.notices.failure.borrow_mut() = failure.clone();
         self.plan_after_check();
         self.show();
+        if failure.is_none()
+            && let Some(order) = self.answer.as_ref().and_then(|answer| answer.order.as_ref())
+        {
+            self.state.follow(order);
+        }
         self.state.checked(failure);
     }
 
@@ -108,7 +117,7 @@ impl Driver {
         }
     }
 
-    fn what(&self, told: Vec<Outcome>) -> Option<Check> {
+    fn what(&self, told: Vec<Outcome>, order: Option<Followed>) -> Option<Check> {
         let facts = self.state.facts.borrow();
         let nothing = System::default();
         let system = facts.system.as_ref().unwrap_or(&nothing);
@@ -122,6 +131,7 @@ impl Driver {
             root_hash: hex::encode(&system.root_hash).parse().ok()?,
             apps: Few::new(apps)?,
             outcomes: Few::new(told)?,
+            order,
         })
     }
 

@@ -4,7 +4,7 @@ use super::told::{self, hear};
 use super::{COLUMNS, Content, Raw, Row};
 use crate::refusal::{Kind, Refusal};
 use crate::rollout::place;
-use crate::store::{checked, damaged, time, updates, whole};
+use crate::store::{checked, damaged, orders, time, updates, whole};
 use serde::{Deserialize, Serialize};
 use service_api::deployments::{DeviceProgress, DeviceUpdates, ProgressFilter};
 use service_api::fleet::{Page, Placement};
@@ -129,7 +129,7 @@ pub async fn quiet(
     check: &Check,
     now: i64,
 ) -> Result<Option<Meant>, Refusal> {
-    if !check.outcomes.is_empty() {
+    if !check.outcomes.is_empty() || check.order.is_some() {
         return Ok(None);
     }
     let (own, asked, runs): (i64, Option<i64>, Option<String>) =
@@ -169,6 +169,9 @@ pub async fn ask(
     .await?;
     let elsewhere = || Refusal::new(Kind::Conflict, "the device was put elsewhere meanwhile");
     let (own,) = there.ok_or_else(elsewhere)?;
+    if let Some(followed) = &check.order {
+        orders::answered(connection, &asker.device, followed, now).await?;
+    }
     let all = considered(connection, asker).await?;
     // The last one that it was told of is what it speaks about.
     let spoken = all.iter().find(|(_, told)| told.is_some()).map(|(row, _)| row.clone());
@@ -271,5 +274,6 @@ pub async fn updates_of(connection: &mut AnyConnection, asker: &Asker) -> Result
         apps,
         deployment: meant.deployment,
         progress: rows.into_iter().map(progress_of).collect::<Result<_, _>>()?,
+        order: orders::last(connection, &asker.device).await?,
     })
 }

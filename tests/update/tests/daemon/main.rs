@@ -20,6 +20,7 @@ mod deferral;
 mod faults;
 mod kills;
 mod offline;
+mod orders;
 mod process;
 mod releases;
 mod server;

@@ -40,6 +40,7 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
 pub(crate) fn nothing() -> Answer {
     Answer {
         generation: 1,
+        order: None,
         repository: Text::shown("updates"),
         releases: Few::default(),
         remove: Few::default(),
