@@ -132,7 +132,7 @@ impl Device {
     /// A round that passes; the device with its certificate.
     pub(crate) async fn certified(&self, site: &Site) -> Result<Client> {
         let granted = self.attest(&site.client()?, b"good").await?.json(200)?;
-        self.with_certificate(site.running.address, &site.root, &granted)
+        self.with_certificate(site.running.address, &site.root, &granted)?.at(site.began)
     }
 
     /// The device with the certificate it was granted.

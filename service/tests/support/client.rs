@@ -1,5 +1,6 @@
 //! HTTP/1.1 over TLS, as plainly as can be: one connection a request, so that nothing is shared that a test did not ask for.
 
+use super::BEGIN;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -9,7 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::time_provider::TimeProvider;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Somebody with or without credentials.
@@ -29,8 +31,24 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// A clock that stands still: a service makes its own certificate when it starts, whatever tests wait for then.
+#[derive(Debug)]
+struct At(UnixTime);
+
+impl At {
+    fn seconds(seconds: i64) -> Result<Self> {
+        Ok(Self(UnixTime::since_unix_epoch(Duration::from_secs(seconds.try_into()?))))
+    }
+}
+
+impl TimeProvider for At {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.0)
+    }
+}
+
 impl Client {
-    /// Who trusts `root`, perhaps with a certificate chain and its key (DER).
+    /// Who trusts `root`, perhaps with a certificate chain and its key (DER), and looks at certificates as tests begin.
     pub(crate) fn new(
         address: SocketAddr,
         root: &[u8],
@@ -40,14 +58,22 @@ impl Client {
         roots.add(root.to_vec().into())?;
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots);
-        let config = match own {
+        let mut config = match own {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
                 let chain = chain.into_iter().map(Into::into).collect();
                 builder.with_client_auth_cert(chain, PrivatePkcs8KeyDer::from(key).into())?
             }
         };
+        config.time_provider = Arc::new(At::seconds(BEGIN)?);
         Ok(Self { address, tls: TlsConnector::from(Arc::new(config)), token: None, headers: String::new() })
+    }
+
+    /// The same who looks at certificates at another time.
+    pub(crate) fn at(&self, now: i64) -> Result<Self> {
+        let mut config = ClientConfig::clone(self.tls.config());
+        config.time_provider = Arc::new(At::seconds(now)?);
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), ..self.clone() })
     }
 
     /// The same with a token.

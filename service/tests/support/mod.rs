@@ -79,6 +79,8 @@ impl Verifier for StandIn {
 pub(crate) struct Site {
     pub(crate) running: Running,
     pub(crate) clock: Arc<AtomicI64>,
+    /// When it was started.
+    pub(crate) began: i64,
     pub(crate) root: Vec<u8>,
     pub(crate) database: String,
     pub(crate) file: AuthorityFile,
@@ -118,12 +120,12 @@ impl Site {
         let own = Own::Made(file.names.clone());
         let running = Running::start(service, own, loopback, Some(loopback)).await?;
         let database = database.to_owned();
-        Ok(Self { running, clock, root, database, file, code, _artefacts: folder })
+        Ok(Self { running, clock, began: now, root, database, file, code, _artefacts: folder })
     }
 
     /// A client without credentials.
     pub(crate) fn client(&self) -> Result<Client> {
-        Client::new(self.running.address, &self.root, None)
+        Client::new(self.running.address, &self.root, None)?.at(self.began)
     }
 
     /// Later.
