@@ -1,7 +1,8 @@
 //! Devices with all attacks at once, and neighbours that must not notice.
 //!
 //! A boot costs more than a box, so one device has as many as its store and its console take. Every neighbour and every
-//! daemon must be there afterwards, the same as before.
+//! daemon must be there afterwards, the same as before. Apps are launched in the order of their ids, and the neighbours'
+//! come before all attacks'.
 
 use crate::corpus::Attack;
 use crate::layers::KERNEL;
@@ -12,6 +13,7 @@ use device_test::{App, Bench, Device, Off, PATIENCE, Site, word};
 use image::assemble::SETTINGS;
 use image::paths::Tree;
 use std::collections::BTreeMap;
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -28,7 +30,7 @@ const DAEMONS: [&str; 5] = ["init", "sandboxd", "busd", "appsd", "netd"];
 
 /// What a device must not say: somebody ended who should not, or lines are missing that would be counted on.
 const LOSSES: [&str; 4] =
-    ["event exited id=os.gabion.", "event exited id=org.attack.neighbour.", "not shown", "denied-silenced"];
+    ["event exited id=os.gabion.", "event exited id=net.attack.neighbour.", "not shown", "denied-silenced"];
 
 const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
 
@@ -79,17 +81,17 @@ pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
     let mut boxes = Vec::new();
     for attack in attacks {
         let files = program::build(tree, attack)?;
+        let stays = fs::read_to_string(attack.folder.join("attack.c"))?.contains("ATTACK_STAYS");
         for variant in variants::of(attack) {
-            boxes.push((variant.lacks.contains(KERNEL), variant.id.clone(), app(attack, &variant, &files)?));
+            let app = app(attack, &variant, &files)?;
+            boxes.push((variant.lacks.contains(KERNEL), Tried { id: variant.id, app, stays }));
         }
     }
     let mut seen = Seen::default();
     // Kernels with and without their settings are different devices.
     for without_kernel in [false, true] {
-        let mut of_kind: Vec<(String, App)> = Vec::new();
-        for (_, id, app) in boxes.iter().filter(|(without, ..)| *without == without_kernel) {
-            of_kind.push((id.clone(), app.clone()));
-        }
+        let of_kind = boxes.iter().filter(|(without, _)| *without == without_kernel);
+        let of_kind: Vec<&Tried> = of_kind.map(|(_, tried)| tried).collect();
         for boxes in of_kind.chunks(AT_ONCE) {
             one_device(boxes, without_kernel, &mut seen)?;
         }
@@ -97,7 +99,15 @@ pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
     Ok(seen)
 }
 
-fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) -> Result<()> {
+/// A box of an attack.
+struct Tried {
+    id: String,
+    app: App,
+    /// Whether it goes on once it has done all its tries.
+    stays: bool,
+}
+
+fn one_device(boxes: &[&Tried], without_kernel: bool, seen: &mut Seen) -> Result<()> {
     let name = if without_kernel { "attack-kernel" } else { "attack" };
     let site = Site::complete()?;
     let mut bench = Bench::new(name)
@@ -114,18 +124,20 @@ fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) ->
     if without_kernel {
         bench = bench.without_words(SETTINGS).words("proc_mem.force_override=always");
     }
-    for (_, app) in boxes {
-        bench = bench.app(app.clone());
+    for tried in boxes {
+        bench = bench.app(tried.app.clone());
     }
     let mut device = bench.boot()?;
-    device.wait_count(0, "[org.attack.neighbour.caller] peer: Ok(", 1, UP);
+    // The neighbours are the first; the daemons are looked at once everybody was launched.
+    device.wait_count(0, "gabion: ready ", 1, UP);
+    device.wait_count(0, "[net.attack.neighbour.caller] peer: Ok(", 1, UP);
     let before = daemons(&mut device);
-    for (id, _) in boxes {
-        wait_done(&device, id)?;
+    for tried in boxes {
+        wait_done(&device, tried)?;
     }
     let mark = device.console().mark();
-    device.wait_count(mark, "[org.attack.neighbour.heart] beat", 3, PATIENCE);
-    device.wait_count(mark, "[org.attack.neighbour.caller] peer: Ok(", 2, PATIENCE);
+    device.wait_count(mark, "[net.attack.neighbour.heart] beat", 3, PATIENCE);
+    device.wait_count(mark, "[net.attack.neighbour.caller] peer: Ok(", 2, PATIENCE);
     ensure!(daemons(&mut device) == before, "a daemon is not the one it was: before, {before:?}");
     let lines = device.console().lines(0, "");
     for gone in LOSSES {
@@ -140,7 +152,7 @@ fn one_device(boxes: &[(String, App)], without_kernel: bool, seen: &mut Seen) ->
     let off = device.power_button();
     off.check_data()?;
     seen.audit.extend(log(&off, "os.gabion.bus").lines().map(|line| line.replace("\\\"", "\"")));
-    for (id, _) in boxes {
+    for Tried { id, .. } in boxes {
         if lines.iter().any(|line| line.starts_with(&hidden(id))) {
             let log = log(&off, id);
             ensure!(log.contains("tries done"), "{id} has not done all its tries; its log has:\n{log}");
@@ -157,11 +169,12 @@ fn hidden(id: &str) -> String {
     format!("gabion: log id={id} ")
 }
 
-/// Waits until the box has said its last word, or that may be among those that the console had no room for.
-fn wait_done(device: &Device, id: &str) -> Result<()> {
+/// Waits until the box has said its last word. If that may be among those that the console had no room for, it has ended.
+fn wait_done(device: &Device, Tried { id, stays, .. }: &Tried) -> Result<()> {
     let until = Instant::now() + UP;
     let said = |what: &str| !device.console().lines(0, what).is_empty();
-    while !said(&format!("[{id}] tries done")) && !said(&hidden(id)) {
+    let ended = || *stays || said(&format!("gabion: event exited id={id} "));
+    while !said(&format!("[{id}] tries done")) && !(said(&hidden(id)) && ended()) {
         ensure!(Instant::now() < until, "{id} has not done all its tries");
         sleep(Duration::from_millis(200));
     }
@@ -186,30 +199,30 @@ fn app(attack: &Attack, variant: &Variant, files: &program::Files) -> Result<App
 }
 
 fn heart() -> App {
-    App::shell("org.attack.neighbour.heart", HEART)
+    App::shell("net.attack.neighbour.heart", HEART)
 }
 
 /// Asks the device who it is once a second, by a new connection each time.
 fn caller() -> App {
-    App::peer("org.attack.neighbour.caller", &["every", "os.gabion.Device", "GetInfo", "{}"])
+    App::peer("net.attack.neighbour.caller", &["every", "os.gabion.Device", "GetInfo", "{}"])
         .tables("[uses]\n\"os.gabion.Device\" = [\"GetInfo\"]\n")
 }
 
 /// Listens to whoever shares its network, leaves marks wherever it may write, and locks its standard input.
 fn listener() -> App {
-    App::probe("org.attack.neighbour.listener", &["neighbour"])
+    App::probe("net.attack.neighbour.listener", &["neighbour"])
         .resources("memory = \"8MiB\"\ntasks = 8\nstorage = \"1MiB\"\n")
 }
 
 /// May ask for a name that no attack may ask for.
 fn named() -> App {
-    App::shell("org.attack.neighbour.named", "sleep 100000")
+    App::shell("net.attack.neighbour.named", "sleep 100000")
         .tables("[network]\nconnect = [\"store.example:6379/tcp\"]\n")
 }
 
 /// Says hello to whoever connects there.
 fn server(name: &str, address: &str, listen: &str) -> App {
-    App::probe(&format!("org.attack.neighbour.{name}"), &["serve", address])
+    App::probe(&format!("net.attack.neighbour.{name}"), &["serve", address])
         .tables(&format!("[network]\nlisten = [\"{listen}/tcp\"]\n"))
 }
 

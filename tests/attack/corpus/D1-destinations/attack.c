@@ -60,7 +60,9 @@ static attack_end try_neighbours_resolver(void) {
         return attack_say("refused: nobody to ask");
     int count = -2;
     patience_ms = 300;
-    for (int step = 1; step < 256 && count < 1; step++) {
+    /* On a slow machine an answer may come too late, and the next time it does not. */
+    for (int turn = 0; turn < 20 * 255 && count < 1; turn++) {
+        int step = 1 + turn % 255;
         struct sockaddr_in server = own;
         struct in_addr found;
         /* Uids are given in order, and so are the servers' addresses. */
