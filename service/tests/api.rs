@@ -79,6 +79,7 @@ scenarios!(
     updates::repository_is_served_as_it_was_signed_and_refuses_what_devices_would,
     updates::device_is_told_of_its_groups_deployment_and_its_progress_is_shown,
     updates::device_that_waits_hears_of_a_deployment_and_of_whoever_wants_it_to_ask,
+    updates::order_is_told_to_the_device_until_it_answers_and_to_nobody_else,
     updates::deployment_goes_in_waves_stops_by_itself_and_takes_nothing_from_who_runs_it,
     updates::group_follows_a_feed_until_it_is_pinned,
     updates::metrics_say_when_each_role_expires,

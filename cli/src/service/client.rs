@@ -63,8 +63,18 @@ impl Client {
 
     /// Asks for something to be made.
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&impl Serialize>) -> Result<T> {
+        self.ask("POST", path, body)
+    }
+
+    /// Asks for something to be done that is answered.
+    pub(crate) fn ask<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T> {
         let body = body.map(serde_json::to_string).transpose()?;
-        read(&self.send("POST", path, body.as_deref())?)
+        read(&self.send(method, path, body.as_deref())?)
     }
 
     /// Asks for something to be done, of which there is nothing to say.

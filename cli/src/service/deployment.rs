@@ -286,6 +286,9 @@ pub(super) fn print_updates(updates: &DeviceUpdates) -> Result<()> {
     if let Some(number) = updates.deployment {
         line(&format!("meant to  deployment {number}"))?;
     }
+    if let Some(order) = &updates.order {
+        line(&super::orders::line_of(order))?;
+    }
     updates.progress.iter().try_for_each(|device| line(&device_line(&device.deployment.to_string(), device)))
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod deployment;
 mod enrol;
 pub(crate) mod feed;
 pub(crate) mod fleet;
+mod orders;
 mod permits;
 mod program;
 pub(crate) mod session;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use service_api::fleet::{Device, EscrowedKey, NewClaim, Page, Placement, Transfer};
 use service_api::people::Me;
 use service_api::records::Verdict;
+use service_api::updates::Act;
 use service_api::{Code, DeviceId, Name};
 
 pub(crate) use crate::output::printable;
@@ -112,6 +114,20 @@ pub(crate) enum DeviceAsked {
     Reinstate(Which),
     /// Have a device ask for updates at once, by the connection that it waits on.
     UpdateNow(Which),
+    /// Have a device put an update that comes off, as its owner may, at once and once: within a day or not at all.
+    UpdateDefer {
+        #[command(flatten)]
+        of: orders::Of,
+        /// For how many minutes from when it hears of it: 1440 at most for the system and 10020 for an app, since it learnt of the update.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_020))]
+        minutes: u32,
+    },
+    /// Have a device take an update that was put off as if it had not been.
+    UpdateResume(orders::Of),
+    /// Have a device go back to the system before, or to an app's version before while the new one is on trial.
+    UpdateRollback(orders::Of),
+    /// Take back what a device was last told to do, if it has not answered.
+    UpdateForget(Which),
     /// Show what a device runs, as it last said, and how its updates went.
     Updates {
         #[command(flatten)]
@@ -239,6 +255,10 @@ fn device_act(asked: DeviceAsked) -> Result<()> {
         DeviceAsked::Permits(which) => permits::list(&client, &which),
         DeviceAsked::PermitEnd(end) => end.run(&client),
         DeviceAsked::UpdateNow(which) => act("POST", &which.path("/update-check")),
+        DeviceAsked::UpdateDefer { of, minutes } => of.give(&client, Act::Defer, minutes),
+        DeviceAsked::UpdateResume(of) => of.give(&client, Act::Resume, 0),
+        DeviceAsked::UpdateRollback(of) => of.give(&client, Act::Rollback, 0),
+        DeviceAsked::UpdateForget(which) => act("DELETE", &which.path("/update-order")),
         DeviceAsked::Updates { which } => deployment::print_updates(&client.get(&which.path("/updates"))?),
         DeviceAsked::Release(which) => act("DELETE", &which.path("/claim")),
         DeviceAsked::Revoke(which) => act("PUT", &which.path("/revocation")),

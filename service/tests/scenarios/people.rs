@@ -75,6 +75,8 @@ fn paths(device: &str) -> Vec<(&'static str, String, Option<Value>, usize)> {
         ("DELETE", at("/products/pump/groups/field/feed"), None, 2),
         ("GET", of("/updates"), None, 0),
         ("POST", of("/update-check"), None, 1),
+        ("PUT", of("/update-order"), Some(json!({"act": "resume"})), 2),
+        ("DELETE", of("/update-order"), None, 2),
         ("GET", at("/audit"), None, 0),
         ("GET", at("/reports"), None, 0),
         // Last: afterwards the device is nobody's.

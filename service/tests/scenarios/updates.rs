@@ -223,6 +223,79 @@ pub(crate) async fn device_that_waits_hears_of_a_deployment_and_of_whoever_wants
     Ok(())
 }
 
+pub(crate) async fn order_is_told_to_the_device_until_it_answers_and_to_nobody_else(
+    site: &Site,
+) -> Result<()> {
+    let operator = operator(site).await?;
+    catalog(&operator, "one").await?;
+    let (device, other) = (
+        Device::claimed(site, "a", &operator, "one").await?,
+        Device::claimed(site, "b", &operator, "one").await?,
+    );
+    let (client, other) = (device.certified(site).await?, other.certified(site).await?);
+    let path = format!("/v1/catalogs/one/devices/{}/update-order", device.id);
+    let give = async |order: Value| operator.send("PUT", &path, Some(&order)).await;
+    let says = async |order: Value| {
+        let mut all = check("1.0", json!([]));
+        all["order"] = order;
+        client.post("/device/v1/updates", all).await?.json(200)
+    };
+    let shown = async || -> Result<Value> {
+        let all =
+            operator.get(&format!("/v1/catalogs/one/devices/{}/updates", device.id)).await?.json(200)?;
+        Ok(all["order"].clone())
+    };
+    assert_eq!(shown().await?, Value::Null);
+    for (order, reason) in [
+        (json!({"act": "dance"}), 400),
+        (json!({"act": "defer"}), 400),
+        (json!({"act": "defer", "minutes": 10_021}), 400),
+        (json!({"act": "rollback", "minutes": 1}), 400),
+    ] {
+        give(order).await?.refused(reason)?;
+    }
+    operator.send("DELETE", &path, None).await?.refused(404)?;
+
+    // A device that waits hears of it.
+    let told = asks(&client, "1.0", json!([])).await?;
+    assert_eq!(told["order"], Value::Null);
+    let waits = {
+        let (client, path) =
+            (client.clone(), format!("/device/v1/updates/wait?generation={}", told["generation"]));
+        tokio::spawn(async move { client.get(&path).await })
+    };
+    let given = give(json!({"act": "defer", "app": "org.example.pump", "minutes": 90})).await?.json(200)?;
+    waits.await??.json(200)?;
+    let order = json!({"number": given["number"], "act": "defer", "app": "org.example.pump", "minutes": 90});
+    for _ in 0..2 {
+        assert_eq!(asks(&client, "1.0", json!([])).await?["order"], order);
+    }
+    assert_eq!(asks(&other, "1.0", json!([])).await?["order"], Value::Null);
+    assert_eq!((shown().await?["answered"].clone(), shown().await?["given"].is_u64()), (Value::Null, true));
+
+    // What it says of another one counts for nothing; of this one the last word does.
+    let of = |number: &Value, refusal: &str| json!({"number": number, "refusal": refusal});
+    assert_eq!(says(of(&json!(u64::MAX), "")).await?["order"], order);
+    assert_eq!(says(of(&given["number"], "")).await?["order"], Value::Null);
+    says(of(&given["number"], "no update is pending")).await?;
+    let now = shown().await?;
+    ensure!(now["answered"].is_u64() && now["refusal"] == "no update is pending", "{now}");
+    operator.send("DELETE", &path, None).await?.refused(404)?;
+
+    // One that is taken back, one that nobody heard of for a day, and one of a device that was given up.
+    let given = give(json!({"act": "rollback"})).await?.json(200)?;
+    assert_eq!(asks(&client, "1.0", json!([])).await?["order"]["number"], given["number"]);
+    operator.send("DELETE", &path, None).await?.json(204)?;
+    assert_eq!(asks(&client, "1.0", json!([])).await?["order"], Value::Null);
+    give(json!({"act": "resume"})).await?.json(200)?;
+    give(json!({"act": "rollback"})).await?.json(200)?;
+    assert_eq!(asks(&client, "1.0", json!([])).await?["order"]["act"], "rollback");
+    site.wait(86_400);
+    let client = device.certified(site).await?;
+    assert_eq!(asks(&client, "1.0", json!([])).await?["order"], Value::Null);
+    Ok(())
+}
+
 pub(crate) async fn deployment_goes_in_waves_stops_by_itself_and_takes_nothing_from_who_runs_it(
     site: &Site,
 ) -> Result<()> {

@@ -56,6 +56,7 @@ fn device_renews_its_system_and_its_apps_and_gives_up_what_is_not_well() {
     renewed(&security, &releases, &device, &id);
     apps(&security, &releases, &device, &id);
     gone_back(&security, &releases, &device, &id);
+    ordered(&security, &device, &id);
     told_at_once(&security, &device, &id);
     let off = device.power_button();
     assert_eq!(off.kernels().unwrap(), ["gabion_0.2.0.efi", "gabion_0.3.0+0-3.efi"]);
@@ -113,6 +114,19 @@ fn gone_back(security: &Security, releases: &Releases<'_>, device: &Device, id: 
     device.wait_count(0, "[org.test.work] work 1.1.0 with from 1.1.0", 2, PASS);
     let said = shown(security, id, "rolled-back os/meter/0.3.0.json");
     assert!(said.contains("does not accept it"), "{said}");
+}
+
+/// What an operator has it do, of which it says why it does not: there is no system before that is good, and the app's trial is over.
+#[track_caller]
+fn ordered(security: &Security, device: &Device, id: &str) {
+    let mark = device.console().mark();
+    security.done(&["device", "update-rollback", "acme", id]).unwrap();
+    device.wait_count(mark, "event update: an operator orders rollback of the system", 1, PASS);
+    shown(security, id, "rollback the system, by ");
+    shown(security, id, ": refused: there is no other system that is known to be good");
+    security.done(&["device", "update-rollback", "acme", id, "--app", "org.test.work"]).unwrap();
+    shown(security, id, ": refused: it is not on trial");
+    device.wait_count(mark, "event update: an operator's order is refused: ", 2, PASS);
 }
 
 /// What its owner lets a developer do, and that he gives the device up, it hears while it waits for updates.
