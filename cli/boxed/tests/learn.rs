@@ -355,7 +355,7 @@ fn what_no_manifest_can_grant_is_remarked_and_does_not_end_the_recording() {
 /// Answers `queries` for an IPv4 address with 127.0.0.7, on the calling thread's network.
 fn name_server(queries: usize) -> std::thread::JoinHandle<()> {
     let server = std::net::UdpSocket::bind("127.0.0.1:53").unwrap();
-    server.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     std::thread::spawn(move || {
         let mut query = [0; 512];
         for _ in 0..queries {
@@ -397,13 +397,13 @@ assert other.recv(8) == b"y"
 fn host_that_was_asked_for_by_name_is_proposed_by_name() {
     let network = sandboxd::network::local().unwrap();
     nix::sched::setns(&network, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-    let server = name_server(2);
     let dir = tempfile::tempdir().unwrap();
     python(dir.path());
     fs::write(dir.path().join("etc/a.py"), ASKS_FOR_A_NAME).unwrap();
     fs::write(dir.path().join("etc/resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
     let app = app(dir.path(), &["/bin/python3", "/etc/a.py"]);
     let answers = Answers::default();
+    let server = name_server(2);
     let learned = learn(&app, &Wish { network: Network::Machine, ..wish(&answers) }, |_| {}).unwrap();
     assert_eq!(learned.run.end, End::Exited(0), "{}", said(&learned.run));
     server.join().unwrap();
