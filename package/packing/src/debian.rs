@@ -7,6 +7,7 @@ use crate::command::{output, tool};
 use crate::stamp::sorted_entries;
 use anyhow::{Context, Result};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What is fetched and built once is kept there: `GABION_CACHE`, or else `~/.cache/gabion`.
@@ -69,15 +70,17 @@ pub fn extracted(cache: &Path, packages: &[String]) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
+/// What is fetched lies beside until it is whole: others may look for it meanwhile, or fetch the same.
 fn download(cache: &Path, packages: &[&String]) -> Result<()> {
     let names = packages.iter().map(|name| name.as_str()).collect::<Vec<_>>();
     crate::say("pack", format_args!("downloading {} from Debian", names.join(", ")));
+    let place = tempfile::tempdir_in(cache).with_context(|| format!("a folder in {}", cache.display()))?;
     let fetch = || {
         // The sandbox user could not write into a private cache; apt falls back to this anyway, with a warning. What this machine
         // has installed, perhaps from elsewhere, does not count.
         output(
             tool("apt-get")
-                .current_dir(cache)
+                .current_dir(place.path())
                 .args([
                     "-q",
                     "-o",
@@ -89,7 +92,12 @@ fn download(cache: &Path, packages: &[&String]) -> Result<()> {
                 .args(&names),
         )
     };
-    fetch().map(drop).context("the package lists may be old: `apt-get update` renews them")
+    fetch().context("the package lists may be old: `apt-get update` renews them")?;
+    for deb in sorted_entries(place.path())? {
+        let to = cache.join(deb.file_name().context("a file without a name")?);
+        fs::rename(&deb, &to).with_context(|| format!("keeping {}", to.display()))?;
+    }
+    Ok(())
 }
 
 /// The kept file of `package`. Its version is in its name, after an underscore, which no package name has.
@@ -104,12 +112,22 @@ fn kept(cache: &Path, package: &str) -> Option<PathBuf> {
 fn extract(deb: &Path) -> Result<PathBuf> {
     let directory = deb.with_extension("files");
     if !directory.exists() {
+        let unpacking = || format!("unpacking {}", deb.display());
         // Unpacked beside and then renamed: a half-unpacked package must not look like a whole one.
-        let partial = deb.with_extension(format!("partial-{}", std::process::id()));
+        let place = tempfile::tempdir_in(deb.parent().with_context(unpacking)?).with_context(unpacking)?;
+        let partial = place.path().join("files");
         output(tool("dpkg-deb").arg("-x").arg(deb).arg(&partial))?;
-        fs::rename(&partial, &directory).with_context(|| format!("unpacking {}", deb.display()))?;
+        match fs::rename(&partial, &directory) {
+            // Somebody else was first, with the same.
+            Err(error) if is_there(&error) && directory.is_dir() => {}
+            renamed => renamed.with_context(unpacking)?,
+        }
     }
     Ok(directory)
+}
+
+fn is_there(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists)
 }
 
 /// The file or directory at the absolute path `path` in one of `packages`, links followed as if each package was `/`.
@@ -135,6 +153,26 @@ pub fn find(packages: &[PathBuf], path: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn package_that_many_unpack_at_once_is_there_for_each() {
+        let place = tempfile::tempdir().unwrap();
+        let (source, deb) = (place.path().join("source"), place.path().join("one_1_all.deb"));
+        fs::create_dir_all(source.join("DEBIAN")).unwrap();
+        let about =
+            "Package: one\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n";
+        fs::write(source.join("DEBIAN/control"), about).unwrap();
+        fs::write(source.join("file"), "whole").unwrap();
+        output(tool("dpkg-deb").arg("-b").arg(&source).arg(&deb)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    assert_eq!(fs::read(extract(&deb).unwrap().join("file")).unwrap(), b"whole");
+                });
+            }
+        });
+        assert_eq!(sorted_entries(place.path()).unwrap().len(), 3, "nothing is left beside");
+    }
 
     #[test]
     fn find_follows_links_inside_the_packages_only() {
