@@ -217,6 +217,15 @@ impl Rig {
         }
     }
 
+    /// Runs until the console has `text` anywhere.
+    pub(crate) fn until_once(&mut self, text: &str) {
+        let began = Instant::now();
+        while !self.console().contains(text) {
+            assert!(began.elapsed() < PATIENCE, "no {text:?} in:\n{}", self.console());
+            self.run_for(Duration::from_millis(10));
+        }
+    }
+
     /// Lets time pass.
     pub(crate) fn run_for(&mut self, time: Duration) {
         let began = Instant::now();
