@@ -153,6 +153,7 @@ fn developer_with_a_permit_is_let_in_and_nobody_else_until_it_ends() {
     assert!(said.contains("it was used before"), "{said}");
 
     // He brings it, too, and finds nothing of what it had stored; then he leaves, by himself.
+    device.wait_after(mark, "event exited id=org.test.brought ");
     bob.at_door(&["deploy", &brought(&bob, place.path()), "--wait", "60"]);
     device.wait_after(mark, "[org.test.brought] kept nothing");
     let mark = device.console().mark();
