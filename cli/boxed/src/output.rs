@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sandboxd::notify;
 
@@ -15,7 +16,13 @@ const LOOK_MS: u16 = 100;
 /// Waits until `fd` has something; false when there is nothing yet.
 fn waits(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::from(LOOK_MS)).is_ok_and(|ready| ready > 0)
+    loop {
+        match poll(&mut fds, PollTimeout::from(LOOK_MS)) {
+            // A Ctrl-C, at which there may be something all the same.
+            Err(Errno::EINTR) => {}
+            ready => return ready.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 /// Copies what comes out of `pipe` to `to` until the box is `gone` and the pipe is empty; gives back the beginning.
