@@ -189,7 +189,8 @@ fn flood_of_one_box_leaves_the_other_its_connections() {
     let given = server.lock().unwrap();
     let most = 4 * 50 + 50 * elapsed;
     assert!(given.serials.len() as u64 <= most + 100, "{} in {elapsed} s", given.serials.len());
-    assert!(given.most <= 64 + 100, "{} at once", given.most);
+    // What the one keeps, what the other calls, and of a burst those whose end the server has not seen yet.
+    assert!(given.most <= 64 + 100 + 200, "{} at once", given.most);
     drop(given);
     // No record is lost: told ones and suppressed ones add up.
     let told = |state: &rig::State, kind| {

@@ -128,7 +128,7 @@ impl Site {
         let file = AuthorityFile::make(&names, "a passphrase", std::num::NonZeroU32::MIN, now()?)?;
         let (store, _) = Store::migrate(&database).await?;
         let (code, subject) = (secrets::spoken_code()?, "operator".parse()?);
-        let (digest, ends) = (secrets::digest_of(&code), now()? + 60);
+        let (digest, ends) = (secrets::digest_of(&code), now()? + 3600);
         let kept = store.write(move |connection| {
             Box::pin(async move { people::invite(connection, &digest, &subject, None, ends).await })
         });

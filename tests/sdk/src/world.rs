@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bus::control::{Event, FromRouter, Grant, Key, Limits, ToRouter, Verdict};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use sys::channel;
@@ -178,16 +179,25 @@ impl Manager {
         Ok(())
     }
 
+    fn until(&self, what: PollFlags) -> Result<()> {
+        loop {
+            match poll(&mut [PollFd::new(self.ours.as_fd(), what)], PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                ready => return Ok(ready.map(drop)?),
+            }
+        }
+    }
+
     /// The next message, without its descriptor; `None` at the end.
     fn next(&self) -> Result<Option<FromRouter>> {
-        poll(&mut [PollFd::new(self.ours.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+        self.until(PollFlags::POLLIN)?;
         let Some((bytes, _)) = channel::receive(&*self.ours)? else { return Ok(None) };
         FromRouter::decode(&bytes).map(Some).context("no message of a router")
     }
 
     fn send(&self, message: &ToRouter, fd: Option<&OwnedFd>) -> Result<()> {
         let fds: Vec<_> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
-        poll(&mut [PollFd::new(self.ours.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)?;
+        self.until(PollFlags::POLLOUT)?;
         Ok(channel::send(&*self.ours, &message.encode(), &fds)?)
     }
 }

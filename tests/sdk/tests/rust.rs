@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::interfaces::update::Happening as Tell;
 use bus::server::{Answer, Call, Pending};
@@ -15,7 +15,7 @@ use gabion::power::Power;
 use gabion::time::{Source, Time};
 use gabion::update::{Happening, NOTHING_PENDING, State, TOO_LONG, Target, Update};
 use sdk_test::temperature::{self, Error, Get, GetParameters, GetReply, Handler, Watch, WatchReply};
-use sdk_test::world::{TEMPERATURE, World};
+use sdk_test::world::{PATIENCE, TEMPERATURE, World};
 use sdk_test::{grantable, tree};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -30,7 +30,9 @@ fn updates(world: &World) -> Update {
 
 /// Waits until so many watch.
 async fn watched(world: &World, count: usize) {
+    let begin = Instant::now();
     while world.system.watching() != count {
+        assert!(begin.elapsed() < PATIENCE, "{} watch and not {count}", world.system.watching());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

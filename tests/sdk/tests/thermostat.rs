@@ -84,6 +84,15 @@ impl Room {
         }
     }
 
+    /// Waits until the app watches its updates.
+    fn is_watched(&self) {
+        let begin = Instant::now();
+        while self.world.system.watching() == 0 {
+            assert!(begin.elapsed() < PATIENCE, "nobody watches");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn notified(&self, expected: &str) {
         let mut message = [0; 64];
         loop {
@@ -119,9 +128,7 @@ fn held_to_it(topic: &str, app: impl Fn(&Room) -> Command) {
     assert!(history.lines().all(|line| line.split(' ').count() == 3), "a line was cut");
 
     // It is put off once, as often as it is said; and let go when it is warm.
-    while room.world.system.watching() == 0 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    room.is_watched();
     room.world.system.tell(Happening::Pending, "1.1.0", Some(1));
     room.words(&["defer App 30"]);
     room.world.system.tell(Happening::Deferred, "1.1.0", Some(2));
@@ -135,9 +142,7 @@ fn held_to_it(topic: &str, app: impl Fn(&Room) -> Command) {
 
     // Nothing that is started anew stops it: the servers, and what is pending then is put off again.
     room.world.restart_system().unwrap();
-    while room.world.system.watching() == 0 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    room.is_watched();
     room.world.system.tell(Happening::Pending, "1.2.0", Some(3));
     room.shows("20.50");
     room.published(topic, "{\"degrees\":20.50,\"heating\":false}");

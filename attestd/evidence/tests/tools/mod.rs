@@ -1,6 +1,7 @@
 //! A TPM (swtpm) driven by tpm2-tools, which others wrote: what they make we must read, what we make they must open.
 
 use anyhow::{Context, Result, ensure};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,8 +46,9 @@ impl Tpm {
             .context("cannot run swtpm; `make packages` installs it")?;
         let tpm = Self { process, folder };
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !(tpm.path("socket").exists() && tpm.path("socket.ctrl").exists()) {
-            ensure!(Instant::now() < deadline, "swtpm does not make its sockets");
+        let answers = |name: &str| UnixStream::connect(tpm.path(name)).is_ok();
+        while !(answers("socket") && answers("socket.ctrl")) {
+            ensure!(Instant::now() < deadline, "swtpm does not listen at its sockets");
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(tpm)

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bus::control::{Connection, Event, FromRouter, Grant, Key, Limits, ToRouter, Verdict};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use sys::channel;
@@ -265,7 +266,12 @@ fn listening(path: &Path, kind: SockType) -> OwnedFd {
 }
 
 pub(crate) fn is_ready(fd: impl AsFd, what: PollFlags, ms: u16) -> bool {
-    poll(&mut [PollFd::new(fd.as_fd(), what)], PollTimeout::from(ms)).unwrap() > 0
+    loop {
+        match poll(&mut [PollFd::new(fd.as_fd(), what)], PollTimeout::from(ms)) {
+            Err(Errno::EINTR) => {}
+            ready => return ready.unwrap() > 0,
+        }
+    }
 }
 
 /// A caller's connection.
