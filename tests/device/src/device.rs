@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for anything that should come soon. Only a failed test waits so long, and a machine that others use too
 /// may be ten times slower than one that is idle.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A running device. Dropping it cuts its power.
 pub struct Device {
@@ -195,7 +195,7 @@ impl Device {
     /// It can not be built.
     pub fn gabion(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(images::gabion(&Tree::here()?)?);
-        command.args(arguments).env("GABION_DEVICE", self.port());
+        command.args(arguments).env("GABION_DEVICE", self.port()).env("GABION_TIMEOUT", "180");
         Ok(command)
     }
 

@@ -221,7 +221,7 @@ pub(crate) fn demo(tree: &Tree, texts: &Texts, wanted: Wanted, place: &Path) -> 
 /// # Errors
 /// It does not compile.
 pub fn gabion(tree: &Tree) -> Result<PathBuf> {
-    tool_of_ours(tree, "gabion-cli", "gabion")
+    tool_of_ours(tree, "gabion")
 }
 
 /// The Security Service, built for this machine, once.
@@ -229,7 +229,7 @@ pub fn gabion(tree: &Tree) -> Result<PathBuf> {
 /// # Errors
 /// It does not compile.
 pub fn service(tree: &Tree) -> Result<PathBuf> {
-    tool_of_ours(tree, "gabion-service", "gabion-service")
+    tool_of_ours(tree, "gabion-service")
 }
 
 /// The local end of a program's TLS connections, as it goes into an app.
@@ -238,20 +238,21 @@ pub(crate) fn tls(tree: &Tree) -> Result<Vec<u8>> {
     Ok(fs::read(binaries::build(tree, &[&["gabion-tls"]])?.path("gabion-tls"))?)
 }
 
-fn tool_of_ours(tree: &Tree, package: &'static str, name: &str) -> Result<PathBuf> {
+fn tool_of_ours(tree: &Tree, name: &'static str) -> Result<PathBuf> {
     static BUILT: Mutex<Vec<&str>> = Mutex::new(Vec::new());
     let program = tree.target.join("debug").join(name);
     let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if built.contains(&package) {
+    if built.contains(&name) {
         return Ok(program);
     }
     visibly(
+        // With the features that it has beside the rest: another build of it would take the place of one that is in use.
         cargo()
             .current_dir(&tree.root)
-            .args(["build", "--quiet", "-p", package, "--bins"])
+            .args(["build", "--quiet", "--workspace", "--bin", name])
             .env("CARGO_TARGET_DIR", &tree.target),
     )?;
-    built.push(package);
+    built.push(name);
     Ok(program)
 }
 
