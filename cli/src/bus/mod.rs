@@ -50,7 +50,7 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "PLACE")]
     device: Option<PathBuf>,
     /// Longest wait for the device to answer, in seconds.
-    #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, global = true, env = "GABION_TIMEOUT", default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn debug(asked: Asked) -> Result<bool> {
 fn begun(device: &Device, app: &str, server: &Path) -> Result<Talk> {
     let mut talk = device.talk(DEVELOPER)?;
     let ask = json!({ "app": app, "server": debugger::ID, "command": debugger::COMMAND });
-    let began = Instant::now();
+    let mut began = Instant::now();
     let mut sent = false;
     loop {
         let (name, parameters) = match talk.begin("Debug", &ask)? {
@@ -89,7 +89,7 @@ fn begun(device: &Device, app: &str, server: &Path) -> Result<Talk> {
                 let source = debugger::source(server, scratch.path())?;
                 let package = super::packed(source.clone(), own_signer(device, &source)?.as_ref())?;
                 installed(&mut talk, &package)?;
-                sent = true;
+                (sent, began) = (true, Instant::now());
             }
             ("AppNotFound", _) => {
                 let help = "`gabion ps` lists the apps of the device; `gabion deploy` brings one";

@@ -45,7 +45,7 @@ pub(crate) struct Asked {
     #[arg(short, long)]
     follow: bool,
     /// Longest wait for its first line, once it runs, in seconds.
-    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    #[arg(long, env = "GABION_WAIT", default_value_t = 2, value_name = "SECONDS")]
     wait: u64,
     /// Sign it with this private key, PEM; behind a door your own unless told: the one that the device's permit names.
     #[arg(long, requires = "certificate", value_name = "FILE")]

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long it is looked after once it has said something: what fails does so after its first words.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Longest wait for its start: an app that says `READY=1` may take its time.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(120);
 
 /// A line of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
