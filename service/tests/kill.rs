@@ -85,7 +85,7 @@ async fn parent(database: &str) -> Result<usize> {
     let answers = Arc::new(AtomicUsize::new(0));
     for round in 0..=ROUNDS {
         let (mut service, address, code) = start(database, &file)?;
-        let client = Client::new(address, &root, None)?;
+        let client = Client::new(address, &root, None)?.at(BEGIN)?;
         let operator = sign_in(&client, &code).await?;
         if round == 0 {
             catalog(&operator, "one").await?;
@@ -162,7 +162,7 @@ async fn work(
         answered(&|_| (), &id);
         let granted = device.attest(client, b"good").await?.json(200)?;
         answered(&|kept| kept.certificates = 2, &id);
-        let certified = device.with_certificate(address, root, &granted)?;
+        let certified = device.with_certificate(address, root, &granted)?.at(BEGIN)?;
         for batch in 0..3 {
             note(&|kept| kept.open_reports = 1, &id);
             let reports = json!({"batch": batch, "reports": [report("SIGSEGV", 1)]});

@@ -18,32 +18,35 @@ pub(crate) const BY_OPERATOR: &str = "an operator had it go back";
 const REFUSAL: Duration = Duration::from_secs(10);
 
 impl State {
+    /// Why there is nothing to go back to, as far as that can be told without sandboxd.
+    pub(crate) fn nothing_before(&self, app: Option<&str>) -> Option<&'static str> {
+        let facts = self.facts.borrow();
+        match (facts.synced, &facts.system, app) {
+            (false, ..) => Some("the system is starting"),
+            (true, None, None) => Some("this device's disk has no second slot"),
+            (true, _, Some(app)) if !facts.apps.contains_key(app) => Some("there is no such app"),
+            _ => None,
+        }
+    }
+
     /// Has the device go back to what ran before: an app, or the system, into which it boots.
     ///
     /// # Errors
     /// It does not, for this reason.
     pub(crate) async fn roll_back(self: Rc<Self>, app: Option<String>, why: &str) -> Result<(), String> {
-        let reason = {
-            let facts = self.facts.borrow();
-            match (facts.synced, &facts.system, &app) {
-                (false, ..) => Some("the system is starting"),
-                (true, None, None) => Some("this device's disk has no second slot"),
-                (true, _, Some(app)) if !facts.apps.contains_key(app) => Some("there is no such app"),
-                _ => None,
-            }
-        };
-        match (reason, app) {
-            (Some(reason), _) => Err(reason.to_owned()),
-            (None, Some(app)) => {
+        match app {
+            Some(app) => {
                 self.desk.ask_at_once(&FromUpdated::Back(app)).await.map(drop).map_err(|e| e.to_string())
             }
-            (None, None) => self.roll_back_system(why).await,
+            None => self.roll_back_system(why).await,
         }
     }
 
     async fn roll_back_system(&self, why: &str) -> Result<(), String> {
         let release = self.running_release();
         let now_s = self.now_s();
+        // Somebody else may be about to have it go back.
+        let was = release.as_ref().is_some_and(|release| self.kept.borrow().failed.contains_key(release));
         if let Some(release) = &release {
             self.keep(|kept| {
                 kept.note(release, Stage::RolledBack, why, now_s);
@@ -55,7 +58,7 @@ impl State {
             Ok(Err(e)) => Err(e.to_string()),
             Ok(Ok(_)) | Err(_) => Ok(()),
         };
-        if let (Some(release), Err(_)) = (&release, &refused) {
+        if let (Some(release), Err(_), false) = (&release, &refused, was) {
             self.keep(|kept| {
                 kept.failed.remove(release);
                 kept.outcomes.retain(|outcome| outcome.release.as_str() != release);

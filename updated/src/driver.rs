@@ -50,6 +50,8 @@ pub struct Driver {
     apps: Option<Job>,
     trial: Option<Trial>,
     reached: bool,
+    /// What became of an order that was begun before the start has been looked at.
+    looked_at_orders: bool,
     throttle: Throttle,
     began: Instant,
     /// When an app's trial has ended without a word.
@@ -84,6 +86,7 @@ impl Driver {
             apps: None,
             trial: None,
             reached: false,
+            looked_at_orders: false,
             throttle: Throttle::new(None),
             began: now,
             settles_at: None,

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use service_api::Text;
-use service_api::updates::{Followed, OUTCOMES_MAX, Outcome, Stage};
+use service_api::updates::{OUTCOMES_MAX, Outcome, Stage};
 
+use crate::orders::Orders;
 use crate::trial::Needs;
 
 /// Its name.
@@ -46,10 +47,8 @@ pub struct Kept {
     pub on_trial: Vec<String>,
     /// sandboxd has said that they were.
     pub switched: bool,
-    /// What became of the last order.
-    pub followed: Option<Followed>,
-    /// The service has acknowledged that.
-    pub followed_told: bool,
+    /// Operators' orders.
+    pub orders: Orders,
 }
 
 /// Until when a release waits that did not last for no fault of its own that is known.
@@ -130,22 +129,6 @@ impl Kept {
     /// Those that were told need not be told again.
     pub fn told(&mut self, told: &[Outcome]) {
         self.outcomes.retain(|outcome| !told.contains(outcome));
-    }
-
-    /// What became of an order, to be told.
-    pub fn follow(&mut self, followed: Followed) {
-        self.followed = Some(followed);
-        self.followed_told = false;
-    }
-
-    /// What became of the last order, if the service has not acknowledged it.
-    pub fn to_tell_of_order(&self) -> Option<Followed> {
-        self.followed.clone().filter(|_| !self.followed_told)
-    }
-
-    /// That need not be told again.
-    pub fn told_of_order(&mut self, told: Option<&Followed>) {
-        self.followed_told |= told.is_some() && self.followed.as_ref() == told;
     }
 
     /// A release did not last.

@@ -152,6 +152,9 @@ impl Handler for Serve {
     }
 
     fn rollback(&mut self, call: Call<'_, Rollback>, parameters: RollbackParameters<'_>) -> Answer {
+        if let Some(reason) = self.state.nothing_before(parameters.app.as_deref()) {
+            return call.fail(&Error::NothingBefore { reason: reason.to_owned() });
+        }
         let (asker, answer) = call.later();
         let (state, app) = (self.state.clone(), parameters.app.map(std::borrow::Cow::into_owned));
         spawn_local(async move {

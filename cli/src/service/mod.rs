@@ -118,7 +118,8 @@ pub(crate) enum DeviceAsked {
     UpdateDefer {
         #[command(flatten)]
         of: orders::Of,
-        /// For how many minutes from when it hears of it: 1440 at most for the system and 10020 for an app, since it learnt of the update.
+        /// For how many minutes from when it hears of it; fewer if they are beyond its limit, which is 1440 for the system and 10020 for
+        /// an app since it learnt of the update.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_020))]
         minutes: u32,
     },
@@ -126,7 +127,7 @@ pub(crate) enum DeviceAsked {
     UpdateResume(orders::Of),
     /// Have a device go back to the system before, or to an app's version before while the new one is on trial.
     UpdateRollback(orders::Of),
-    /// Take back what a device was last told to do, if it has not answered.
+    /// Take back what a device was last told to do, if it has not done it.
     UpdateForget(Which),
     /// Show what a device runs, as it last said, and how its updates went.
     Updates {

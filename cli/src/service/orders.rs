@@ -42,13 +42,14 @@ impl Of {
 /// The last order of a device, in a line.
 pub(super) fn line_of(order: &DeviceOrder) -> String {
     let of = if order.app.as_str().is_empty() { "the system" } else { order.app.as_str() };
-    let became = match order.answered {
+    let reason = printable(order.reason.as_str());
+    let became = match order.how {
         None => match until(order.until).as_str() {
-            "ended" => "the device did not hear of it in time".to_owned(),
+            "ended" => "the device has not answered in time".to_owned(),
             left => format!("not answered; it holds {left}"),
         },
-        Some(_) if order.refusal.as_str().is_empty() => "done".to_owned(),
-        Some(_) => format!("refused: {}", printable(order.refusal.as_str())),
+        Some(how) if reason.is_empty() => how.as_str().to_owned(),
+        Some(how) => format!("{}: {reason}", how.as_str()),
     };
     format!(
         "told to   {} {}, by {}: {became}",

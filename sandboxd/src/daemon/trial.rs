@@ -117,7 +117,7 @@ impl Daemon {
             self.update_refuse("it is not on trial, and only until then is kept what it was before");
             return Ok(());
         }
-        self.trial_back(&format!("{id}: its owner went back"), sys::process::now_ms())?;
+        self.trial_back(&format!("{id}: it was told to go back"), sys::process::now_ms())?;
         match self.installs.trial {
             None => self.update_send(&ToUpdated::Installed, Vec::new()),
             Some(_) => {

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! PUT    /v1/catalogs/{catalog}/devices/{device}/update-order    NewOrder → DeviceOrder, in place of the one before
-//! DELETE /v1/catalogs/{catalog}/devices/{device}/update-order    takes it back, as long as the device has not answered it
+//! DELETE /v1/catalogs/{catalog}/devices/{device}/update-order    takes it back, as long as the device has not said that it is done
 //! ```
 //!
 //! A device hears of it by the request it waits with, and says what became of it within seconds.
 
-use crate::updates::Act;
+use crate::updates::{Act, How};
 use crate::{Subject, Text};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
@@ -23,8 +23,8 @@ pub struct NewOrder {
     /// With this app's update; with the system's if it is empty.
     #[serde(default)]
     pub app: Text<128>,
-    /// For how long it puts the update off: 1 to 10,020, of which the device takes what is left since it learnt of the update. Nought
-    /// for all but deferral.
+    /// For how long it puts the update off: 1 to 10,020, of which the device takes what its limit leaves since it learnt of the
+    /// update. Nought for all but deferral.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(maximum = 10_020))]
     pub minutes: u32,
@@ -49,8 +49,10 @@ pub struct DeviceOrder {
     pub given: u64,
     /// A device that has not heard of it by then does not any more.
     pub until: u64,
-    /// When the device said what became of it.
-    pub answered: Option<u64>,
-    /// Why it was refused: a sentence for people; empty if it was not.
-    pub refusal: Text<256>,
+    /// How far it is, if the device has said so.
+    pub how: Option<How>,
+    /// When it did.
+    pub heard: Option<u64>,
+    /// Why it was refused, or done otherwise than it was told: a sentence for people.
+    pub reason: Text<256>,
 }

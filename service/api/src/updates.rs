@@ -37,21 +37,52 @@ pub struct Check {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Outcome>, max_items = 256))]
     pub outcomes: Few<Outcome, OUTCOMES_MAX>,
-    /// What became of the last order. Told again until one answer came back.
+    /// How far the last order is. Told again until one answer came back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Followed>,
 }
 
-/// What became of an order.
+/// How far an order is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Followed {
     /// Its number.
     pub number: u64,
-    /// Why it was refused: a sentence for people; empty if it was followed.
+    /// How far.
+    pub how: How,
+    /// Why it was refused, or done otherwise than it was told: a sentence for people.
     #[serde(default)]
-    pub refusal: Text<256>,
+    pub reason: Text<256>,
+}
+
+/// How far an order is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub enum How {
+    /// It is done as soon as the answer to this names it still. What is not to be done twice is told so first.
+    Begun,
+    /// It was done.
+    Done,
+    /// It was not done.
+    Refused,
+}
+
+impl How {
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The one with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Begun, Self::Done, Self::Refused].into_iter().find(|how| how.as_str() == word)
+    }
 }
 
 /// An app on a device.
@@ -129,7 +160,7 @@ pub struct Answer {
     /// The id of the developer's permit in force for this device, which it is given at its next attestation; empty if none is.
     #[serde(default)]
     pub permit: Text<128>,
-    /// What is to be done once, until the device has said what became of it.
+    /// What is to be done once: until the device has said how far it is, and in the answer to its having begun it.
     #[serde(default)]
     pub order: Option<Order>,
 }
@@ -138,7 +169,7 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Order {
-    /// No two orders of a device have the same.
+    /// No two orders have the same, of whatever service: below 2^53.
     pub number: u64,
     /// The word of an [`Act`]. One that a device does not know it refuses.
     pub act: Text<32>,

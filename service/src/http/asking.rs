@@ -62,10 +62,11 @@ pub(super) async fn check(
     Body(check): Body<Check, CHECK_MAX>,
 ) -> Result<Json<Answer>, Refusal> {
     let (asker, now) = (asker(&service, &access).await?, service.now());
-    let (permit, quiet) = {
+    let (permit, order, quiet) = {
         let mut read = service.store.read().await?;
         let permit = permits::id_in_force(&mut read, &asker.device, now).await?;
-        (permit, deployments::quiet(&mut read, &asker, &check, now).await?)
+        let order = orders::open(&mut read, &asker.device, check.order.as_ref(), now).await?;
+        (permit, order, deployments::quiet(&mut read, &asker, &check, now).await?)
     };
     let meant = match quiet {
         Some(meant) => meant,
@@ -76,8 +77,6 @@ pub(super) async fn check(
             meant
         }
     };
-    // After what it said was taken down: it may have answered the last one.
-    let order = orders::open(&mut *service.store.read().await?, &asker.device, now).await?;
     answer(&service, meant, permit.unwrap_or_default(), order).map(Json)
 }
 

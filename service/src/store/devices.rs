@@ -375,7 +375,7 @@ async fn place_of(connection: &mut AnyConnection, device: &DeviceId) -> Result<O
 }
 
 /// Keeps others from changing the device until this transaction ends.
-async fn hold(connection: &mut AnyConnection, device: &DeviceId) -> Result<(), Refusal> {
+pub(super) async fn hold(connection: &mut AnyConnection, device: &DeviceId) -> Result<(), Refusal> {
     sqlx::query("UPDATE device SET state = state WHERE id = $1")
         .bind(device.as_str())
         .execute(connection)

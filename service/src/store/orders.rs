@@ -3,9 +3,10 @@
 use super::audit::{self, Change};
 use super::{checked, damaged, devices, time, updates};
 use crate::refusal::{Kind, Refusal};
+use crate::secrets;
 use serde_json::json;
 use service_api::orders::{DeviceOrder, NewOrder};
-use service_api::updates::{Act, Followed, Order};
+use service_api::updates::{Act, Followed, How, Order};
 use service_api::{DeviceId, Name, Subject, Text};
 use sqlx::AnyConnection;
 
@@ -13,7 +14,7 @@ use sqlx::AnyConnection;
 const HOLDS_S: i64 = 86_400;
 
 /// As the database has it.
-type Row = (i64, String, String, i64, String, i64, Option<i64>, String);
+type Row = (i64, String, String, i64, String, i64, Option<String>, Option<i64>, String);
 
 /// Gives a device of the catalog an order, in place of the one before.
 ///
@@ -26,14 +27,14 @@ pub async fn give(
     who: &Subject,
     now: i64,
 ) -> Result<DeviceOrder, Refusal> {
+    devices::hold(connection, device).await?;
     devices::show(connection, catalog, device).await?;
-    let number = updates::stir_device(connection, device.as_str()).await?;
-    sqlx::query("DELETE FROM device_order WHERE device = $1")
-        .bind(device.as_str())
-        .execute(&mut *connection)
-        .await?;
+    updates::stir_device(connection, device.as_str()).await?;
+    forget(connection, device).await?;
+    // Not counted: a device that comes from another service, or whose service was restored, is not to take it for another one.
+    let number = i64::try_from(u64::from_le_bytes(secrets::random::<8>()?) >> 11).map_err(|_| damaged())?;
     sqlx::query(
-        "INSERT INTO device_order (device, number, act, app, minutes, who, given, refusal)
+        "INSERT INTO device_order (device, number, act, app, minutes, who, given, reason)
          VALUES ($1, $2, $3, $4, $5, $6, $7, '')",
     )
     .bind(device.as_str())
@@ -50,7 +51,7 @@ pub async fn give(
     last(connection, device).await?.ok_or_else(damaged)
 }
 
-/// Takes back the order that a device of the catalog has not answered.
+/// Takes back the order of a device of the catalog that it has not done.
 ///
 /// # Errors
 /// There is none.
@@ -60,13 +61,14 @@ pub async fn take_back(
     who: &Subject,
     now: i64,
 ) -> Result<(), Refusal> {
+    devices::hold(connection, device).await?;
     devices::show(connection, catalog, device).await?;
-    let gone = sqlx::query("DELETE FROM device_order WHERE device = $1 AND answered IS NULL")
+    let gone = sqlx::query("DELETE FROM device_order WHERE device = $1 AND (how IS NULL OR how = 'begun')")
         .bind(device.as_str())
         .execute(&mut *connection)
         .await?;
     if gone.rows_affected() == 0 {
-        return Err(Refusal::new(Kind::Missing, "the device has no order that it has not answered"));
+        return Err(Refusal::new(Kind::Missing, "the device has no order that is not done"));
     }
     note(connection, (catalog, device), who, ("device.order-end", None), now).await
 }
@@ -88,7 +90,7 @@ async fn note(
 /// It cannot be read.
 pub async fn last(connection: &mut AnyConnection, device: &DeviceId) -> Result<Option<DeviceOrder>, Refusal> {
     let found: Option<Row> = sqlx::query_as(
-        "SELECT number, act, app, minutes, who, given, answered, refusal FROM device_order WHERE device = $1",
+        "SELECT number, act, app, minutes, who, given, how, heard, reason FROM device_order WHERE device = $1",
     )
     .bind(device.as_str())
     .fetch_optional(connection)
@@ -96,7 +98,9 @@ pub async fn last(connection: &mut AnyConnection, device: &DeviceId) -> Result<O
     found.map(order_of).transpose()
 }
 
-fn order_of((number, act, app, minutes, who, given, answered, refusal): Row) -> Result<DeviceOrder, Refusal> {
+fn order_of(
+    (number, act, app, minutes, who, given, how, heard, reason): Row,
+) -> Result<DeviceOrder, Refusal> {
     Ok(DeviceOrder {
         number: time(number),
         act: Act::from_word(&act).ok_or_else(damaged)?,
@@ -105,22 +109,28 @@ fn order_of((number, act, app, minutes, who, given, answered, refusal): Row) -> 
         by: checked(who)?,
         given: time(given),
         until: time(given + HOLDS_S),
-        answered: answered.map(time),
-        refusal: checked(refusal)?,
+        how: how.map(|how| How::from_word(&how).ok_or_else(damaged)).transpose()?,
+        heard: heard.map(time),
+        reason: checked(reason)?,
     })
 }
 
-/// What a device is to be told to do now.
+/// What a device is to be told to do now: what it has not spoken of, or what it says that it has begun.
 ///
 /// # Errors
 /// It cannot be read.
 pub async fn open(
     connection: &mut AnyConnection,
     device: &DeviceId,
+    says: Option<&Followed>,
     now: i64,
 ) -> Result<Option<Order>, Refusal> {
-    let last = last(connection, device).await?;
-    let open = last.filter(|order| order.answered.is_none() && order.until > time(now));
+    let open = last(connection, device).await?.filter(|order| match says {
+        Some(says) if says.number == order.number => {
+            says.how == How::Begun && order.how.is_none_or(|how| how == How::Begun)
+        }
+        _ => order.how.is_none() && order.until > time(now),
+    });
     let told = |order: DeviceOrder| Order {
         number: order.number,
         act: Text::shown(order.act.as_str()),
@@ -130,24 +140,28 @@ pub async fn open(
     Ok(open.map(told))
 }
 
-/// A device has said what became of an order. Of what is said twice the last counts: what was begun may be refused after all.
+/// A device says how far an order is. Of what it says twice the last counts, but for what it began before.
 ///
 /// # Errors
 /// What the database said.
-pub async fn answered(
+pub async fn heard(
     connection: &mut AnyConnection,
     device: &DeviceId,
-    followed: &Followed,
+    says: &Followed,
     now: i64,
 ) -> Result<(), Refusal> {
-    sqlx::query("UPDATE device_order SET answered = $3, refusal = $4 WHERE device = $1 AND number = $2")
-        .bind(device.as_str())
-        // A number that is none of ours names no order.
-        .bind(i64::try_from(followed.number).unwrap_or(-1))
-        .bind(now)
-        .bind(followed.refusal.as_str())
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE device_order SET how = $3, reason = $4, heard = $5
+         WHERE device = $1 AND number = $2 AND (how IS NULL OR how = 'begun' OR $3 <> 'begun')",
+    )
+    .bind(device.as_str())
+    // A number that is none of ours names no order.
+    .bind(i64::try_from(says.number).unwrap_or(-1))
+    .bind(says.how.as_str())
+    .bind(says.reason.as_str())
+    .bind(now)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

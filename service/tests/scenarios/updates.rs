@@ -271,22 +271,32 @@ pub(crate) async fn order_is_told_to_the_device_until_it_answers_and_to_nobody_e
         assert_eq!(asks(&client, "1.0", json!([])).await?["order"], order);
     }
     assert_eq!(asks(&other, "1.0", json!([])).await?["order"], Value::Null);
-    assert_eq!((shown().await?["answered"].clone(), shown().await?["given"].is_u64()), (Value::Null, true));
+    assert_eq!((shown().await?["how"].clone(), shown().await?["given"].is_u64()), (Value::Null, true));
 
-    // What it says of another one counts for nothing; of this one the last word does.
-    let of = |number: &Value, refusal: &str| json!({"number": number, "refusal": refusal});
-    assert_eq!(says(of(&json!(u64::MAX), "")).await?["order"], order);
-    assert_eq!(says(of(&given["number"], "")).await?["order"], Value::Null);
-    says(of(&given["number"], "no update is pending")).await?;
+    // What it says of another one counts for nothing. What it has begun it is told once more; of this one the last word counts.
+    let of =
+        |number: &Value, how: &str, reason: &str| json!({"number": number, "how": how, "reason": reason});
+    assert_eq!(says(of(&json!(u64::MAX), "begun", "")).await?["order"], order);
+    for _ in 0..2 {
+        assert_eq!(says(of(&given["number"], "begun", "")).await?["order"], order);
+    }
+    assert_eq!(asks(&client, "1.0", json!([])).await?["order"], Value::Null);
+    assert_eq!(shown().await?["how"], "begun");
+    assert_eq!(says(of(&given["number"], "done", "")).await?["order"], Value::Null);
+    says(of(&given["number"], "refused", "no update is pending")).await?;
+    assert_eq!(says(of(&given["number"], "begun", "")).await?["order"], Value::Null);
     let now = shown().await?;
-    ensure!(now["answered"].is_u64() && now["refusal"] == "no update is pending", "{now}");
+    ensure!(
+        now["heard"].is_u64() && now["how"] == "refused" && now["reason"] == "no update is pending",
+        "{now}"
+    );
     operator.send("DELETE", &path, None).await?.refused(404)?;
 
     // One that is taken back, one that nobody heard of for a day, and one of a device that was given up.
     let given = give(json!({"act": "rollback"})).await?.json(200)?;
     assert_eq!(asks(&client, "1.0", json!([])).await?["order"]["number"], given["number"]);
     operator.send("DELETE", &path, None).await?.json(204)?;
-    assert_eq!(asks(&client, "1.0", json!([])).await?["order"], Value::Null);
+    assert_eq!(says(of(&given["number"], "begun", "")).await?["order"], Value::Null);
     give(json!({"act": "resume"})).await?.json(200)?;
     give(json!({"act": "rollback"})).await?.json(200)?;
     assert_eq!(asks(&client, "1.0", json!([])).await?["order"]["act"], "rollback");

@@ -1,6 +1,5 @@
 //! HTTP/1.1 over TLS, as plainly as can be: one connection a request, so that nothing is shared that a test did not ask for.
 
-use super::BEGIN;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -48,7 +47,7 @@ impl TimeProvider for At {
 }
 
 impl Client {
-    /// Who trusts `root`, perhaps with a certificate chain and its key (DER), and looks at certificates as tests begin.
+    /// Who trusts `root`, perhaps with a certificate chain and its key (DER).
     pub(crate) fn new(
         address: SocketAddr,
         root: &[u8],
@@ -58,18 +57,17 @@ impl Client {
         roots.add(root.to_vec().into())?;
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots);
-        let mut config = match own {
+        let config = match own {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
                 let chain = chain.into_iter().map(Into::into).collect();
                 builder.with_client_auth_cert(chain, PrivatePkcs8KeyDer::from(key).into())?
             }
         };
-        config.time_provider = Arc::new(At::seconds(BEGIN)?);
         Ok(Self { address, tls: TlsConnector::from(Arc::new(config)), token: None, headers: String::new() })
     }
 
-    /// The same who looks at certificates at another time.
+    /// The same who looks at certificates at this time instead of the machine's.
     pub(crate) fn at(&self, now: i64) -> Result<Self> {
         let mut config = ClientConfig::clone(self.tls.config());
         config.time_provider = Arc::new(At::seconds(now)?);

@@ -26,7 +26,10 @@ const TRIAL_RETRY_MS: u64 = 20_000;
 impl Driver {
     pub(super) async fn check(&mut self, way: &connect::Way) {
         let told: Vec<Outcome> = self.state.kept.borrow().outcomes.clone();
-        let followed = self.state.kept.borrow().to_tell_of_order();
+        if !std::mem::replace(&mut self.looked_at_orders, true) {
+            self.state.look_at_begun();
+        }
+        let followed = self.state.kept.borrow().orders.to_tell();
         let Some(what) = self.what(told.clone(), followed.clone()) else {
             self.say_once("the system's version is none that the service could be told");
             self.check_at = Instant::now() + FOR_EVER;
@@ -38,7 +41,9 @@ impl Driver {
                 self.checks.went_on();
                 self.state.keep(|kept| {
                     kept.told(&told);
-                    kept.told_of_order(followed.as_ref());
+                    if let Some(followed) = &followed {
+                        kept.orders.acknowledged(followed);
+                    }
                 });
                 self.reach(way, &answer);
                 self.state.desk.tell(&FromUpdated::Permit(answer.permit.to_string()));
@@ -58,6 +63,11 @@ impl Driver {
                 None
             }
             Err(e) => {
+                // A service of before there were orders.
+                if matches!(&e, CallError::Refused(refusal) if followed.is_some() && refusal.kind.as_str() == "malformed")
+                {
+                    self.state.keep(|kept| kept.orders.hush());
+                }
                 // Whoever is refused as a device has no permit either; attestd asks whether that is so.
                 if matches!(&e, CallError::Refused(refusal) if STRANGER.contains(&refusal.kind.as_str())) {
                     self.state.desk.tell(&FromUpdated::Permit(String::new()));
@@ -78,10 +88,9 @@ impl Driver {
         *self.state.notices.failure.borrow_mut() = failure.clone();
         self.plan_after_check();
         self.show();
-        if failure.is_none()
-            && let Some(order) = self.answer.as_ref().and_then(|answer| answer.order.as_ref())
-        {
-            self.state.follow(order);
+        if failure.is_none() {
+            self.state
+                .follow(self.answer.as_ref().and_then(|answer| answer.order.as_ref()), followed.as_ref());
         }
         self.state.checked(failure);
     }

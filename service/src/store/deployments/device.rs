@@ -169,8 +169,8 @@ pub async fn ask(
     .await?;
     let elsewhere = || Refusal::new(Kind::Conflict, "the device was put elsewhere meanwhile");
     let (own,) = there.ok_or_else(elsewhere)?;
-    if let Some(followed) = &check.order {
-        orders::answered(connection, &asker.device, followed, now).await?;
+    if let Some(says) = &check.order {
+        orders::heard(connection, &asker.device, says, now).await?;
     }
     let all = considered(connection, asker).await?;
     // The last one that it was told of is what it speaks about.

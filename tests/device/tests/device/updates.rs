@@ -133,7 +133,7 @@ fn app_updated_keeps_its_data_survives_boots_and_goes_back_when_it_crashes() {
     say(&mut device, "apps:600:org.test.a@1.2.0@last");
     device.wait_after(mark, "[org.test.a] runs 1.2.0 10000");
     say(&mut device, "back:org.test.a");
-    device.wait_after(mark, "updater: heard Settled(Some(\"org.test.a: its owner went back\"))");
+    device.wait_after(mark, "updater: heard Settled(Some(\"org.test.a: it was told to go back\"))");
     device.wait_after(mark, "[org.test.a] runs 1.1.0 10000");
     say(&mut device, "back:org.test.a");
     device.wait_after(mark, "updater: heard Refused(\"it is not on trial");
