@@ -186,7 +186,8 @@ pub(crate) async fn machine_is_known_by_its_certificate(site: &Site) -> Result<(
     catalog(&operator, "one").await?;
     let own = rcgen::generate_simple_self_signed(vec!["builder".to_owned()])?;
     let (certificate, key) = (own.cert.der().to_vec(), own.signing_key.serialize_der());
-    let machine = Client::new(site.running.address, &site.root, Some((vec![certificate.clone()], key)))?;
+    let machine = Client::new(site.running.address, &site.root, Some((vec![certificate.clone()], key)))?
+        .at(site.began)?;
     machine.get("/v1/me").await?.refused(401)?;
     let sha256 = secrets::unhex(&secrets::sha256(&certificate)).context("hexadecimal")?;
     let new = json!({"name": "builder", "role": "administrator", "certificate_sha256": b64(&sha256)});

@@ -174,7 +174,8 @@ fn wait_done(device: &Device, Tried { id, stays, .. }: &Tried) -> Result<()> {
     let until = Instant::now() + UP;
     let said = |what: &str| !device.console().lines(0, what).is_empty();
     let ended = || *stays || said(&format!("gabion: event exited id={id} "));
-    while !said(&format!("[{id}] tries done")) && !(said(&hidden(id)) && ended()) {
+    let done = || said(&format!("[{id}] tries done")) || said(&hidden(id)) && ended();
+    while !done() {
         ensure!(Instant::now() < until, "{id} has not done all its tries");
         sleep(Duration::from_millis(200));
     }
