@@ -1,8 +1,8 @@
 //! What an operator has this device do, by the service's answer: what its owner may do on the bus.
 //!
-//! Putting off and resuming are done and then told: done twice, they are what they were. Going back is not: that it was begun is told
-//! first, and it is done when the answer to that names the order still. So what is kept may be lost, or a system boot that knows
-//! nothing of orders, and no order is followed twice.
+//! Putting off and resuming are done and then told: done twice, they do no harm. Going back might: that it was begun is told first, and
+//! it is done when the answer to that names the order still. So what is kept may be lost, or a system boot that knows nothing of
+//! orders, and no device goes back twice by one order.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use service_api::Text;
 use service_api::updates::{Act, Followed, How, Order};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{Duration, sleep};
 
 use crate::back::BY_OPERATOR;
 use crate::deferral::NotPutOff;
@@ -21,7 +21,12 @@ use crate::state::State;
 /// Orders that are remembered.
 const MOST: usize = 16;
 /// What became of one that the device did not live to see the end of.
-const WENT_DOWN: &str = "the device or its update daemon went down before it was done";
+const WENT_DOWN: &str = "the device or its update daemon went down, and does not know whether it was done";
+const MOVED_ON: &str = "another system was started before it was done";
+const NOT_MEANT: &str = "it was taken back, or came too late";
+const STAYED: &str = "the device did not boot";
+/// A device that boots has gone down by then.
+const BOOTS: Duration = Duration::from_secs(120);
 
 /// What is kept of orders.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,11 +84,15 @@ impl State {
         let runs = self.runs();
         let orders = self.kept.borrow().orders.clone();
         let Some(last) = orders.last.filter(|last| last.how == How::Begun) else { return };
-        if orders.from.is_some() && orders.from != runs {
-            self.keep(|kept| kept.orders.put(last.number, How::Done, ""));
-        } else if orders.told {
-            self.keep(|kept| kept.orders.put(last.number, How::Refused, WENT_DOWN));
-        }
+        let is_another = orders.from.is_some() && orders.from != runs;
+        let (how, reason) = match (orders.told, is_another) {
+            (true, true) => (How::Done, ""),
+            (true, false) => (How::Refused, WENT_DOWN),
+            // Nobody has let it be done.
+            (false, true) => (How::Refused, MOVED_ON),
+            (false, false) => return,
+        };
+        self.keep(|kept| kept.orders.put(last.number, how, reason));
     }
 
     /// The root hash of the system that runs.
@@ -97,7 +106,7 @@ impl State {
             told.filter(|told| told.how == How::Begun && self.kept.borrow().orders.is_last(told.number));
         match (begun, order) {
             (Some(begun), Some(order)) if begun.number == order.number => self.go_back(order),
-            (Some(begun), _) => self.conclude(begun.number, How::Refused, "it was taken back"),
+            (Some(begun), _) => self.conclude(begun.number, How::Refused, NOT_MEANT),
             (None, _) => {}
         }
         let Some(order) = order else { return };
@@ -150,8 +159,11 @@ impl State {
             match state.clone().roll_back(app.clone(), BY_OPERATOR).await {
                 Err(why) => state.conclude(number, How::Refused, &why),
                 Ok(()) if app.is_some() => state.conclude(number, How::Done, ""),
-                // The device boots. What runs then says whether it did.
-                Ok(()) => {}
+                // What runs after the boot says that it was done.
+                Ok(()) => {
+                    sleep(BOOTS).await;
+                    state.conclude(number, How::Refused, STAYED);
+                }
             }
         });
     }
@@ -160,8 +172,8 @@ impl State {
     fn conclude(self: &Rc<Self>, number: u64, how: How, reason: &str) {
         if self.kept.borrow().orders.is_last(number) {
             self.keep(|kept| kept.orders.put(number, how, reason));
+            self.tell(how, reason);
         }
-        self.tell(how, reason);
     }
 
     /// The service hears soon how far the last order is.

@@ -127,7 +127,7 @@ pub(crate) enum DeviceAsked {
     UpdateResume(orders::Of),
     /// Have a device go back to the system before, or to an app's version before while the new one is on trial.
     UpdateRollback(orders::Of),
-    /// Take back what a device was last told to do, if it has not done it.
+    /// Take back what a device was last told to do, if it has not begun it.
     UpdateForget(Which),
     /// Show what a device runs, as it last said, and how its updates went.
     Updates {

@@ -22,7 +22,8 @@ pub(crate) struct Of {
 }
 
 fn app(text: &str) -> Result<Text<128>, String> {
-    Text::try_from(text.to_owned()).map_err(|_| "no app has an id that long".to_owned())
+    let id = Text::try_from(text.to_owned()).ok().filter(|_| !text.is_empty());
+    id.ok_or_else(|| "write an app's id, or leave the option out for the system".to_owned())
 }
 
 impl Of {

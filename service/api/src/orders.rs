@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PUT    /v1/catalogs/{catalog}/devices/{device}/update-order    NewOrder → DeviceOrder, in place of the one before
-//! DELETE /v1/catalogs/{catalog}/devices/{device}/update-order    takes it back, as long as the device has not said that it is done
+//! DELETE /v1/catalogs/{catalog}/devices/{device}/update-order    takes it back, as long as the device has not begun it
 //! ```
 //!
 //! A device hears of it by the request it waits with, and says what became of it within seconds.

@@ -62,19 +62,24 @@ pub(super) async fn check(
     Body(check): Body<Check, CHECK_MAX>,
 ) -> Result<Json<Answer>, Refusal> {
     let (asker, now) = (asker(&service, &access).await?, service.now());
-    let (permit, order, quiet) = {
+    let (permit, quiet) = {
         let mut read = service.store.read().await?;
         let permit = permits::id_in_force(&mut read, &asker.device, now).await?;
-        let order = orders::open(&mut read, &asker.device, check.order.as_ref(), now).await?;
-        (permit, order, deployments::quiet(&mut read, &asker, &check, now).await?)
+        let quiet = match deployments::quiet(&mut read, &asker, &check, now).await? {
+            Some(meant) => Some((meant, orders::open(&mut read, &asker.device, None, now).await?)),
+            None => None,
+        };
+        (permit, quiet)
     };
-    let meant = match quiet {
-        Some(meant) => meant,
+    let (meant, order) = match quiet {
+        Some(known) => known,
         None => {
             let meant = written(&service, &asker, &check, now).await?;
             // What it said may have opened a wave for others.
             service.waiting.stir();
-            meant
+            // After what it said was written: what was taken back before is not named.
+            let mut read = service.store.read().await?;
+            (meant, orders::open(&mut read, &asker.device, check.order.as_ref(), now).await?)
         }
     };
     answer(&service, meant, permit.unwrap_or_default(), order).map(Json)

@@ -52,7 +52,7 @@ pub(super) async fn give(
     Ok(Json(order))
 }
 
-/// Takes back an order that the device has not done
+/// Takes back an order that the device has not begun
 #[utoipa::path(delete, path = "/v1/catalogs/{catalog}/devices/{device}/update-order", tag = "deployments",
     security(("token" = [])), params(("catalog" = Name, Path), ("device" = DeviceId, Path)),
     responses((status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json"),

@@ -51,7 +51,7 @@ pub async fn give(
     last(connection, device).await?.ok_or_else(damaged)
 }
 
-/// Takes back the order of a device of the catalog that it has not done.
+/// Takes back the order of a device of the catalog that it has not begun.
 ///
 /// # Errors
 /// There is none.
@@ -63,12 +63,12 @@ pub async fn take_back(
 ) -> Result<(), Refusal> {
     devices::hold(connection, device).await?;
     devices::show(connection, catalog, device).await?;
-    let gone = sqlx::query("DELETE FROM device_order WHERE device = $1 AND (how IS NULL OR how = 'begun')")
+    let gone = sqlx::query("DELETE FROM device_order WHERE device = $1 AND how IS NULL")
         .bind(device.as_str())
         .execute(&mut *connection)
         .await?;
     if gone.rows_affected() == 0 {
-        return Err(Refusal::new(Kind::Missing, "the device has no order that is not done"));
+        return Err(Refusal::new(Kind::Missing, "the device has no order that it has not begun"));
     }
     note(connection, (catalog, device), who, ("device.order-end", None), now).await
 }
@@ -129,8 +129,9 @@ pub async fn open(
         Some(says) if says.number == order.number => {
             says.how == How::Begun && order.how.is_none_or(|how| how == How::Begun)
         }
-        _ => order.how.is_none() && order.until > time(now),
+        _ => order.how.is_none(),
     });
+    let open = open.filter(|order| order.until > time(now));
     let told = |order: DeviceOrder| Order {
         number: order.number,
         act: Text::shown(order.act.as_str()),

@@ -282,6 +282,7 @@ pub(crate) async fn order_is_told_to_the_device_until_it_answers_and_to_nobody_e
     }
     assert_eq!(asks(&client, "1.0", json!([])).await?["order"], Value::Null);
     assert_eq!(shown().await?["how"], "begun");
+    operator.send("DELETE", &path, None).await?.refused(404)?;
     assert_eq!(says(of(&given["number"], "done", "")).await?["order"], Value::Null);
     says(of(&given["number"], "refused", "no update is pending")).await?;
     assert_eq!(says(of(&given["number"], "begun", "")).await?["order"], Value::Null);
@@ -298,11 +299,13 @@ pub(crate) async fn order_is_told_to_the_device_until_it_answers_and_to_nobody_e
     operator.send("DELETE", &path, None).await?.json(204)?;
     assert_eq!(says(of(&given["number"], "begun", "")).await?["order"], Value::Null);
     give(json!({"act": "resume"})).await?.json(200)?;
-    give(json!({"act": "rollback"})).await?.json(200)?;
+    let last = give(json!({"act": "rollback"})).await?.json(200)?;
     assert_eq!(asks(&client, "1.0", json!([])).await?["order"]["act"], "rollback");
     site.wait(86_400);
     let client = device.certified(site).await?;
     assert_eq!(asks(&client, "1.0", json!([])).await?["order"], Value::Null);
+    let late = json!({"os": "1.0", "root_hash": "0a".repeat(32), "apps": [], "order": of(&last["number"], "begun", "")});
+    assert_eq!(client.post("/device/v1/updates", late).await?.json(200)?["order"], Value::Null);
     Ok(())
 }
 

@@ -7,8 +7,7 @@
  *     try NAME: failed WHY          neither: the try itself is broken, which fails the test
  *
  * A try returns refused(), worked() or failed(). "Worked" needs proof: code that ran, bytes that were read; a system
- * call that returns zero is none. After the last try the program says `tries done` and ends; one that defines
- * ATTACK_STAYS sleeps, so that its box stays for others to look at.
+ * call that returns zero is none. After the last try the program says `tries done` and ends.
  */
 #ifndef ATTACK_H
 #define ATTACK_H
@@ -83,10 +82,6 @@ static inline int attack_main(const struct attack_try *tries, size_t count) {
     }
     static const char end[] = "tries done\n";
     (void)!write(1, end, sizeof end - 1);
-#ifdef ATTACK_STAYS
-    for (;;)
-        pause();
-#endif
     return 0;
 }
 

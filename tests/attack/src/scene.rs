@@ -13,7 +13,6 @@ use device_test::{App, Bench, Device, Off, PATIENCE, Site, word};
 use image::assemble::SETTINGS;
 use image::paths::Tree;
 use std::collections::BTreeMap;
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -29,8 +28,13 @@ const DATA_BYTES: u64 = 2 << 30;
 const DAEMONS: [&str; 5] = ["init", "sandboxd", "busd", "appsd", "netd"];
 
 /// What a device must not say: somebody ended who should not, or lines are missing that would be counted on.
-const LOSSES: [&str; 4] =
-    ["event exited id=os.gabion.", "event exited id=net.attack.neighbour.", "not shown", "denied-silenced"];
+const LOSSES: [&str; 5] = [
+    "event manager-exited",
+    "event exited id=os.gabion.",
+    "event exited id=net.attack.neighbour.",
+    "not shown",
+    "denied-silenced",
+];
 
 const HEART: &str = "n=0; while true; do n=$((n+1)); echo beat $n; sleep 1; done";
 
@@ -81,10 +85,9 @@ pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
     let mut boxes = Vec::new();
     for attack in attacks {
         let files = program::build(tree, attack)?;
-        let stays = fs::read_to_string(attack.folder.join("attack.c"))?.contains("ATTACK_STAYS");
         for variant in variants::of(attack) {
             let app = app(attack, &variant, &files)?;
-            boxes.push((variant.lacks.contains(KERNEL), Tried { id: variant.id, app, stays }));
+            boxes.push((variant.lacks.contains(KERNEL), Tried { id: variant.id, app }));
         }
     }
     let mut seen = Seen::default();
@@ -103,8 +106,6 @@ pub fn run(tree: &Tree, attacks: &[Attack]) -> Result<Seen> {
 struct Tried {
     id: String,
     app: App,
-    /// Whether it goes on once it has done all its tries.
-    stays: bool,
 }
 
 fn one_device(boxes: &[&Tried], without_kernel: bool, seen: &mut Seen) -> Result<()> {
@@ -170,10 +171,10 @@ fn hidden(id: &str) -> String {
 }
 
 /// Waits until the box has said its last word. If that may be among those that the console had no room for, it has ended.
-fn wait_done(device: &Device, Tried { id, stays, .. }: &Tried) -> Result<()> {
+fn wait_done(device: &Device, Tried { id, .. }: &Tried) -> Result<()> {
     let until = Instant::now() + UP;
     let said = |what: &str| !device.console().lines(0, what).is_empty();
-    let ended = || *stays || said(&format!("gabion: event exited id={id} "));
+    let ended = || said(&format!("gabion: event exited id={id} "));
     let done = || said(&format!("[{id}] tries done")) || said(&hidden(id)) && ended();
     while !done() {
         ensure!(Instant::now() < until, "{id} has not done all its tries");

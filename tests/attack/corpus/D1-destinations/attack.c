@@ -61,7 +61,7 @@ static attack_end try_neighbours_resolver(void) {
     int count = -2;
     patience_ms = 300;
     /* On a slow machine an answer may come too late, and the next time it does not. */
-    for (int turn = 0; turn < 20 * 255 && count < 1; turn++) {
+    for (int turn = 0; turn < 8 * 255 && count < 1; turn++) {
         int step = 1 + turn % 255;
         struct sockaddr_in server = own;
         struct in_addr found;

@@ -112,7 +112,7 @@ fn order_that_was_taken_back_before_it_was_done_is_not_and_one_of_a_device_that_
             sleep(Duration::from_secs(HOUR_S)).await;
         };
         world.up_during(watch).await;
-        assert_eq!(told(&world, 5), [begun(), refused("it was taken back")]);
+        assert_eq!(told(&world, 5), [begun(), refused("it was taken back, or came too late")]);
         assert_eq!(world.board.version(), "1.2");
 
         // The service was told that it was begun, and nothing was done: as after a cut in between.
@@ -124,7 +124,18 @@ fn order_that_was_taken_back_before_it_was_done_is_not_and_one_of_a_device_that_
         std::fs::write(world.board.folder.path().join("storage/state.json"), kept.to_string()).unwrap();
         orders(&world, 6, "rollback", 0);
         world.up_during(sleep(Duration::from_secs(HOUR_S))).await;
-        let went_down = "the device or its update daemon went down before it was done";
+        let went_down = "the device or its update daemon went down, and does not know whether it was done";
         assert_eq!((told(&world, 6), world.board.version()), (vec![refused(went_down)], "1.2".to_owned()));
+
+        // An update came in between, before anybody let it be done.
+        let mut kept = world.kept();
+        kept["orders"]["last"] = serde_json::json!({"number": 7, "how": "begun", "reason": ""});
+        kept["orders"]["told"] = false.into();
+        kept["orders"]["from"] = vec![7; 32].into();
+        std::fs::write(world.board.folder.path().join("storage/state.json"), kept.to_string()).unwrap();
+        orders(&world, 7, "rollback", 0);
+        world.up_during(sleep(Duration::from_secs(HOUR_S))).await;
+        let moved_on = refused("another system was started before it was done");
+        assert_eq!((told(&world, 7), world.board.version()), (vec![moved_on], "1.2".to_owned()));
     });
 }
