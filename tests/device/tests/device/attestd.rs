@@ -20,10 +20,10 @@ const AT_TIMES: [&str; 2] = ["clock_gettime", "restart_syscall"];
 const NUMBERS: &str = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h";
 const NONCE: &str = "{\"nonce\":\"AAAAAAAAAAA=\"}";
 
-/// KiB.
-pub(crate) fn pss(device: &mut Device, pid: u32) -> u32 {
+/// What a process has, by a field of proc_pid_smaps(5), KiB.
+pub(crate) fn memory(device: &mut Device, pid: u32, field: &str) -> u32 {
     let text = device.agent(&format!("cat /proc/{pid}/smaps_rollup"));
-    let line = text.iter().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    let line = text.iter().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
@@ -98,7 +98,7 @@ fn attestd_is_small_after_a_round_calls_what_is_in_evidence_and_hands_a_recovery
     device.wait_after(mark, "event attest: attested ");
     device.wait_after(mark, "[org.test.signer] peer: Ok(\"{\\\"parameters\\\":{\\\"signature\\\":");
     let [pid] = device.pids(ATTESTD, "attestd")[..] else { panic!("not one attestd") };
-    let pss = pss(&mut device, pid);
+    let pss = memory(&mut device, pid, "Pss");
     println!("attestd: {pss} KiB PSS");
     let seen = names(&device.agent("watched"));
     println!("attestd calls {}", seen.iter().cloned().collect::<Vec<_>>().join(" "));

@@ -1,13 +1,14 @@
 //! The root of trust's broker, attestd, under attack by an app that may call it; and the disk of a board that somebody puts
 //! into another. On the reference board, since it takes a TPM.
 
-use crate::attestd::pss;
+use crate::attestd::memory;
 use crate::heart;
 use device_test::{App, Bench, PATIENCE};
 
 const ATTESTD: u32 = 1005;
-/// By how much an attack may leave attestd larger, as PSS, KiB: a page of each kind that it had not touched before, and what glibc
-/// does not give back. How large it may be is the concern of `attestd.rs`, where it works beside netd as on a device in use.
+/// By how much an attack may leave attestd larger, KiB of memory of its own: a page of each kind that it had not touched before, and
+/// what glibc does not give back. Of its program's pages more or fewer may be its share at any time, as its neighbours have them too.
+/// How large it may be is the concern of `attestd.rs`, where it works beside netd as on a device in use.
 const LEFT_MAX: u32 = 192;
 const USES: &str = "[uses]\n\"os.gabion.Certificate\" = [\"GetChain\", \"Sign\", \"Attest\"]\n";
 
@@ -29,7 +30,7 @@ fn broker_that_an_app_attacks_gives_it_nothing_of_others_and_goes_on_serving_the
         .unwrap();
     device.wait_for("[org.test.victim] peer: Ok(\"{\\\"parameters\\\":{\\\"evidence\\\":0");
     let [pid] = device.pids(ATTESTD, "attestd")[..] else { panic!("not one attestd") };
-    let before = pss(&mut device, pid);
+    let before = memory(&mut device, pid, "Anonymous");
     // Whose proof it is follows from who asks.
     device.wait_for("[org.test.proof] peer: file of * bytes begins *{\\\"app\\\":\\\"org.test.proof\\\"");
 
@@ -72,7 +73,7 @@ fn broker_that_an_app_attacks_gives_it_nothing_of_others_and_goes_on_serving_the
     device.wait_count(mark, "[org.test.heart] beat", 2, PATIENCE);
     assert_eq!(device.pids(ATTESTD, "attestd"), [pid], "attestd was started again");
     assert!(device.console().lines(0, "event exited id=os.gabion.attest").is_empty());
-    let after = pss(&mut device, pid);
+    let after = memory(&mut device, pid, "Anonymous");
     assert!(after <= before + LEFT_MAX, "attestd has {after} KiB after the attack, and had {before} before");
 }
 
