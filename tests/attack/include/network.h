@@ -118,10 +118,9 @@ static inline attack_end talk_to(const char *address, uint16_t port) {
     return talk(reach((struct sockaddr *)&at, sizeof at));
 }
 
-/* Until what is granted is reached, or for so long that it never will be. Nobody is granted anything without a uid of its
- * own: what such a box tries is refused at any time. */
+/* Until what is granted is reached, or for so long that it never will be: a box that lacks what names it has nobody. */
 static inline void wait_for_network(const char *name, uint16_t port) {
-    time_t end = time(NULL) + (getuid() ? 600 : 60);
+    time_t end = time(NULL) + 120;
     while (time(NULL) < end) {
         struct sockaddr_in server, at = at4(ROUTER, port);
         if (own_resolver(&server) == 0 && ask(&server, name, &at.sin_addr) > 0) {
