@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use netd::mdns::{Identity, Inputs, PORT, Settings, run};
@@ -117,11 +117,17 @@ impl Asker {
     /// Hears messages until one has what is looked for. Fails after half a minute of silence.
     fn hear<T>(&self, mut look: impl FnMut(&Packet<'_>, SocketAddr) -> Option<T>) -> Result<T> {
         let mut bytes = [0; 9000];
+        let patience = self.0.read_timeout()?.context("a patience")?;
+        let mut until = Instant::now() + patience;
         loop {
             let (length, from) = match self.0.recv_from(&mut bytes) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                // Silence goes on, however often it is interrupted.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted && Instant::now() < until => {
+                    continue;
+                }
                 heard => heard.context("nothing more was heard")?,
             };
+            until = Instant::now() + patience;
             if let Some(found) = look(&Packet::parse(&bytes[..length])?, from) {
                 return Ok(found);
             }
