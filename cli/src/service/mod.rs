@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use service_api::fleet::{Device, EscrowedKey, NewClaim, Page, Placement, Transfer};
+use service_api::orders::MINUTES_MAX;
 use service_api::people::Me;
 use service_api::records::Verdict;
 use service_api::updates::Act;
@@ -120,7 +121,7 @@ pub(crate) enum DeviceAsked {
         of: orders::Of,
         /// For how many minutes from when it hears of it; fewer if they are beyond its limit, which is 1440 for the system and 10020 for
         /// an app since it learnt of the update.
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_020))]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(MINUTES_MAX)))]
         minutes: u32,
     },
     /// Have a device take an update that was put off as if it had not been.

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
 
+/// No device puts an update off for longer than this, minutes.
+pub const MINUTES_MAX: u32 = 10_020;
+
 /// An order to be given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

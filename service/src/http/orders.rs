@@ -7,15 +7,12 @@ use crate::store::orders;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::put;
-use service_api::orders::{DeviceOrder, NewOrder};
+use service_api::orders::{DeviceOrder, MINUTES_MAX, NewOrder};
 use service_api::people::Role;
 use service_api::problem::Problem;
 use service_api::updates::Act;
 use service_api::{DeviceId, Name};
 use std::sync::Arc;
-
-/// No device puts an update off for longer than this.
-const MINUTES_MAX: u32 = 10_020;
 
 pub(super) fn paths() -> Router<Arc<Service>> {
     Router::new().route("/v1/catalogs/{catalog}/devices/{device}/update-order", put(give).delete(take_back))

@@ -10,7 +10,7 @@
 
 use anyhow::{Context, Result, ensure};
 use device_test::site::namespace::Namespace;
-use device_test::{Bench, Device, PATIENCE, images};
+use device_test::{Bench, Device, images};
 use docs_test::mark::Place;
 use docs_test::page::{Block, Page};
 use docs_test::shell::{Programs, Ran, Shell, commands};
@@ -102,7 +102,7 @@ fn boot(network: &Namespace, shell: &Shell) -> Result<Device> {
         .service(&settings);
     let device = network.inside(|| bench.boot())?;
     // The firmware is slow where KVM does not work: it has a limit of its own.
-    device.wait_count(0, "gabion: init up", 1, 3 * PATIENCE);
+    device.wait_for("gabion: init up");
     device.wait_for("gabion: ready");
     let images = shell.folder().join("target/image");
     fs::create_dir_all(&images)?;
